@@ -1,0 +1,1 @@
+"""The bucket: one port, an S3 adapter for real stores, and one in memory for unit tests."""
