@@ -1,0 +1,153 @@
+"""Numbered, immutable versions of a dataset or model: ``{parent}/versions/{number:08d}.json``.
+
+A version is published by creating its document under the next free number with a conditional write, after everything that it refers to
+has been written. Whoever made it is part of the document, so that a second attempt of the same job finds its own version instead of making another.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.names import ResourceName, VersionName
+from visionyard.kit.objectstore.port import Conflict, NotFound, ObjectStore, OutcomeUnknown
+
+_MISSING_PARENT = {"datasets": Reason.DATASET_NOT_FOUND, "models": Reason.MODEL_NOT_FOUND}
+_MISSING_VERSION = {"datasets": Reason.DATASET_VERSION_NOT_FOUND, "models": Reason.MODEL_VERSION_NOT_FOUND}
+
+
+@dataclass(frozen=True)
+class VersionDocument:
+    """A published version.
+
+    Attributes:
+        name: Its name, with its number.
+        body: What its maker wrote.
+        made_by: Who made it: a job's name, or the digest of a pushed file.
+        create_time: When it was published, by the store's clock.
+    """
+
+    name: VersionName
+    body: dict[str, Any]
+    made_by: str
+    create_time: datetime
+
+
+def version_prefix(name: VersionName) -> str:
+    """The bucket prefix of what belongs to one version (its artifacts), with the trailing slash. The number must be known."""
+    if name.number is None:
+        raise ValueError(f"{name} has no number")
+    return f"{name.parent}/versions/{name.number:08d}/"
+
+
+def _key(parent: ResourceName, number: int) -> str:
+    return f"{parent}/versions/{number:08d}.json"
+
+
+def _numbers(store: ObjectStore, parent: ResourceName) -> list[int]:
+    prefix = f"{parent}/versions/"
+    keys = [entry.key for entry in store.list(prefix, delimiter="/") if not entry.is_prefix]
+    return [int(key[len(prefix) : -len(".json")]) for key in keys if key.endswith(".json")]
+
+
+def _read(store: ObjectStore, parent: ResourceName, number: int) -> VersionDocument:
+    stored = store.get(_key(parent, number))
+    document = json.loads(stored.data)
+    return VersionDocument(VersionName(parent, number), document["body"], document["made_by"], stored.info.last_modified)
+
+
+def publish(
+    store: ObjectStore, parent: ResourceName, body: dict[str, Any], made_by: str, since: datetime | None = None
+) -> VersionDocument:
+    """Publishes ``body`` as the next version of ``parent``, or returns the version that ``made_by`` published before.
+
+    Args:
+        store: The bucket.
+        parent: The dataset or model.
+        body: A JSON document; everything that it refers to is written already.
+        made_by: Who makes it; one version for each.
+        since: Versions from before this moment cannot be ``made_by``'s (when its job was created, by the store's clock), which saves reading them.
+
+    Raises:
+        StoreUnavailable: the store does not answer; calling again later is safe.
+    """
+    nonce = uuid.uuid4().hex
+    data = json.dumps({"body": body, "made_by": made_by, "nonce": nonce}, sort_keys=True).encode()
+    while True:
+        numbers = _numbers(store, parent)
+        for number in reversed(numbers):
+            earlier = _read(store, parent, number)
+            if earlier.made_by == made_by:
+                return earlier
+            if since is not None and earlier.create_time < since:
+                break
+        number = (numbers[-1] if numbers else 0) + 1
+        try:
+            store.create(_key(parent, number), data)
+        except (Conflict, OutcomeUnknown):
+            # Another version took the number, or our own write succeeded and its answer was lost: the next round finds out by made_by.
+            continue
+        return _read(store, parent, number)
+
+
+def resolve(store: ObjectStore, name: VersionName) -> VersionDocument:
+    """Reads a version; without a number the newest.
+
+    Raises:
+        YardError: DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND or MODEL_VERSION_NOT_FOUND.
+    """
+    parent = name.parent
+    kind = parent.collection[:-1]
+    if name.number is not None:
+        try:
+            return _read(store, parent, name.number)
+        except NotFound:
+            pass
+    numbers = _numbers(store, parent)
+    if not numbers:
+        raise YardError(
+            _MISSING_PARENT[parent.collection],
+            f"there is no {kind} {parent.id!r} in project {parent.project!r}: see `yard {kind} list`",
+            {"name": str(parent)},
+        )
+    if name.number is None:
+        return _read(store, parent, numbers[-1])
+    raise YardError(
+        _MISSING_VERSION[parent.collection],
+        f"{kind} {parent.id!r} has no version {name.number}: its newest is {numbers[-1]}",
+        {"name": str(name)},
+    )
+
+
+def newest(store: ObjectStore, parent: ResourceName) -> VersionDocument | None:
+    """The newest version, or None where there is no such dataset or model."""
+    numbers = _numbers(store, parent)
+    return _read(store, parent, numbers[-1]) if numbers else None
+
+
+def list_versions(store: ObjectStore, parent: ResourceName, before: int | None = None) -> Iterator[VersionDocument]:
+    """The versions of ``parent``, newest first, with numbers below ``before``; none where there is no such dataset or model."""
+    for number in reversed(_numbers(store, parent)):
+        if before is None or number < before:
+            yield _read(store, parent, number)
+
+
+def first(store: ObjectStore, parent: ResourceName) -> VersionDocument | None:
+    """The oldest version: its create_time is the dataset's or model's own."""
+    numbers = _numbers(store, parent)
+    return _read(store, parent, numbers[0]) if numbers else None
+
+
+def list_parents(store: ObjectStore, project: str, collection: str, after: str = "") -> Iterator[ResourceName]:
+    """The datasets or models of a project that have a version, by id, after the id ``after``."""
+    prefix = f"projects/{project}/{collection}/"
+    # "0" follows "/" in ASCII, so everything below `after` itself is skipped too.
+    start = f"{prefix}{after}0" if after else ""
+    for entry in store.list(prefix, start_after=start, delimiter="/"):
+        if entry.is_prefix:
+            yield ResourceName(project, collection, entry.key[len(prefix) :].rstrip("/"))

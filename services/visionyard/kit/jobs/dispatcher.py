@@ -1,0 +1,268 @@
+"""Gives queued jobs to worker processes: claims, spawns, watches, and takes over what a dead worker left."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.jobs import joblog
+from visionyard.kit.jobs.model import Job, JobKind, JobState, heartbeat_key
+from visionyard.kit.jobs.records import JobRecords
+from visionyard.kit.jobs.worker import EXIT_GIVEN_BACK, LOCK_FILE, LOG_FILE, SCRATCH_VARIABLE
+from visionyard.kit.objectstore.port import NotFound, ObjectStore, StoreUnavailable
+
+_log = logging.getLogger(__name__)
+_MAX_CRASHES = 6
+_STOP_WORKERS_S = 8.0
+
+
+@dataclass
+class _Seen:
+    """A running job's heartbeat as this dispatcher saw it last.
+
+    Attributes:
+        etag: The heartbeat's, or the document's where there is none yet.
+        since: When it was first seen so, on this process's monotonic clock; starts anew after the store was away.
+    """
+
+    etag: str
+    since: float
+
+
+class Dispatcher:
+    """One queue's hands on one machine.
+
+    Args:
+        store: The bucket.
+        kind: Which queue.
+        worker_module: What ``python -m`` runs as a worker.
+        slots: The environment of each slot, ``[{"CUDA_VISIBLE_DEVICES": "0"}]``; as many workers run at once.
+        work_dir: Where scratch folders are made; stands for this machine together with its host name.
+        lease_s: A worker that has not beaten for so long, by the store's clock, is dead.
+        poll_s: Seconds between two looks at the queue.
+        stop_workers: Whether workers are told to go when the dispatcher stops (in a container, where they could not outlive it anyway).
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        kind: JobKind,
+        worker_module: str,
+        slots: Sequence[dict[str, str]],
+        work_dir: Path,
+        lease_s: float,
+        poll_s: float = 0.5,
+        *,
+        stop_workers: bool = False,
+    ) -> None:
+        self.records = JobRecords(store, kind)
+        self._kind = kind
+        self._module = worker_module
+        self._slots = list(slots)
+        self._scratch_root = work_dir / "scratch" / kind.value
+        self._node = f"{socket.gethostname()}:{work_dir}"
+        self._lease = timedelta(seconds=lease_s)
+        self._observe_s = min(5.0, lease_s / 2)
+        self._poll_s = poll_s
+        self._stop_workers = stop_workers
+        self._seen: dict[str, _Seen] = {}
+        self._children: dict[str, asyncio.subprocess.Process] = {}
+        self._watchers: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Works until cancelled. Workers live on, unless ``stop_workers``."""
+        await asyncio.to_thread(self._sweep_scratch)
+        try:
+            while True:
+                try:
+                    await self._round()
+                except (StoreUnavailable, YardError) as error:
+                    _log.warning("the %s queue could not be read: %s", self._kind.value, error)
+                    self._seen.clear()  # whoever could not beat while the store was away gets time to do so
+                await asyncio.sleep(self._poll_s)
+        finally:
+            if self._stop_workers:
+                await self._end_children()
+            for watcher in self._watchers:
+                watcher.cancel()
+
+    async def _round(self) -> None:
+        busy: set[int] = set()
+        claimable: list[Job] = []
+        unfinished = await asyncio.to_thread(lambda: list(self.records.unfinished()))
+        known = {str(job.name) for job in unfinished}
+        self._seen = {name: seen for name, seen in self._seen.items() if name in known}
+        for job in unfinished:
+            if job.state is JobState.QUEUED:
+                claimable.append(job)
+                continue
+            if str(job.name) in self._children or not await asyncio.to_thread(self._expired, job):
+                if job.node == self._node:
+                    busy.add(job.slot)
+            elif job.state is JobState.CANCELLING:
+                await asyncio.to_thread(self._finish_cancel, job)
+            else:
+                claimable.append(job)
+        free = [slot for slot in range(len(self._slots)) if slot not in busy]
+        for job in claimable:
+            if not free:
+                return
+            if await self._claim_and_spawn(job, free[0]):
+                free.pop(0)
+
+    def _expired(self, job: Job) -> bool:
+        """Whether the lease has run out: by the store's clock, and as seen here for a while, so that an outage of the store expires nobody."""
+        try:
+            beat = self.records.store.head(heartbeat_key(job.name, job.attempt))
+            etag, age = beat.etag + beat.last_modified.isoformat(), beat.now - beat.last_modified
+        except NotFound:
+            document = self.records.store.head(f"{job.name}.json")
+            etag, age = f"{job.etag}/{job.attempt}", document.now - document.last_modified
+        seen = self._seen.get(str(job.name))
+        if seen is None or seen.etag != etag:
+            self._seen[str(job.name)] = _Seen(etag, time.monotonic())
+            return False
+        return age > self._lease and time.monotonic() - seen.since >= self._observe_s
+
+    def _finish_cancel(self, job: Job) -> None:
+        def change(current: Job, now: datetime) -> Job | None:
+            if current.attempt != job.attempt or current.state is not JobState.CANCELLING:
+                return None
+            return current.changed(state=JobState.CANCELLED, end_time=now, node="")
+
+        self.records.update(job.name, change)
+
+    def _claim(self, job: Job, slot: int) -> Job | None:
+        """Takes the next attempt by compare-and-swap; None where somebody else was faster or the job has failed for good."""
+        claimed = False
+
+        def change(current: Job, now: datetime) -> Job | None:
+            nonlocal claimed
+            claimed = False
+            if current.attempt != job.attempt or current.state is not job.state:
+                return None
+            crashes = current.crashes + (1 if current.state is JobState.RUNNING else 0)
+            if crashes >= _MAX_CRASHES:
+                return current.changed(state=JobState.FAILED, error=_crashed(current, crashes), end_time=now, node="")
+            claimed = True
+            return current.changed(
+                state=JobState.RUNNING,
+                attempt=current.attempt + 1,
+                start_time=current.start_time or now,
+                node=self._node,
+                slot=slot,
+                crashes=crashes,
+            )
+
+        taken = self.records.update(job.name, change)
+        return taken if claimed else None
+
+    async def _claim_and_spawn(self, job: Job, slot: int) -> bool:
+        claimed = await asyncio.to_thread(self._claim, job, slot)
+        if claimed is None:
+            return False
+        scratch = self._scratch_root / f"{claimed.name.project}-{claimed.name.id}-{claimed.attempt}"
+        environment = {**os.environ, **self._slots[slot], SCRATCH_VARIABLE: str(scratch)}
+        command = [sys.executable, "-m", self._module, "--job", str(claimed.name), "--attempt", str(claimed.attempt)]
+        await asyncio.to_thread(scratch.mkdir, parents=True, exist_ok=True)
+        with (scratch / LOG_FILE).open("ab") as log:
+            child = await asyncio.create_subprocess_exec(
+                *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd=scratch, start_new_session=True
+            )
+        _log.info(
+            "worker started",
+            extra={"job": str(claimed.name), "attempt": claimed.attempt, "pid": child.pid, "slot": slot, "request_id": claimed.request_id},
+        )
+        self._children[str(claimed.name)] = child
+        watcher = asyncio.create_task(self._watch(claimed, child, scratch))
+        self._watchers.add(watcher)
+        watcher.add_done_callback(self._watchers.discard)
+        return True
+
+    async def _watch(self, job: Job, child: asyncio.subprocess.Process, scratch: Path) -> None:
+        """Waits for a worker's end, and takes the job up again at once where the worker died over it."""
+        code = await child.wait()
+        _log.info("worker ended", extra={"job": str(job.name), "attempt": job.attempt, "pid": child.pid, "exit_code": code})
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)  # what it may have left: data loaders and the like
+        if code not in {0, EXIT_GIVEN_BACK}:
+            await asyncio.to_thread(joblog.merge, self.records.store, job.name, job.attempt, scratch / LOG_FILE)
+        await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+        try:
+            while not await self._settle(job):
+                await asyncio.sleep(1.0)
+        finally:
+            self._children.pop(str(job.name), None)
+
+    async def _settle(self, job: Job) -> bool:
+        """Whether the dead worker's job is in good hands again: ended, queued or another's."""
+        try:
+            current = await asyncio.to_thread(self.records.get, job.name)
+            if current.attempt == job.attempt and current.state is JobState.CANCELLING:
+                await asyncio.to_thread(self._finish_cancel, current)
+            elif current.attempt == job.attempt and current.state is JobState.RUNNING:
+                await asyncio.to_thread(self._requeue, current)
+        except StoreUnavailable as error:
+            _log.warning("waiting for the store to take up %s again: %s", job.name, error)
+            return False
+        except YardError:
+            return True  # the job's document is gone
+        return True
+
+    def _requeue(self, job: Job) -> None:
+        def change(current: Job, now: datetime) -> Job | None:
+            if current.attempt != job.attempt or current.state is not JobState.RUNNING:
+                return None
+            crashes = current.crashes + 1
+            if crashes >= _MAX_CRASHES:
+                return current.changed(state=JobState.FAILED, error=_crashed(current, crashes), end_time=now, node="")
+            return current.changed(state=JobState.QUEUED, node="", crashes=crashes)
+
+        self.records.update(job.name, change)
+
+    async def _end_children(self) -> None:
+        children = list(self._children.values())
+        for child in children:
+            with suppress(ProcessLookupError):
+                child.send_signal(signal.SIGTERM)
+        if children:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.gather(*(child.wait() for child in children)), _STOP_WORKERS_S)
+        for child in children:
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+
+    def _sweep_scratch(self) -> None:
+        """Removes the folders of attempts whose worker is dead; a living one holds its lock."""
+        if not self._scratch_root.is_dir():
+            return
+        for folder in self._scratch_root.iterdir():
+            try:
+                with (folder / LOCK_FILE).open("r") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            except OSError:
+                pass  # no lock file: the worker died before it had one
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _crashed(job: Job, crashes: int) -> YardError:
+    return YardError(
+        Reason.WORKER_CRASHED,
+        f"the worker died {crashes} times in a row without getting further, most likely for want of memory; see yard job logs {job.name.id}",
+        {"attempts": str(job.attempt)},
+    )

@@ -1,0 +1,120 @@
+"""A job's log in the bucket: what its workers printed, in immutable chunks named by their offset, merged into one at the end of an attempt."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from visionyard.kit.jobs.model import Job, attempt_prefix
+from visionyard.kit.names import ResourceName
+from visionyard.kit.objectstore.port import NotFound, ObjectStore, StoreUnavailable
+
+_log = logging.getLogger(__name__)
+CHUNK_BYTES = 4 << 20
+"""The largest chunk that is read and written at once."""
+LIMIT_BYTES = 64 << 20
+"""The most of one attempt's output that is kept; the rest is cut with a note."""
+_CUT = b"\n[the log was cut here: it is longer than 64 MiB]\n"
+
+
+def log_prefix(name: ResourceName, attempt: int) -> str:
+    """Where one attempt's chunks lie."""
+    return f"{attempt_prefix(name, attempt)}log/"
+
+
+def _chunk_key(name: ResourceName, attempt: int, offset: int) -> str:
+    return f"{log_prefix(name, attempt)}{offset:012d}"
+
+
+class LogShipper:
+    """Copies a worker's output file into the bucket while it grows, and whole when it is complete.
+
+    Args:
+        store: The bucket.
+        job: The job, claimed for this attempt.
+        path: The file that stdout and stderr go to.
+    """
+
+    def __init__(self, store: ObjectStore, job: Job, path: Path) -> None:
+        self._store = store
+        self._job = job
+        self._path = path
+        self._shipped = 0
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="joblog", daemon=True)
+
+    def start(self) -> None:
+        """Begins to ship in the background."""
+        self._thread.start()
+
+    def _follow(self) -> None:
+        # Quick at first, when people look; rarer later, so that a long run does not leave thousands of objects until it ends.
+        began = time.monotonic()
+        while not self._closed.wait(1.0 if time.monotonic() - began < 300 else 10.0):
+            try:
+                self._ship()
+            except (StoreUnavailable, OSError) as error:
+                _log.warning("the log could not be shipped: %s", error)
+
+    def _ship(self) -> None:
+        if self._shipped >= LIMIT_BYTES:
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._shipped)
+            data = file.read(CHUNK_BYTES)
+        whole = data[: data.rfind(b"\n") + 1]
+        if whole:
+            self._store.put(_chunk_key(self._job.name, self._job.attempt, self._shipped), whole)
+            self._shipped += len(whole)
+
+    def close(self) -> None:
+        """Ships all of it as one chunk and deletes the others; trouble with the store is only logged."""
+        self._closed.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=60)
+        merge(self._store, self._job.name, self._job.attempt, self._path)
+
+
+def merge(store: ObjectStore, name: ResourceName, attempt: int, path: Path) -> None:
+    """Replaces an attempt's chunks by one that holds the whole file (cut at ``LIMIT_BYTES``)."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(LIMIT_BYTES + 1)
+        if len(data) > LIMIT_BYTES:
+            data = data[:LIMIT_BYTES] + _CUT
+        if not data:
+            return
+        first = _chunk_key(name, attempt, 0)
+        store.put(first, data)
+        store.delete_many([entry.key for entry in store.list(log_prefix(name, attempt)) if entry.key != first])
+    except (StoreUnavailable, OSError) as error:
+        _log.warning("the log of %s could not be merged: %s", name, error)
+
+
+def read(store: ObjectStore, name: ResourceName, attempts: int, offset: int) -> Iterator[tuple[int, bytes]]:
+    """The log of all attempts, one after the other, from ``offset`` on, as (offset, bytes) of whole lines."""
+    base = 0
+    for attempt in range(1, attempts + 1):
+        position = 0
+        for entry in list(store.list(log_prefix(name, attempt))):
+            start = int(entry.key.rsplit("/", 1)[1])
+            end = start + entry.size
+            wanted = max(position, offset - base)
+            position = max(position, end)
+            if wanted >= end:
+                continue
+            begin = max(wanted, start)
+            while begin < end:
+                length = min(CHUNK_BYTES, end - begin)
+                try:
+                    data = store.get(entry.key, begin - start, length).data
+                except NotFound:  # merged meanwhile: the reader comes again with the offset that it has
+                    return
+                if not data:
+                    return
+                yield base + begin, data
+                begin += len(data)
+        base += position

@@ -1,0 +1,125 @@
+"""What a room's servicer does with jobs: create, read, list, cancel, watch. The calls block, except :meth:`JobService.watch`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.jobs.model import Job, JobKind, JobState, ProgressSnapshot
+from visionyard.kit.jobs.records import JobRecords
+from visionyard.kit.names import ResourceName
+from visionyard.kit.objectstore.port import ObjectStore, StoreUnavailable
+from visionyard.kit.pagination import Page, paginate
+from visionyard.kit.request_id import get_request_id
+
+_WATCH_INTERVAL_S = 0.4
+_STORE_PATIENCE_S = 60.0
+_PROGRESS_BITS = 24
+
+
+class JobService:
+    """The use cases of one kind of job.
+
+    Args:
+        store: The bucket.
+        kind: Which kind.
+    """
+
+    def __init__(self, store: ObjectStore, kind: JobKind) -> None:
+        self.records = JobRecords(store, kind)
+        self.kind = kind
+
+    def create(self, project: str, spec: dict[str, Any], request_id: str) -> Job:
+        """Queues a job; the same request_id again gives the same job.
+
+        Raises:
+            YardError: REQUEST_ID_REUSED.
+        """
+        job, _ = self.records.create(project, spec, request_id, get_request_id())
+        return job
+
+    def get(self, name: ResourceName) -> Job:
+        """Reads a job.
+
+        Raises:
+            YardError: JOB_NOT_FOUND.
+        """
+        return self.records.get(name)
+
+    def progress(self, job: Job) -> ProgressSnapshot:
+        """How far the job's worker is."""
+        return self.records.progress(job) if job.attempt else ProgressSnapshot()
+
+    def list(self, project: str, page_size: int, page_token: str) -> tuple[list[Job], str]:
+        """A page of a project's jobs, newest first, and the token of the next page.
+
+        Raises:
+            YardError: INVALID_PAGE_TOKEN, INVALID_FIELD.
+        """
+        page: Page = paginate(f"projects/{project}/{self.kind.collection}", page_size, page_token)
+        jobs, last = self.records.list(project, page.after, page.size)
+        return jobs, page.next_token(last) if last else ""
+
+    def cancel(self, name: ResourceName) -> Job:
+        """Cancels a queued job at once, and asks a running one's worker to stop.
+
+        Raises:
+            YardError: JOB_NOT_FOUND, JOB_FINISHED.
+        """
+
+        def change(job: Job, now: datetime) -> Job | None:
+            if job.state in {JobState.CANCELLING, JobState.CANCELLED}:
+                return None
+            if job.state.finished:
+                raise YardError(
+                    Reason.JOB_FINISHED,
+                    f"job {name.id} has already ended {job.state.value}, so it cannot be cancelled",
+                    {"name": str(name), "state": job.state.value},
+                )
+            if job.state is JobState.QUEUED:
+                return job.changed(state=JobState.CANCELLED, end_time=now)
+            return job.changed(state=JobState.CANCELLING)
+
+        return self.records.update(name, change)
+
+    def queue_position(self, job: Job) -> int:
+        """How many jobs of the kind wait before this one, plus one; 0 unless it waits itself."""
+        if job.state is not JobState.QUEUED:
+            return 0
+        waiting = [other.name for other in self.records.unfinished() if other.state is JobState.QUEUED]
+        return waiting.index(job.name) + 1 if job.name in waiting else 1
+
+    async def watch(self, name: ResourceName, after_sequence: int) -> AsyncIterator[tuple[Job, ProgressSnapshot, int]]:
+        """Snapshots with a growing sequence: one at once, one at each change, the last when the job has ended.
+
+        The sequence is made of the document's revision and the progress's own, both in the bucket, so it goes on growing across
+        reconnects, restarts and takeovers.
+
+        Raises:
+            YardError: JOB_NOT_FOUND.
+            StoreUnavailable: the store stayed away for a minute.
+        """
+        sent = after_sequence
+        away_since: float | None = None
+        while True:
+            try:
+                job = await asyncio.to_thread(self.records.get, name)
+                snapshot = await asyncio.to_thread(self.progress, job)
+                away_since = None
+            except StoreUnavailable:
+                away_since = away_since or time.monotonic()
+                if time.monotonic() - away_since > _STORE_PATIENCE_S:
+                    raise
+                await asyncio.sleep(_WATCH_INTERVAL_S)
+                continue
+            sequence = (job.revision << _PROGRESS_BITS) + min(snapshot.sequence, (1 << _PROGRESS_BITS) - 1)
+            if sequence > sent or (job.state.finished and after_sequence == sent):
+                sent = max(sequence, sent)
+                yield job, snapshot, sent
+            if job.state.finished:
+                return
+            await asyncio.sleep(_WATCH_INTERVAL_S)

@@ -1,0 +1,267 @@
+"""The life of a worker process: it holds the lease, runs the room's handler, and writes how the job ended.
+
+``python -m visionyard.<room>.worker --job NAME --attempt N`` calls :func:`run`. The dispatcher has claimed the attempt already; the lease
+beats before anything heavy is imported, so a slow start is no lost lease.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import fcntl
+import logging
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from visionyard.kit.config import ServiceSettings
+from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.jobs.joblog import LogShipper
+from visionyard.kit.jobs.lease import JobCancelled, Lease, LeaseLost, Preempted, StopCause, on_sigterm
+from visionyard.kit.jobs.model import Job, JobKind, JobState, ProgressSnapshot, attempt_prefix
+from visionyard.kit.jobs.records import JobRecords
+from visionyard.kit.jobs.reporter import Reporter
+from visionyard.kit.logging import configure_logging
+from visionyard.kit.names import ResourceName
+from visionyard.kit.objectstore.port import ObjectStore, StoreFull, StoreUnavailable
+from visionyard.kit.objectstore.s3 import open_store
+from visionyard.kit.request_id import set_request_id
+
+_log = logging.getLogger(__name__)
+SCRATCH_VARIABLE = "VISIONYARD_WORKER_SCRATCH"
+"""Names the private folder that the dispatcher made for this attempt; set by the dispatcher only."""
+LOG_FILE = "worker.log"
+"""The file in the scratch folder that the worker's output goes to."""
+LOCK_FILE = ".lock"
+"""Held while the worker lives, so that a sweep can tell a dead attempt's folder."""
+_STORE_PATIENCE_S = 300.0
+EXIT_GIVEN_BACK = 75
+"""The worker gave the job back, or could not reach the store to say how it ended (sysexits' EX_TEMPFAIL)."""
+_GRACE_S = {StopCause.LEASE_LOST: 3.0, StopCause.CANCELLED: 30.0, StopCause.PREEMPTED: 5.0}
+
+Handler = Callable[["JobContext"], dict[str, Any]]
+"""Does the work; returns the pointers to set together with SUCCEEDED."""
+
+
+class JobContext:
+    """What a handler works with.
+
+    Attributes:
+        job: The job as it was claimed. ``job.pointers`` is what an earlier attempt had reached.
+        store: The bucket, patient: it waits minutes for a store that comes back.
+        scratch: A private folder, removed when the worker ends.
+        settings: The service's settings.
+    """
+
+    def __init__(self, job: Job, records: JobRecords, lease: Lease, reporter: Reporter, scratch: Path, settings: ServiceSettings) -> None:
+        self.job = job
+        self.store: ObjectStore = records.store
+        self.scratch = scratch
+        self.settings = settings
+        self._records = records
+        self._lease = lease
+        self._reporter = reporter
+
+    @property
+    def attempt_prefix(self) -> str:
+        """Where this attempt may write, with the trailing slash. Objects there are immutable."""
+        return attempt_prefix(self.job.name, self.job.attempt)
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether :meth:`check` would raise."""
+        return self._lease.cause is not None
+
+    def check(self) -> None:
+        """Costs nothing; call it often.
+
+        Raises:
+            JobCancelled: somebody cancelled the job.
+            Preempted: the worker was told to go.
+            LeaseLost: another worker has the job.
+        """
+        if self._lease.cause is not None:
+            raise self._lease.cause.value
+
+    def report(self, phase: str, done: int = 0, total: int = 0, unit: str = "", detail: dict[str, Any] | None = None) -> None:
+        """Says how far the work is; cheap, the newest wins. ``detail`` is the room's own JSON and replaces the one before."""
+        self._reporter.report(ProgressSnapshot(0, phase, done, total, unit, detail or {}))
+
+    def flush_report(self) -> None:
+        """Writes the newest report now, for a state that must not be skipped.
+
+        Raises:
+            StoreUnavailable: the store stayed away.
+        """
+        self._reporter.flush()
+
+    def point(self, **pointers: Any) -> None:
+        """Merges ``pointers`` into the job's, by the lease owner's swap. What they name is written already.
+
+        Raises:
+            LeaseLost: another worker has the job; nothing was changed.
+        """
+
+        def change(job: Job, _: datetime) -> Job:
+            _must_own(job, self.job)
+            return job.changed(pointers={**job.pointers, **pointers}, crashes=0)
+
+        self.job = self._records.update(self.job.name, change)
+
+
+def _must_own(current: Job, mine: Job) -> None:
+    if current.attempt != mine.attempt or current.state not in {JobState.RUNNING, JobState.CANCELLING}:
+        raise LeaseLost
+
+
+class _Attempt:
+    """One claimed attempt, from its first heartbeat to its last word."""
+
+    def __init__(self, job: Job, records: JobRecords, scratch: Path, settings: ServiceSettings) -> None:
+        self.job = job
+        self.records = records
+        self.scratch = scratch
+        self.settings = settings
+        self.lease = Lease(records, job, settings.heartbeat_s, _GRACE_S, self._overrun)
+        self.reporter = Reporter(records.store, job)
+        self.shipper = LogShipper(records.store, job, scratch / LOG_FILE)
+
+    def run(self, handler: Handler) -> int:
+        self.lease.start()
+        on_sigterm(self.lease)
+        self.reporter.start()
+        self.shipper.start()
+        context = JobContext(self.job, self.records, self.lease, self.reporter, self.scratch, self.settings)
+        try:
+            context.check()
+            pointers = handler(context)
+            self.reporter.close()
+            self.end(JobState.SUCCEEDED, pointers=pointers)
+        except LeaseLost:
+            _log.warning("the job was taken over by another worker; this one changes nothing more")
+        except JobCancelled:
+            self.reporter.close()
+            self.end(JobState.CANCELLED)
+        except Preempted:
+            self.give_back()
+            return EXIT_GIVEN_BACK
+        except StoreUnavailable as error:
+            if not isinstance(error, StoreFull):
+                _log.exception("the store stayed away; the job is taken up again when it is back")
+                return EXIT_GIVEN_BACK
+            self.fail(YardError(Reason.DISK_FULL, "the object store has no room left: free some, then start the job again", {"path": "store"}))
+        except YardError as error:
+            self.fail(error)
+        except OSError as error:
+            self.fail(_disk_error(error, self.job))
+        except Exception as error:  # the last line of defence: the job must not stay RUNNING
+            self.fail(_unexpected(error, self.job))
+        finally:
+            self.lease.close()
+            self.shipper.close()
+        return 0
+
+    def end(self, state: JobState, *, pointers: dict[str, Any] | None = None, error: YardError | None = None) -> None:
+        """Writes how the job ended, unless another worker has it."""
+
+        def change(job: Job, now: datetime) -> Job:
+            _must_own(job, self.job)
+            return job.changed(state=state, pointers={**job.pointers, **(pointers or {})}, error=error, end_time=now, node="", crashes=0)
+
+        try:
+            self.records.update(self.job.name, change)
+            _log.info("job ended %s", state.value, extra={"job": str(self.job.name), "attempt": self.job.attempt})
+        except LeaseLost:
+            _log.warning("the job was taken over before it could be ended %s", state.value)
+
+    def fail(self, error: YardError) -> None:
+        _log.error("job failed: %s: %s", error.reason.name, error.message)
+        self.reporter.close()
+        self.end(JobState.FAILED, error=error)
+
+    def give_back(self) -> None:
+        """Puts the job back into the queue, at its old place."""
+
+        def change(job: Job, _: datetime) -> Job | None:
+            if job.attempt != self.job.attempt or job.state is not JobState.RUNNING:
+                return None
+            return job.changed(state=JobState.QUEUED, node="", crashes=0)
+
+        self.records.update(self.job.name, change)
+        _log.info("preempted: the job is back in the queue")
+
+    def _overrun(self, cause: StopCause) -> None:
+        """The handler did not stop in time: says what is to be said, then ends the whole process group."""
+        with suppress(Exception):
+            if cause is StopCause.CANCELLED:
+                self.end(JobState.CANCELLED)
+            elif cause is StopCause.PREEMPTED:
+                self.give_back()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        _end_group()
+
+
+def _end_group() -> NoReturn:
+    """Kills the worker with its children (it leads its session), so that no data loader is left."""
+    if os.getpgid(0) == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(1)
+
+
+def _disk_error(error: OSError, job: Job) -> YardError:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return YardError(
+            Reason.DISK_FULL, "there is no room left on this machine's disk: free some, then start the job again", {"path": str(error.filename or "")}
+        )
+    return _unexpected(error, job)
+
+
+def _unexpected(error: Exception, job: Job) -> YardError:
+    _log.exception("unexpected error")
+    return YardError(
+        Reason.INTERNAL,
+        f"the worker failed unexpectedly ({type(error).__name__}); its log has the details: yard job logs {job.name.id}",
+        {"request_id": job.request_id},
+    )
+
+
+def run(kind: JobKind, handler: Handler, settings_type: type[ServiceSettings] = ServiceSettings, environ: Mapping[str, str] | None = None) -> int:
+    """Runs one claimed attempt to its end; the worker's ``main``.
+
+    Args:
+        kind: Which kind of job this worker does.
+        handler: Does the work.
+        settings_type: The room's settings.
+        environ: The environment; the process's own unless a test gives one.
+
+    Returns:
+        The process's exit code: 0 where the job has ended one way or the other, EXIT_GIVEN_BACK where it goes on later.
+    """
+    parser = argparse.ArgumentParser(description=f"Runs one attempt of a {kind.value} job; started by the service, not by hand.")
+    parser.add_argument("--job", required=True, help="the job's resource name")
+    parser.add_argument("--attempt", required=True, type=int, help="the attempt that was claimed for this worker")
+    arguments = parser.parse_args()
+    environment = os.environ if environ is None else environ
+    settings = settings_type()
+    name = ResourceName.parse(arguments.job, kind.collection)
+    scratch = Path(environment[SCRATCH_VARIABLE])
+    configure_logging(f"{kind.value}-worker", settings.log_level)
+    with (scratch / LOCK_FILE).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        records = JobRecords(open_store(settings, retry_for_s=_STORE_PATIENCE_S), kind)
+        job = records.get(name)
+        set_request_id(job.request_id)
+        if job.attempt != arguments.attempt or job.state not in {JobState.RUNNING, JobState.CANCELLING}:
+            _log.warning("attempt %d of %s is not the running one any more", arguments.attempt, name)
+            return 0
+        code = _Attempt(job, records, scratch, settings).run(handler)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    shutil.rmtree(scratch, ignore_errors=True)
+    return code
