@@ -1,0 +1,163 @@
+"""From a JPEG or PNG file's bytes to pixels, the same pixels that Ultralytics gets from ``cv2.imread``.
+
+That means: three channels whatever the file has (alpha is dropped, grey is repeated, CMYK is converted), the high byte of 16-bit samples, and
+turned upright by its EXIF orientation. Nothing is allocated before the header, read here, has shown that the picture is small enough.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import simplejpeg
+
+from visionyard.kit.errors import Reason, YardError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MAX_PIXELS = 64 * 1024 * 1024
+"""Larger pictures are refused unless the caller says otherwise: 8192 x 8192, 192 MiB of pixels."""
+_MAX_SCANS = 100
+"""A progressive JPEG has about 10 scans; thousands of empty ones would each walk over the whole picture (libjpeg-turbo's own fuzzers draw such a line)."""
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_PIXEL_CHUNKS = frozenset(
+    {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf", b"gAMA", b"sRGB", b"cHRM", b"pHYs", b"sBIT", b"bKGD", b"tIME"}
+)
+_MAX_PNG_CHUNKS = 100_000
+_EXIF_ORIENTATION = (b"\x12\x01\x03\x00\x01\x00\x00\x00\x01\x00", b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x01")
+"""TIFF entry of the orientation tag with the value 1 (upright), little and big endian (Exif 2.32, 4.6.4)."""
+
+
+def decode_image(data: bytes, limit_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Decodes a picture. Safe to call from several threads; most of it runs without the interpreter's lock.
+
+    Args:
+        data: A JPEG or PNG file.
+        limit_pixels: The most pixels (width times height) that are decoded.
+
+    Returns:
+        UINT8 [height, width, 3], RGB, upright.
+
+    Raises:
+        YardError: IMAGE_UNREADABLE for anything that is not a whole JPEG or PNG, IMAGE_TOO_LARGE above ``limit_pixels``.
+    """
+    if data[:3] == b"\xff\xd8\xff":
+        return _decode_jpeg(data, limit_pixels)
+    if data[:8] == _PNG_SIGNATURE:
+        return _decode_opencv(_bare_png(data, limit_pixels))
+    raise _unreadable("is empty" if not data else "is neither a JPEG nor a PNG")
+
+
+def _unreadable(why: str) -> YardError:
+    return YardError(Reason.IMAGE_UNREADABLE, f"the image {why}: send the bytes of a whole JPEG or PNG file")
+
+
+def _check_size(width: int, height: int, limit_pixels: int) -> None:
+    if not width or not height:
+        raise _unreadable("has no pixels")
+    if width * height > limit_pixels:
+        raise YardError(
+            Reason.IMAGE_TOO_LARGE,
+            f"the image has {width} x {height} pixels, more than the {limit_pixels} that are decoded: send it smaller",
+            {"width_px": str(width), "height_px": str(height), "limit_px": str(limit_pixels)},
+        )
+
+
+def _decode_opencv(data: bytes) -> NDArray[np.uint8]:
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    except cv2.error:
+        image = None
+    if image is None or image.dtype != np.uint8 or image.ndim != 3:
+        raise _unreadable("is damaged")
+    pixels: NDArray[np.uint8] = image
+    return pixels
+
+
+# --- JPEG (ITU-T T.81, annex B)
+
+
+def _decode_jpeg(data: bytes, limit_pixels: int) -> NDArray[np.uint8]:
+    width, height, upright = _jpeg_header(data)
+    _check_size(width, height, limit_pixels)
+    # Bytes of FF DA inside of pixels are impossible (FF is always followed by 00 there), so this counts scans and a thumbnail's.
+    if data.count(b"\xff\xda") > _MAX_SCANS:
+        raise _unreadable(f"has more than {_MAX_SCANS} scans")
+    if upright:
+        # The same libjpeg-turbo settings as OpenCV's, hence the same pixels, but with less around it, and strict about damage.
+        try:
+            pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colorspace="RGB", fastdct=False, fastupsample=False)
+        except ValueError as error:
+            text = str(error)
+            if "Premature end" in text or ("Corrupt JPEG data" in text and "extraneous bytes" not in text):
+                raise _unreadable("is damaged") from error
+            # Stray bytes between segments do no harm, and some kinds of JPEG only OpenCV reads.
+        else:
+            return pixels
+    return _decode_opencv(data)
+
+
+def _jpeg_header(data: bytes) -> tuple[int, int, bool]:
+    """Width, height, and whether no EXIF orientation turns the picture; finds markers exactly as libjpeg's ``next_marker`` does."""
+    position, upright = 2, True
+    while True:
+        position = data.find(b"\xff", position)
+        if position < 0:
+            raise _unreadable("has no picture in it")
+        while data[position : position + 1] == b"\xff":
+            position += 1
+        marker, segment = data[position : position + 1], position + 1
+        if not marker:
+            raise _unreadable("ends in its header")
+        code = marker[0]
+        if code == 0x00 or code == 0x01 or 0xD0 <= code <= 0xD7:  # stuffing, TEM, RSTn: without a segment
+            position = segment
+            continue
+        if code in (0xD8, 0xD9, 0xDA):  # a second start, an end or pixels before any frame
+            raise _unreadable("has no picture in it")
+        length = int.from_bytes(data[segment : segment + 2], "big")
+        if length < 2 or segment + length > len(data):
+            raise _unreadable("ends in its header")
+        if 0xC0 <= code <= 0xCF and code not in (0xC4, 0xC8, 0xCC):  # SOFn, but not DHT, JPG, DAC
+            if length < 8:
+                raise _unreadable("has a damaged header")
+            height, width = struct.unpack_from(">HH", data, segment + 3)
+            return width, height, upright
+        if code == 0xE1 and upright:
+            upright = _is_upright(data[segment : segment + length])
+        position = segment + length
+
+
+def _is_upright(app1: bytes) -> bool:
+    """Whether an APP1 segment leaves the picture as it is: it has no orientation entry, or each says 1."""
+    return all(app1.count(entry[:8]) == app1.count(entry) for entry in _EXIF_ORIENTATION)
+
+
+# --- PNG (W3C PNG 3rd edition, section 5)
+
+
+def _bare_png(data: bytes, limit_pixels: int) -> bytes:
+    """The file without what has no part in its pixels: compressed texts and profiles can unpack to gigabytes, animations to many frames."""
+    position, keep, dropped = 8, [_PNG_SIGNATURE], False
+    for _ in range(_MAX_PNG_CHUNKS):
+        if position + 12 > len(data):
+            raise _unreadable("is cut off")
+        length = int.from_bytes(data[position : position + 4], "big")
+        kind, end = data[position + 4 : position + 8], position + 12 + length
+        if end > len(data):
+            raise _unreadable("is cut off")
+        if position == 8:
+            if kind != b"IHDR" or length != 13:
+                raise _unreadable("has a damaged header")
+            _check_size(*struct.unpack_from(">II", data, position + 8), limit_pixels)
+        if kind in _PNG_PIXEL_CHUNKS:
+            keep.append(data[position:end])
+        else:
+            dropped = True
+        position = end
+        if kind == b"IEND":
+            return b"".join(keep) if dropped or position != len(data) else data
+    raise _unreadable("has too many chunks")
