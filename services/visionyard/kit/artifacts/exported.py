@@ -6,6 +6,7 @@ An artifact is a JSON document ``{model version}/artifacts/{key digest}.json``, 
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import hashlib
 import json
@@ -16,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from visionyard.kit.artifacts.model import blob_key, sha256_of
 from visionyard.kit.artifacts.versions import version_prefix
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.names import ArtifactName, VersionName
@@ -27,7 +29,6 @@ METADATA_FILE = "metadata.json"
 """Path of the sidecar: what a program that has the graph only must know of it."""
 COMPARISON_FILE = "comparison.json"
 """Path of the comparison with the source model, image by image."""
-_CHUNK_BYTES = 1 << 20
 
 
 class ArtifactFormat(enum.Enum):
@@ -135,11 +136,6 @@ def document_key(name: ArtifactName) -> str:
     return f"{version_prefix(name.version)}artifacts/{name.id}.json"
 
 
-def blob_key(project: str, sha256: str) -> str:
-    """The bucket key of a file of a project, by its content."""
-    return f"projects/{project}/blobs/{sha256}"
-
-
 def _parse(name: ArtifactName, data: bytes, created: datetime) -> Artifact:
     body: dict[str, Any] = json.loads(data)
     return Artifact(
@@ -240,11 +236,9 @@ def publish_artifact(store: ObjectStore, artifact: Artifact) -> Artifact:
     """
     key, data = document_key(artifact.name), _serialise(artifact)
     while True:
-        try:
+        # On a conflict another export was first; without an answer our own write may have happened: either way, what is there counts.
+        with contextlib.suppress(Conflict, OutcomeUnknown):
             store.create(key, data)
-        except (Conflict, OutcomeUnknown):
-            # Either another export was first, or our own write succeeded and its answer was lost: what is there counts, if anything is.
-            pass
         published = find_artifact(store, artifact.name)
         if published is not None:
             return published
@@ -259,7 +253,7 @@ def put_blob(store: ObjectStore, project: str, path: str, source: Path) -> Artif
         path: Its path in the artifact.
         source: The file.
     """
-    sha256, size = _sha256(source)
+    sha256, size = sha256_of(source), source.stat().st_size
     key = blob_key(project, sha256)
     try:
         known: ObjectInfo | None = store.head(key)
@@ -285,7 +279,7 @@ def download_file(store: ObjectStore, artifact: Artifact, path: str, target: Pat
         except NotFound:
             found = "nothing"
         else:
-            found = _sha256(partial)[0]
+            found = sha256_of(partial)
         if found != entry.sha256:
             raise YardError(
                 Reason.ARTIFACT_CORRUPT,
@@ -295,12 +289,3 @@ def download_file(store: ObjectStore, artifact: Artifact, path: str, target: Pat
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _sha256(path: Path) -> tuple[str, int]:
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            size += len(chunk)
-    return digest.hexdigest(), size

@@ -16,6 +16,8 @@ import simplejpeg
 from visionyard.kit.errors import Reason, YardError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 MAX_PIXELS = 64 * 1024 * 1024
@@ -23,10 +25,19 @@ MAX_PIXELS = 64 * 1024 * 1024
 _MAX_SCANS = 100
 """A progressive JPEG has about 10 scans; thousands of empty ones would each walk over the whole picture (libjpeg-turbo's own fuzzers draw such a line)."""
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PNG_PIXEL_CHUNKS = frozenset(
-    {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf", b"gAMA", b"sRGB", b"cHRM", b"pHYs", b"sBIT", b"bKGD", b"tIME"}
-)
+_PNG_PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf", b"acTL", b"fcTL", b"fdAT"})
+_PNG_IHDR = b"\x00\x00\x00\rIHDR"
+_PNG_CHUNK_FRAME = 12
 _MAX_PNG_CHUNKS = 100_000
+_JPEG_WITHOUT_SEGMENT = frozenset({b"\x00", b"\x01", *(bytes([code]) for code in range(0xD0, 0xD8))})
+"""Stuffing, TEM and RSTn."""
+_JPEG_NO_HEADER = frozenset({b"", b"\xd8", b"\xd9", b"\xda"})
+"""The end of the data, a second start, an end, or pixels: no header follows."""
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""SOFn; among them lie DHT, JPG and DAC."""
+_JPEG_APP1 = 0xE1
+_JPEG_LENGTH_BYTES = 2
+_JPEG_FRAME_BYTES = 8
 _EXIF_ORIENTATION = (b"\x12\x01\x03\x00\x01\x00\x00\x00\x01\x00", b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x01")
 """TIFF entry of the orientation tag with the value 1 (upright), little and big endian (Exif 2.32, 4.6.4)."""
 
@@ -71,10 +82,9 @@ def _decode_opencv(data: bytes) -> NDArray[np.uint8]:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error:
         image = None
-    if image is None or image.dtype != np.uint8 or image.ndim != 3:
+    if image is None:
         raise _unreadable("is damaged")
-    pixels: NDArray[np.uint8] = image
-    return pixels
+    return image.astype(np.uint8, copy=False)
 
 
 # --- JPEG (ITU-T T.81, annex B)
@@ -100,35 +110,33 @@ def _decode_jpeg(data: bytes, limit_pixels: int) -> NDArray[np.uint8]:
     return _decode_opencv(data)
 
 
-def _jpeg_header(data: bytes) -> tuple[int, int, bool]:
-    """Width, height, and whether no EXIF orientation turns the picture; finds markers exactly as libjpeg's ``next_marker`` does."""
-    position, upright = 2, True
-    while True:
-        position = data.find(b"\xff", position)
-        if position < 0:
-            raise _unreadable("has no picture in it")
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, begin and end (of length and payload) of each segment before the pixels, found exactly as libjpeg's ``next_marker`` finds them."""
+    position = 2
+    while (position := data.find(b"\xff", position)) >= 0:
         while data[position : position + 1] == b"\xff":
             position += 1
-        marker, segment = data[position : position + 1], position + 1
-        if not marker:
-            raise _unreadable("ends in its header")
-        code = marker[0]
-        if code == 0x00 or code == 0x01 or 0xD0 <= code <= 0xD7:  # stuffing, TEM, RSTn: without a segment
-            position = segment
+        marker, begin = data[position : position + 1], position + 1
+        if marker in _JPEG_WITHOUT_SEGMENT:
+            position = begin
             continue
-        if code in (0xD8, 0xD9, 0xDA):  # a second start, an end or pixels before any frame
-            raise _unreadable("has no picture in it")
-        length = int.from_bytes(data[segment : segment + 2], "big")
-        if length < 2 or segment + length > len(data):
-            raise _unreadable("ends in its header")
-        if 0xC0 <= code <= 0xCF and code not in (0xC4, 0xC8, 0xCC):  # SOFn, but not DHT, JPG, DAC
-            if length < 8:
-                raise _unreadable("has a damaged header")
-            height, width = struct.unpack_from(">HH", data, segment + 3)
+        length = int.from_bytes(data[begin : begin + 2], "big")
+        if marker in _JPEG_NO_HEADER or length < _JPEG_LENGTH_BYTES or begin + length > len(data):
+            return
+        position = begin + length
+        yield marker[0], begin, position
+
+
+def _jpeg_header(data: bytes) -> tuple[int, int, bool]:
+    """Width, height, and whether no EXIF orientation turns the picture."""
+    upright = True
+    for marker, begin, end in _jpeg_segments(data):
+        if marker in _JPEG_FRAMES and end - begin >= _JPEG_FRAME_BYTES:
+            height, width = struct.unpack_from(">HH", data, begin + 3)
             return width, height, upright
-        if code == 0xE1 and upright:
-            upright = _is_upright(data[segment : segment + length])
-        position = segment + length
+        if marker == _JPEG_APP1:
+            upright = upright and _is_upright(data[begin:end])
+    raise _unreadable("has a damaged header")
 
 
 def _is_upright(app1: bytes) -> bool:
@@ -140,24 +148,37 @@ def _is_upright(app1: bytes) -> bool:
 
 
 def _bare_png(data: bytes, limit_pixels: int) -> bytes:
-    """The file without what has no part in its pixels: compressed texts and profiles can unpack to gigabytes, animations to many frames."""
-    position, keep, dropped = 8, [_PNG_SIGNATURE], False
+    """The file without what has no part in its pixels: compressed texts and profiles can unpack to gigabytes."""
+    if data[8:16] != _PNG_IHDR:
+        raise _unreadable("has a damaged header")
+    width, height = _png_size(data, 16)
+    _check_size(width, height, limit_pixels)
+    position, kept = len(_PNG_SIGNATURE), [_PNG_SIGNATURE]
     for _ in range(_MAX_PNG_CHUNKS):
-        if position + 12 > len(data):
-            raise _unreadable("is cut off")
-        length = int.from_bytes(data[position : position + 4], "big")
-        kind, end = data[position + 4 : position + 8], position + 12 + length
+        begin, end = position + 8, position + _PNG_CHUNK_FRAME + int.from_bytes(data[position : position + 4], "big")
         if end > len(data):
             raise _unreadable("is cut off")
-        if position == 8:
-            if kind != b"IHDR" or length != 13:
-                raise _unreadable("has a damaged header")
-            _check_size(*struct.unpack_from(">II", data, position + 8), limit_pixels)
+        kind = data[begin - 4 : begin]
+        if kind == b"fcTL":
+            _check_png_frame(data[begin:end], width, height)
         if kind in _PNG_PIXEL_CHUNKS:
-            keep.append(data[position:end])
-        else:
-            dropped = True
+            kept.append(data[position:end])
         position = end
         if kind == b"IEND":
-            return b"".join(keep) if dropped or position != len(data) else data
+            return b"".join(kept)
     raise _unreadable("has too many chunks")
+
+
+def _png_size(data: bytes, offset: int) -> tuple[int, int]:
+    if len(data) < offset + 8:
+        raise _unreadable("is cut off")
+    width, height = struct.unpack_from(">II", data, offset)
+    return width, height
+
+
+def _check_png_frame(control: bytes, width: int, height: int) -> None:
+    """A frame of an animation (its fcTL) may not be larger than the picture whose size was checked."""
+    frame_width, frame_height = _png_size(control, 4)
+    left, top = _png_size(control, 12)
+    if left + frame_width > width or top + frame_height > height:
+        raise _unreadable("has a frame outside of itself")
