@@ -1,0 +1,17 @@
+# The inference service. Built from the repository's root: docker build -f deploy/docker/inference.Dockerfile -t visionyard-inference .
+FROM python:3.11-slim-bookworm AS build
+WORKDIR /src
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY services services
+RUN python -m venv /opt/visionyard \
+ && /opt/visionyard/bin/pip install --no-cache-dir -c constraints.txt '.[inference]'
+
+FROM python:3.11-slim-bookworm
+COPY --from=build /opt/visionyard /opt/visionyard
+RUN useradd --uid 10001 --user-group --no-create-home visionyard \
+ && install -d -o visionyard -g visionyard /var/lib/visionyard /models
+ENV PATH=/opt/visionyard/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/var/lib/visionyard \
+    VISIONYARD_LISTEN=0.0.0.0:50054 VISIONYARD_METRICS_LISTEN=0.0.0.0:9104 VISIONYARD_WORK_DIR=/var/lib/visionyard VISIONYARD_STOP_WORKERS=true
+USER 10001:10001
+EXPOSE 50054 9104
+ENTRYPOINT ["python", "-m", "visionyard.inference"]

@@ -1,0 +1,179 @@
+"""Dockerfiles, docker-compose.yml and the Kubernetes manifests, held against Kubernetes' schemas and against what the code reads."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from visionyard.kit.config import ServiceSettings
+
+ROOT = Path(__file__).parents[2]
+SERVICES = {"dataset": (50051, 9101), "training": (50052, 9102), "export": (50053, 9103), "inference": (50054, 9104)}
+OVERLAYS = ("cpu", "gpu")
+
+
+def settings_of(service: str) -> type[ServiceSettings]:
+    """The room's settings, found by their module: ``visionyard.<service>.config``."""
+    module = __import__(f"visionyard.{service}.config", fromlist=["config"])
+    (found,) = {
+        value for value in vars(module).values() if isinstance(value, type) and issubclass(value, ServiceSettings) and value.__module__ == module.__name__
+    }
+    return found
+
+
+def variables_of(service: str) -> set[str]:
+    return {f"VISIONYARD_{name.upper()}" for name in settings_of(service).model_fields}
+
+
+@pytest.fixture(scope="module", params=OVERLAYS)
+def manifests(request):
+    kubectl = Path(sys.executable).parent / "kubectl"
+    done = subprocess.run([kubectl, "kustomize", ROOT / "k8s/overlays" / request.param], capture_output=True, text=True, check=True)
+    return request.param, list(yaml.safe_load_all(done.stdout))
+
+
+def containers(manifests):
+    for document in manifests:
+        if document["kind"] in {"Deployment", "StatefulSet"}:
+            for container in document["spec"]["template"]["spec"]["containers"]:
+                yield document, container
+
+
+def test_manifests_are_what_kubernetes_takes(manifests):
+    _, documents = manifests
+    for document in documents:
+        kubernetes_validate.validate(document, "1.34", strict=True)
+
+
+def test_every_container_is_restricted(manifests):
+    _, documents = manifests
+    for document, container in containers(documents):
+        pod = document["spec"]["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["automountServiceAccountToken"] is False
+        context = container["securityContext"]
+        assert context == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+        assert "hostPath" not in json.dumps(pod)
+        assert "memory" in container["resources"]["limits"]
+
+
+def test_services_have_native_grpc_probes_on_their_port(manifests):
+    _, documents = manifests
+    for _, container in containers(documents):
+        if container["name"] not in SERVICES:
+            continue
+        port, metrics = SERVICES[container["name"]]
+        assert {p["name"]: p["containerPort"] for p in container["ports"]} == {"grpc": port, "metrics": metrics}
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            assert container[probe]["grpc"]["port"] == port
+
+
+def test_kubernetes_services_reach_the_containers(manifests):
+    _, documents = manifests
+    found = {d["metadata"]["name"]: d for d in documents if d["kind"] == "Service"}
+    for name, (port, metrics) in SERVICES.items():
+        assert {p["name"]: p["port"] for p in found[name]["spec"]["ports"]} == {"grpc": port, "metrics": metrics}
+        assert found[name]["spec"]["selector"] == {"app.kubernetes.io/name": name}
+
+
+def test_triton_and_inference_share_a_pod_with_models_and_memory(manifests):
+    overlay, documents = manifests
+    (pod,) = [d["spec"]["template"]["spec"] for d in documents if d["kind"] == "Deployment" and d["metadata"]["name"] == "inference"]
+    by_name = {c["name"]: c for c in pod["containers"]}
+    assert set(by_name) == {"inference", "triton"}
+    for container in by_name.values():
+        assert {"/models", "/dev/shm"} <= {m["mountPath"] for m in container["volumeMounts"]}
+    shm = next(v for v in pod["volumes"] if v["name"] == "shm")
+    assert shm["emptyDir"]["medium"] == "Memory"
+    repository = {e["name"]: e.get("value") for e in by_name["inference"]["env"]}["VISIONYARD_MODEL_REPOSITORY"]
+    assert f"--model-repository={repository}" in by_name["triton"]["args"]
+    gpu = by_name["triton"]["resources"]["limits"].get("nvidia.com/gpu")
+    assert gpu == ("1" if overlay == "gpu" else None)
+
+
+def test_gpus_go_to_training_and_triton_only(manifests):
+    overlay, documents = manifests
+    with_gpu = {c["name"] for _, c in containers(documents) if "nvidia.com/gpu" in c["resources"]["limits"]}
+    assert with_gpu == ({"training", "triton"} if overlay == "gpu" else set())
+    (training,) = [d["spec"]["template"]["spec"] for d in documents if d["kind"] == "Deployment" and d["metadata"]["name"] == "training"]
+    assert any(v.get("emptyDir", {}).get("medium") == "Memory" for v in training["volumes"])
+
+
+def test_every_variable_in_the_manifests_is_one_that_the_code_reads(manifests):
+    _, documents = manifests
+    maps = {d["metadata"]["name"]: set(d["data"]) for d in documents if d["kind"] == "ConfigMap"}
+    for _, container in containers(documents):
+        if container["name"] not in SERVICES:
+            continue
+        given = {e["name"] for e in container.get("env", [])}
+        for source in container["envFrom"]:
+            if "configMapRef" in source:
+                given |= maps[source["configMapRef"]["name"]]
+        assert given <= variables_of(container["name"]), f"{container['name']} does not read {given - variables_of(container['name'])}"
+
+
+def compose(*extra: str) -> dict:
+    documents = [yaml.safe_load((ROOT / name).read_text()) for name in ("docker-compose.yml", *extra)]
+    return documents[0] if len(documents) == 1 else documents[1]
+
+
+def test_compose_publishes_on_loopback_only():
+    for name, service in compose()["services"].items():
+        for port in service.get("ports", []):
+            assert port.startswith("127.0.0.1:"), f"{name} publishes {port}"
+
+
+def test_compose_gives_only_variables_that_the_code_reads():
+    for document in (compose(), compose("deploy/compose/gpu.yml")):
+        for name in SERVICES:
+            given = set(document["services"].get(name, {}).get("environment", {}))
+            assert given <= variables_of(name), f"{name} does not read {given - variables_of(name)}"
+
+
+def test_compose_builds_each_service_from_its_own_dockerfile():
+    for name, (port, metrics) in SERVICES.items():
+        service = compose()["services"][name]
+        assert service["build"]["dockerfile"] == f"deploy/docker/{name}.Dockerfile"
+        assert service["ports"] == [f"127.0.0.1:{port}:{port}", f"127.0.0.1:{metrics}:{metrics}"]
+        assert service["healthcheck"]["test"][-1] == f"127.0.0.1:{port}"
+        assert (ROOT / "services/visionyard/kit/server/probe.py").exists()
+
+
+def test_compose_pins_its_images():
+    services = compose()["services"]
+    assert services["minio"]["image"] == "minio/minio:RELEASE.2025-09-07T16-13-09Z"
+    release = re.search(r"tritonserver:(\d\d)\.(\d\d)-py3", services["triton"]["image"])
+    assert (int(release[1]), int(release[2])) >= (26, 7)
+
+
+def test_prometheus_scrapes_what_compose_runs():
+    config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    targets = {t for job in config["scrape_configs"] for static in job["static_configs"] for t in static["targets"]}
+    assert targets == {f"{name}:{metrics}" for name, (_, metrics) in SERVICES.items()} | {"triton:8002"}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_dockerfiles(name):
+    text = (ROOT / f"deploy/docker/{name}.Dockerfile").read_text()
+    port, metrics = SERVICES[name]
+    stages = re.findall(r"^FROM ", text, re.MULTILINE)
+    assert len(stages) >= 2
+    assert re.search(r"^USER 10001:10001$", text, re.MULTILINE)
+    assert f"EXPOSE {port} {metrics}" in text
+    set_here = {variable for variable in re.findall(r"\b(VISIONYARD_[A-Z0-9_]+)=", text)}
+    assert set_here <= variables_of(name)
+    assert ("torch" in text) == (name in {"training", "export"})
+
+
+def test_training_and_export_share_the_torch_stage():
+    def stage(name):
+        text = (ROOT / f"deploy/docker/{name}.Dockerfile").read_text()
+        return text[text.index("# The torch base stage") : text.index("FROM torch AS build")]
+
+    assert stage("training") == stage("export")

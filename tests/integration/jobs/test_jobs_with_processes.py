@@ -1,0 +1,295 @@
+"""The life of a job with real worker processes over a real SeaweedFS: claims, takeovers, cancelling, preemption, crashes."""
+
+import asyncio
+import multiprocessing
+import os
+import sys
+import time
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.jobs import joblog
+from visionyard.kit.jobs.dispatcher import Dispatcher
+from visionyard.kit.jobs.model import JobKind, JobState, heartbeat_key, marker_key
+from visionyard.kit.jobs.records import JobRecords
+from visionyard.kit.jobs.service import JobService
+
+HERE = Path(__file__).parent
+LEASE_S = 3.0
+
+
+@pytest.fixture
+def worker_environment(seaweed_settings, monkeypatch, tmp_path):
+    """What the workers find in their environment: the store, and this folder to find their module in."""
+    for name, value in seaweed_settings.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("VISIONYARD_HEARTBEAT_S", "0.5")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), *sys.path]))
+    return tmp_path
+
+
+@asynccontextmanager
+async def dispatching(store, work_dir, slots=1, **options):
+    dispatcher = Dispatcher(store, JobKind.EXPORT, "sleepy_worker", [{}] * slots, work_dir, LEASE_S, poll_s=0.1, **options)
+    task = asyncio.create_task(dispatcher.run())
+    try:
+        yield dispatcher
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        for process in workers_of(work_dir):
+            process.kill()
+
+
+def workers_of(work_dir):
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("VISIONYARD_WORKER_SCRATCH", "").startswith(str(work_dir)) and "sleepy_worker" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
+
+
+async def until(condition, seconds=40.0):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        value = await asyncio.to_thread(condition)
+        if value:
+            return value
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"not within {seconds} s")
+
+
+def job_in(service, name, *states):
+    def look():
+        job = service.get(name)
+        return job if job.state in states else None
+
+    return look
+
+
+async def test_a_job_runs_and_tells_how_far_it_is(s3_store, worker_environment):
+    service = JobService(s3_store, JobKind.EXPORT)
+    job = service.create("default", {"steps": 4, "step_s": 0.3}, "")
+    assert service.queue_position(job) == 1
+    async with dispatching(s3_store, worker_environment):
+        snapshots = [item async for item in service.watch(job.name, 0)]
+    last, progress, _ = snapshots[-1]
+    assert last.state is JobState.SUCCEEDED
+    assert last.pointers == {"step": 4, "result": "counted by attempt 1"}
+    assert (progress.phase, progress.done, progress.total, progress.detail) == ("counting", 4, 4, {"last": 3})
+    sequences = [sequence for *_, sequence in snapshots]
+    assert sequences == sorted(set(sequences))
+    assert len(sequences) > 3
+    assert last.start_time <= last.end_time
+    log = b"".join(data for _, data in joblog.read(s3_store, job.name, 1, 0))
+    assert b"attempt 1 begins at step 0" in log
+    assert [entry.key for entry in s3_store.list("queue/")] == []
+    assert not list((worker_environment / "scratch" / "export").iterdir())
+
+
+async def test_the_same_request_gives_the_same_job(s3_store):
+    service = JobService(s3_store, JobKind.EXPORT)
+    first = service.create("default", {"steps": 1}, "a7c9")
+    assert service.create("default", {"steps": 1}, "a7c9").name == first.name
+    with pytest.raises(YardError) as error:
+        service.create("default", {"steps": 2}, "a7c9")
+    assert error.value.reason is Reason.REQUEST_ID_REUSED
+    jobs, _ = service.list("default", 0, "")
+    assert [job.name for job in jobs] == [first.name]
+
+
+async def test_a_killed_worker_is_taken_over_where_it_was(s3_store, worker_environment):
+    service = JobService(s3_store, JobKind.EXPORT)
+    job = service.create("default", {"steps": 6, "step_s": 0.4}, "")
+    async with dispatching(s3_store, worker_environment):
+        await until(lambda: service.get(job.name).pointers.get("step", 0) >= 2)
+        for process in workers_of(worker_environment):
+            process.kill()
+        done = await until(job_in(service, job.name, JobState.SUCCEEDED))
+    assert done.attempt == 2
+    assert done.pointers["result"] == "counted by attempt 2"
+    steps = sorted(int(e.key.rsplit("/", 1)[1]) for e in s3_store.list(f"{job.name}/attempts/") if "/steps/" in e.key)
+    assert steps[-1] == 5
+    assert len(set(steps)) == 6
+    assert len(steps) <= 7, "more than the running step was done again"
+
+
+async def test_a_worker_outlives_its_service(s3_store, worker_environment):
+    service = JobService(s3_store, JobKind.EXPORT)
+    job = service.create("default", {"steps": 8, "step_s": 0.4}, "")
+
+    @asynccontextmanager
+    async def service_process():
+        dispatcher = Dispatcher(s3_store, JobKind.EXPORT, "sleepy_worker", [{}], worker_environment, LEASE_S, poll_s=0.1)
+        task = asyncio.create_task(dispatcher.run())
+        yield
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    async with service_process():
+        await until(lambda: service.get(job.name).pointers.get("step", 0) >= 1)
+    assert workers_of(worker_environment)
+    async with dispatching(s3_store, worker_environment):
+        done = await until(job_in(service, job.name, JobState.SUCCEEDED))
+    assert done.attempt == 1
+
+
+async def test_a_dead_machine_is_taken_over_when_its_lease_runs_out(s3_store, worker_environment):
+    service = JobService(s3_store, JobKind.EXPORT)
+    job = service.create("default", {"steps": 5, "step_s": 0.4}, "")
+    dispatcher = Dispatcher(s3_store, JobKind.EXPORT, "sleepy_worker", [{}], worker_environment / "a", LEASE_S, poll_s=0.1)
+    task = asyncio.create_task(dispatcher.run())
+    await until(lambda: service.get(job.name).pointers.get("step", 0) >= 1)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    for process in workers_of(worker_environment / "a"):
+        process.kill()
+    async with dispatching(s3_store, worker_environment / "b"):
+        done = await until(job_in(service, job.name, JobState.SUCCEEDED))
+    assert done.attempt == 2
+
+
+async def test_a_worker_that_slept_through_its_takeover_changes_nothing(s3_store, worker_environment):
+    service = JobService(s3_store, JobKind.EXPORT)
+    job = service.create("default", {"steps": 5, "step_s": 0.4}, "")
+    first = Dispatcher(s3_store, JobKind.EXPORT, "sleepy_worker", [{}], worker_environment / "a", LEASE_S, poll_s=0.1)
+    task = asyncio.create_task(first.run())
+    await until(lambda: service.get(job.name).pointers.get("step", 0) >= 1)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    (sleeper,) = workers_of(worker_environment / "a")
+    sleeper.suspend()
+    async with dispatching(s3_store, worker_environment / "b"):
+        done = await until(job_in(service, job.name, JobState.SUCCEEDED))
+        assert done.attempt == 2
+        before = service.get(job.name).etag
+        sleeper.resume()
+        await until(lambda: not sleeper.is_running() or sleeper.status() == psutil.STATUS_ZOMBIE)
+    after = service.get(job.name)
+    assert after.etag == before
+    assert after.pointers["result"] == "counted by attempt 2"
+
+
+async def test_cancelling_a_running_and_a_queued_job(s3_store, worker_environment):
+    service = JobService(s3_store, JobKind.EXPORT)
+    running = service.create("default", {"steps": 1000, "step_s": 0.2}, "")
+    async with dispatching(s3_store, worker_environment):
+        await until(job_in(service, running.name, JobState.RUNNING))
+        queued = service.create("default", {"steps": 1, "step_s": 0.1}, "")
+        assert service.cancel(queued.name).state is JobState.CANCELLED
+        service.cancel(running.name)
+        service.cancel(running.name)
+        done = await until(job_in(service, running.name, JobState.CANCELLED))
+        assert done.end_time is not None
+        await until(lambda: not workers_of(worker_environment))
+    assert service.cancel(running.name).state is JobState.CANCELLED
+    assert [entry.key for entry in s3_store.list("queue/")] == []
+
+
+async def test_sigterm_gives_the_job_back(s3_store, worker_environment):
+    service = JobService(s3_store, JobKind.EXPORT)
+    job = service.create("default", {"steps": 5, "step_s": 0.4}, "")
+    async with dispatching(s3_store, worker_environment):
+        await until(lambda: service.get(job.name).pointers.get("step", 0) >= 1)
+        for process in workers_of(worker_environment):
+            process.terminate()
+        done = await until(job_in(service, job.name, JobState.SUCCEEDED))
+    assert done.attempt == 2
+    assert done.crashes == 0
+
+
+async def test_failures_say_why(s3_store, worker_environment):
+    service = JobService(s3_store, JobKind.EXPORT)
+    refused = service.create("default", {"steps": 1, "step_s": 0, "fail": True}, "")
+    broken = service.create("default", {"steps": 1, "step_s": 0, "break": True}, "")
+    async with dispatching(s3_store, worker_environment):
+        first = await until(job_in(service, refused.name, JobState.FAILED))
+        second = await until(job_in(service, broken.name, JobState.FAILED))
+    assert (first.error.reason, first.error.message) == (Reason.NO_IMAGES, "there is no image in it")
+    assert second.error.reason is Reason.INTERNAL
+    assert "a bug" not in second.error.message
+    log = b"".join(data for _, data in joblog.read(s3_store, broken.name, 1, 0))
+    assert b"RuntimeError: a bug" in log
+
+
+async def test_a_job_that_kills_its_workers_fails_in_the_end(s3_store, worker_environment):
+    service = JobService(s3_store, JobKind.EXPORT)
+    job = service.create("default", {"steps": 1, "step_s": 0, "crash_attempts": 100}, "")
+    async with dispatching(s3_store, worker_environment):
+        done = await until(job_in(service, job.name, JobState.FAILED), 90)
+    assert done.error.reason is Reason.WORKER_CRASHED
+    assert done.attempt == 6
+
+
+async def test_jobs_run_in_the_order_in_which_they_came(s3_store, worker_environment):
+    service = JobService(s3_store, JobKind.EXPORT)
+    jobs = []
+    for _ in range(3):
+        jobs.append(service.create("default", {"steps": 1, "step_s": 0.1}, ""))
+        await asyncio.sleep(0.01)
+    assert [service.queue_position(job) for job in jobs] == [1, 2, 3]
+    async with dispatching(s3_store, worker_environment):
+        done = [await until(job_in(service, job.name, JobState.SUCCEEDED)) for job in jobs]
+    ends = [job.end_time for job in done]
+    starts = [job.start_time for job in done]
+    assert all(start >= end for start, end in zip(starts[1:], ends[:-1], strict=True)), "two ran at once in one slot"
+
+
+def _claim(settings, barrier, name, results):
+    """Runs in a process of its own: claims the job once everybody is there."""
+    from visionyard.kit.config import ServiceSettings
+    from visionyard.kit.objectstore.s3 import open_store
+
+    os.environ.update(settings)
+    store = open_store(ServiceSettings(), retry_for_s=30)
+    dispatcher = Dispatcher(store, JobKind.EXPORT, "sleepy_worker", [{}], Path("/nowhere"), LEASE_S)
+    job = dispatcher.records.get(name)
+    barrier.wait()
+    results.put(dispatcher._claim(job, 0) is not None)
+
+
+def test_of_twelve_claimers_one_wins(s3_store, seaweed_settings):
+    service = JobService(s3_store, JobKind.EXPORT)
+    context = multiprocessing.get_context("spawn")
+    for _ in range(3):
+        job = service.create("default", {"steps": 1}, "")
+        barrier, results = context.Barrier(6), context.Queue()
+        claimers = [context.Process(target=_claim, args=(seaweed_settings, barrier, job.name, results)) for _ in range(6)]
+        for claimer in claimers:
+            claimer.start()
+        won = [results.get(timeout=60) for _ in claimers]
+        for claimer in claimers:
+            claimer.join(30)
+        assert won.count(True) == 1
+        assert service.get(job.name).attempt == 1
+
+
+async def test_a_marker_without_a_job_does_no_harm(s3_store, worker_environment):
+    service = JobService(s3_store, JobKind.EXPORT)
+    job = service.create("default", {"steps": 1, "step_s": 0}, "")
+    s3_store.put("queue/export/default/zzzzzzzzzzzzzzzz", b"left by a service that died")
+    async with dispatching(s3_store, worker_environment):
+        await until(job_in(service, job.name, JobState.SUCCEEDED))
+    assert JobRecords(s3_store, JobKind.EXPORT).list("default")[0][0].name == job.name
+    assert not any(e.key == marker_key(JobKind.EXPORT, job.name) for e in s3_store.list("queue/"))
+
+
+async def test_a_deaf_worker_is_ended_by_force_when_it_lost_its_lease(s3_store, worker_environment):
+    service = JobService(s3_store, JobKind.EXPORT)
+    job = service.create("default", {"steps": 1, "step_s": 600, "deaf": True}, "")
+    async with dispatching(s3_store, worker_environment):
+        await until(job_in(service, job.name, JobState.RUNNING))
+        await until(lambda: [e for e in s3_store.list(heartbeat_key(job.name, 1))])
+        (worker,) = workers_of(worker_environment)
+        records = JobRecords(s3_store, JobKind.EXPORT)
+        records.update(job.name, lambda current, _: current.changed(attempt=current.attempt + 1, state=JobState.SUCCEEDED))
+        await until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
