@@ -1,0 +1,1 @@
+"""The training room's workers: the only place where torch and ultralytics are imported."""
