@@ -1,0 +1,233 @@
+"""Dataset versions as every room reads them: what is known of one, its rows, and its images with few large reads.
+
+The dataset room publishes them; training and export read them. For the folder that Ultralytics trains on see
+:func:`visionyard.kit.artifacts.materialise.materialise`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from visionyard.kit.artifacts import versions
+from visionyard.kit.artifacts.manifest import Label, ManifestRow, decode_manifest
+from visionyard.kit.artifacts.versions import VersionDocument
+from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.names import ResourceName, VersionName
+from visionyard.kit.objectstore.port import NotFound, ObjectStore
+
+__all__ = [
+    "DatasetClass",
+    "DatasetSplit",
+    "DatasetVersion",
+    "Label",
+    "ManifestRow",
+    "list_dataset_versions",
+    "newest_dataset_version",
+    "read_dataset_version",
+    "read_images",
+    "read_manifest",
+]
+_RUN_BYTES = 8 << 20
+_GAP_BYTES = 128 << 10
+
+
+@dataclass(frozen=True)
+class DatasetClass:
+    """A class of a version.
+
+    Attributes:
+        id: Its id in the labels, from 0.
+        name: Its name, as in the source.
+        label_count: How many labels are of this class.
+    """
+
+    id: int
+    name: str
+    label_count: int
+
+
+@dataclass(frozen=True)
+class DatasetSplit:
+    """A split of a version.
+
+    Attributes:
+        name: ``train``, ``val`` or ``test``.
+        image_count: How many images are in it.
+        label_count: How many labels are in it.
+    """
+
+    name: str
+    image_count: int
+    label_count: int
+
+
+@dataclass(frozen=True)
+class DatasetVersion:
+    """An immutable set of images with labels.
+
+    Attributes:
+        name: ``projects/{project}/datasets/{dataset}/versions/{number}``, with its number.
+        digest: ``sha256:`` and 64 hexadecimal digits of the content (classes, images, splits, labels).
+        task: ``detect``, in Ultralytics' words.
+        image_count: How many images it holds.
+        label_count: How many labels it holds.
+        classes: In the order of their ids, from 0 without gaps.
+        splits: Those that it has, in the order train, val, test. Always ``train``; ``val`` unless the importer asked for none.
+        total_bytes: The bytes of all its images.
+        stored_bytes: The bytes that making it added to the store.
+        source_format: What it was read from: ``yolo`` or ``voc``.
+        import_job: The job that made it, ``projects/{project}/importJobs/{job}``.
+        manifest_key: Where its manifest lies.
+        report_key: Where the import's report lies.
+        create_time: When it was published, by the store's clock.
+    """
+
+    name: VersionName
+    digest: str
+    task: str
+    image_count: int
+    label_count: int
+    classes: tuple[DatasetClass, ...]
+    splits: tuple[DatasetSplit, ...]
+    total_bytes: int
+    stored_bytes: int
+    source_format: str
+    import_job: str
+    manifest_key: str
+    report_key: str
+    create_time: datetime | None = None
+
+    @classmethod
+    def from_document(cls, document: VersionDocument) -> DatasetVersion:
+        """Reads a published version's document."""
+        body = document.body
+        return cls(
+            name=document.name,
+            digest=body["digest"],
+            task=body["task"],
+            image_count=body["image_count"],
+            label_count=body["label_count"],
+            classes=tuple(DatasetClass(**c) for c in body["classes"]),
+            splits=tuple(DatasetSplit(**s) for s in body["splits"]),
+            total_bytes=body["total_bytes"],
+            stored_bytes=body["stored_bytes"],
+            source_format=body["source_format"],
+            import_job=body["import_job"],
+            manifest_key=body["manifest_key"],
+            report_key=body["report_key"],
+            create_time=document.create_time,
+        )
+
+    def body(self) -> dict[str, Any]:
+        """The JSON document to publish: everything but ``name`` and ``create_time``, which publishing decides."""
+        return {
+            "digest": self.digest,
+            "task": self.task,
+            "image_count": self.image_count,
+            "label_count": self.label_count,
+            "classes": [vars(c) for c in self.classes],
+            "splits": [vars(s) for s in self.splits],
+            "total_bytes": self.total_bytes,
+            "stored_bytes": self.stored_bytes,
+            "source_format": self.source_format,
+            "import_job": self.import_job,
+            "manifest_key": self.manifest_key,
+            "report_key": self.report_key,
+        }
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes' names in the order of their ids."""
+        return tuple(c.name for c in self.classes)
+
+    def split(self, name: str) -> DatasetSplit | None:
+        """The split of that name, or None where the version has none."""
+        return next((s for s in self.splits if s.name == name), None)
+
+
+def read_dataset_version(store: ObjectStore, name: VersionName) -> DatasetVersion:
+    """Reads a version; without a number the newest.
+
+    Raises:
+        YardError: DATASET_NOT_FOUND or DATASET_VERSION_NOT_FOUND.
+    """
+    return DatasetVersion.from_document(versions.resolve(store, name))
+
+
+def newest_dataset_version(store: ObjectStore, dataset: ResourceName) -> DatasetVersion | None:
+    """The newest version of a dataset, or None where there is no such dataset."""
+    document = versions.newest(store, dataset)
+    return DatasetVersion.from_document(document) if document else None
+
+
+def list_dataset_versions(store: ObjectStore, dataset: ResourceName, before: int | None = None) -> Iterator[DatasetVersion]:
+    """A dataset's versions, newest first, with numbers below ``before``; none where there is no such dataset."""
+    return (DatasetVersion.from_document(document) for document in versions.list_versions(store, dataset, before))
+
+
+def read_manifest(store: ObjectStore, version: DatasetVersion, split: str = "") -> list[ManifestRow]:
+    """A version's rows, sorted by split (train, val, test) and name. Blocks.
+
+    Args:
+        store: The bucket.
+        version: The version.
+        split: Only this split's rows; all where it is empty.
+
+    Raises:
+        YardError: ARTIFACT_CORRUPT, the manifest is gone.
+        StoreUnavailable: the store does not answer.
+    """
+    try:
+        data = store.get(version.manifest_key).data
+    except NotFound:
+        raise YardError(
+            Reason.ARTIFACT_CORRUPT,
+            f"the manifest of {version.name} is missing in the bucket: import it again",
+            {"name": str(version.name)},
+        ) from None
+    return [row for row in decode_manifest(data) if split in {"", row.split}]
+
+
+def read_images(store: ObjectStore, rows: Iterable[ManifestRow]) -> Iterator[tuple[ManifestRow, bytes]]:
+    """The image files of ``rows``, shard by shard in the order of their bytes (not in the order given), each checked. Blocks.
+
+    Neighbours are read together, up to 8 MiB at once, so a version costs few requests and flat memory.
+
+    Raises:
+        YardError: ARTIFACT_CORRUPT, an image is gone or does not fit its sha256.
+        StoreUnavailable: the store does not answer.
+    """
+    for run in _runs(sorted(rows, key=lambda row: (row.shard, row.offset))):
+        first, last = run[0], run[-1]
+        try:
+            data = memoryview(store.get(first.shard, first.offset, last.offset + last.length - first.offset).data)
+        except NotFound:
+            raise _corrupt(first, "its shard is missing in the bucket") from None
+        for row in run:
+            start = row.offset - first.offset
+            image = bytes(data[start : start + row.length])
+            if hashlib.sha256(image).hexdigest() != row.sha256:
+                raise _corrupt(row, "its bytes do not fit their recorded sha256")
+            yield row, image
+
+
+def _runs(rows: list[ManifestRow]) -> Iterator[list[ManifestRow]]:
+    run: list[ManifestRow] = []
+    for row in rows:
+        if run:
+            first, last = run[0], run[-1]
+            near = row.shard == last.shard and row.offset - (last.offset + last.length) <= _GAP_BYTES
+            if not near or row.offset + row.length - first.offset > _RUN_BYTES:
+                yield run
+                run = []
+        run.append(row)
+    if run:
+        yield run
+
+
+def _corrupt(row: ManifestRow, what: str) -> YardError:
+    return YardError(Reason.ARTIFACT_CORRUPT, f"image {row.name} cannot be read: {what}; import its dataset again", {"name": row.name})

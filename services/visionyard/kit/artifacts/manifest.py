@@ -1,0 +1,134 @@
+"""A dataset version's manifest: one row an image, with its place in the shards and its labels, as a Parquet file.
+
+Written by the dataset room, read by whoever needs the images or labels. Rows are sorted by split and name, labels by class and place, so
+that the same content is always the same sequence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SPLITS = ("train", "val", "test")
+"""The splits that a version may have, in the order in which they are told."""
+
+
+class Label(NamedTuple):
+    """One box, as Ultralytics writes it: shares of the upright picture's width and height, from 0 to 1.
+
+    Attributes:
+        class_id: From 0.
+        cx: The centre's x.
+        cy: The centre's y.
+        w: The width.
+        h: The height.
+    """
+
+    class_id: int
+    cx: float
+    cy: float
+    w: float
+    h: float
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRow:
+    """One image of a version.
+
+    Attributes:
+        sha256: Of the image file's bytes, 64 lower-case hexadecimal digits.
+        name: The file's name, unique in its split also without its extension and whatever the case: ``street_01.jpg``.
+        split: ``train``, ``val`` or ``test``.
+        width: Of the upright picture, in pixels.
+        height: Of the upright picture, in pixels.
+        shard: The bucket key of the tar that holds the file.
+        offset: Where in the tar its bytes begin.
+        length: How many bytes it has.
+        labels: Its boxes, sorted; empty for a background image.
+    """
+
+    sha256: str
+    name: str
+    split: str
+    width: int
+    height: int
+    shard: str
+    offset: int
+    length: int
+    labels: tuple[Label, ...]
+
+
+_LABEL = pa.struct(
+    [("class_id", pa.int32()), ("cx", pa.float64()), ("cy", pa.float64()), ("w", pa.float64()), ("h", pa.float64())],
+)
+_SCHEMA = pa.schema(
+    [
+        ("sha256", pa.string()),
+        ("name", pa.string()),
+        ("split", pa.dictionary(pa.int8(), pa.string())),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("shard", pa.dictionary(pa.int32(), pa.string())),
+        ("offset", pa.int64()),
+        ("length", pa.int64()),
+        ("labels", pa.list_(_LABEL)),
+    ],
+)
+_ROWS_AT_ONCE = 4096
+
+
+def row_order(row: ManifestRow) -> tuple[int, str]:
+    """What manifests are sorted by: split (train, val, test), then name."""
+    return SPLITS.index(row.split), row.name
+
+
+def encode_manifest(rows: Iterable[ManifestRow], maker: Mapping[str, str]) -> bytes:
+    """Writes a Parquet file.
+
+    Args:
+        rows: The rows; sorted here.
+        maker: Who writes it (job and attempt); kept in the file's metadata, so that no two makers ever share a file.
+    """
+    ordered = sorted(rows, key=row_order)
+    buffer = io.BytesIO()
+    schema = _SCHEMA.with_metadata({"visionyard": json.dumps(dict(maker), sort_keys=True)})
+    with pq.ParquetWriter(buffer, schema, compression="zstd") as writer:
+        for start in range(0, len(ordered), _ROWS_AT_ONCE):
+            writer.write_table(_table(ordered[start : start + _ROWS_AT_ONCE], schema))
+    return buffer.getvalue()
+
+
+def _table(rows: list[ManifestRow], schema: pa.Schema) -> pa.Table:
+    columns: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in schema.names if name != "labels"}
+    columns["labels"] = [[label._asdict() for label in row.labels] for row in rows]
+    return pa.table({name: pa.array(columns[name], schema.field(name).type) for name in schema.names}, schema=schema)
+
+
+def decode_manifest(data: bytes) -> list[ManifestRow]:
+    """Reads what :func:`encode_manifest` wrote."""
+    rows: list[ManifestRow] = []
+    for batch in pq.ParquetFile(io.BytesIO(data)).iter_batches(batch_size=_ROWS_AT_ONCE):
+        for row in batch.to_pylist():
+            labels = tuple(Label(**label) for label in row.pop("labels"))
+            rows.append(ManifestRow(**row, labels=labels))
+    return rows
+
+
+def content_digest(task: str, class_names: Iterable[str], rows: Iterable[ManifestRow]) -> str:
+    """``sha256:`` and the sha256 of what a version holds: task, classes, and each image's split, name, bytes and labels.
+
+    Neither the dataset's name nor the shards have a part in it.
+    """
+    digest = hashlib.sha256(json.dumps([task, list(class_names)], ensure_ascii=False).encode())
+    for row in sorted(rows, key=row_order):
+        line = json.dumps([row.split, row.name, row.sha256, row.width, row.height, sorted(row.labels)], ensure_ascii=False)
+        digest.update(b"\n")
+        digest.update(line.encode())
+    return f"sha256:{digest.hexdigest()}"

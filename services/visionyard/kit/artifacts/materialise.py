@@ -1,0 +1,177 @@
+"""A dataset version as the folder that Ultralytics trains on, in a local cache that several processes share.
+
+``{cache_dir}/{digest}/`` holds ``data.yaml`` (with an absolute ``path``), ``images/{split}/`` and ``labels/{split}/``. Everything in it is written
+here: nothing of a user's ``data.yaml`` (whose ``download:`` Ultralytics would run) or ``.cache`` (which it unpickles) gets in. A folder is built under another
+name and renamed when it is complete. ``{digest}.lock`` beside it is held shared by whoever uses the folder and alone by whoever builds or removes it, with
+flock(2), which ends with its process however that ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TextIO
+
+from visionyard.kit.artifacts.dataset import DatasetVersion, read_images, read_manifest
+from visionyard.kit.artifacts.layout import data_yaml, image_path, label_path, label_text
+from visionyard.kit.artifacts.manifest import ManifestRow
+from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.objectstore.port import ObjectStore
+
+_SIZE_FILE = ".complete"
+_KEEP_FREE_BYTES = 256 << 20
+
+
+@contextmanager
+def materialise(
+    store: ObjectStore,
+    version: DatasetVersion,
+    cache_dir: Path,
+    limit_bytes: int,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Path]:
+    """Gives the folder of a version, made now or found in the cache, and keeps it from being removed until the block ends. Blocks.
+
+    ``with materialise(...) as folder: train(data=folder / "data.yaml")``. Several processes may ask for the same version: one builds, the others wait.
+    What a killed builder had written is checked and used.
+
+    Args:
+        store: The bucket.
+        version: The version. One without a val split gets its train split as ``val`` in ``data.yaml``, because Ultralytics wants one.
+        cache_dir: The cache of this machine; made where it is not there.
+        limit_bytes: The most that all folders together may hold; those used longest ago are removed, never one in use.
+        on_progress: Called with the images written and the images in all; it may raise to stop, and what was written is used next time.
+
+    Yields:
+        The folder.
+
+    Raises:
+        YardError: DISK_FULL, the version does not fit into the limit or on the disk; ARTIFACT_CORRUPT, images are missing.
+        StoreUnavailable: the store does not answer.
+    """
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    root = cache_dir.resolve()
+    folder = root / version.digest.removeprefix("sha256:")
+    with (root / f"{folder.name}.lock").open("a+") as lock:
+        while True:
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            if (folder / _SIZE_FILE).is_file():
+                break
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / _SIZE_FILE).is_file():
+                _make_room(root, version, limit_bytes)
+                _build(store, version, folder, on_progress or _ignore)
+            # Turning LOCK_EX into LOCK_SH may let a remover in between (flock(2)), so the round begins again.
+        os.utime(lock.name)  # used now
+        yield folder
+
+
+def _ignore(_done: int, _total: int) -> None:
+    """Nobody asked for progress."""
+
+
+def _building(folder: Path) -> Path:
+    return folder.with_name(f".building-{folder.name}")
+
+
+def _build(store: ObjectStore, version: DatasetVersion, folder: Path, on_progress: Callable[[int, int], None]) -> None:
+    building = _building(folder)
+    rows = read_manifest(store, version)
+    for kind in ("images", "labels"):
+        for split in {row.split for row in rows}:
+            (building / kind / split).mkdir(parents=True, exist_ok=True)
+    missing = [row for row in rows if not _is_there(building, row)]
+    done = len(rows) - len(missing)
+    on_progress(done, len(rows))
+    for row, image in read_images(store, missing):
+        (building / image_path(row)).write_bytes(image)
+        done += 1
+        on_progress(done, len(rows))
+    size = 0
+    for row in rows:
+        text = label_text(row)
+        (building / label_path(row)).write_text(text, encoding="utf-8")
+        size += row.length + len(text)
+    (building / "data.yaml").write_text(data_yaml(version, str(folder)), encoding="utf-8")
+    (building / _SIZE_FILE).write_text(str(size), encoding="ascii")
+    if folder.exists():
+        shutil.rmtree(folder)  # without the marker: a removal that was cut short
+    building.rename(folder)
+
+
+def _is_there(building: Path, row: ManifestRow) -> bool:
+    path = building / image_path(row)
+    try:
+        return path.stat().st_size == row.length and hashlib.sha256(path.read_bytes()).hexdigest() == row.sha256
+    except OSError:
+        return False
+
+
+def _make_room(root: Path, version: DatasetVersion, limit_bytes: int) -> None:
+    needed = version.total_bytes
+    if needed > limit_bytes:
+        raise YardError(
+            Reason.DISK_FULL,
+            f"{version.name} holds {needed} bytes of images, more than the {limit_bytes} bytes that this machine's dataset cache may hold: raise the limit",
+            {"path": "dataset cache"},
+        )
+    held = {path.parent: _size(path) for path in root.glob(f"*/{_SIZE_FILE}")}
+    for folder in sorted(held, key=_last_used):
+        if sum(held.values()) + needed <= limit_bytes and _free_bytes(root) >= needed + _KEEP_FREE_BYTES:
+            break
+        if _remove_unused(folder):
+            held[folder] = 0
+    if _free_bytes(root) < needed + _KEEP_FREE_BYTES:
+        raise YardError(
+            Reason.DISK_FULL,
+            f"the disk of this machine has no room for the {needed} bytes of {version.name}: free some",
+            {"path": "dataset cache"},
+        )
+
+
+def _size(marker: Path) -> int:
+    try:
+        return int(marker.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 0
+
+
+def _lock_path(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")
+
+
+def _last_used(folder: Path) -> float:
+    try:
+        return _lock_path(folder).stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _free_bytes(root: Path) -> int:
+    return shutil.disk_usage(root).free
+
+
+def _try_lock(lock: TextIO) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _remove_unused(folder: Path) -> bool:
+    """Removes a folder that nobody uses; says whether it did."""
+    with _lock_path(folder).open("a+") as lock:
+        if not _try_lock(lock):
+            return False
+        with suppress(FileNotFoundError):
+            (folder / _SIZE_FILE).unlink()  # first, so that a removal cut short is not taken for a whole folder
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(_building(folder), ignore_errors=True)
+    return True
