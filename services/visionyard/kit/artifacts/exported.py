@@ -92,7 +92,6 @@ class Artifact:
         image_size_px: Letterboxing goes to this side.
         max_candidates: The most candidates an image that the graph gives out.
         nms_applied: The model is NMS-free: candidates are detections already, and class-aware NMS must not be applied to them.
-        complete: The graph gives out everything that the model predicts, so that no candidate can be missing.
         comparison: How it compares with its source model.
         files: The model file and what belongs to it.
         create_time: When it was made, by the store's clock; None only before it is published.
@@ -108,7 +107,6 @@ class Artifact:
     image_size_px: int
     max_candidates: int
     nms_applied: bool
-    complete: bool
     comparison: Comparison
     files: tuple[ArtifactFile, ...] = field(default=())
     create_time: datetime | None = None
@@ -149,7 +147,6 @@ def _parse(name: ArtifactName, data: bytes, created: datetime) -> Artifact:
         image_size_px=body["image_size_px"],
         max_candidates=body["max_candidates"],
         nms_applied=body["nms_applied"],
-        complete=body["complete"],
         comparison=Comparison(**body["comparison"]),
         files=tuple(ArtifactFile(**entry) for entry in body["files"]),
         create_time=created,
@@ -167,7 +164,6 @@ def _serialise(artifact: Artifact) -> bytes:
         "image_size_px": artifact.image_size_px,
         "max_candidates": artifact.max_candidates,
         "nms_applied": artifact.nms_applied,
-        "complete": artifact.complete,
         "comparison": vars(artifact.comparison),
         "files": [vars(entry) for entry in artifact.files],
         "nonce": uuid.uuid4().hex,

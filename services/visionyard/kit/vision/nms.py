@@ -30,7 +30,7 @@ class Candidates:
 
     Attributes:
         boxes: FP32 [K, 4], x1 y1 x2 y2 in pixels of the input.
-        scores: FP32 [K], from 0 to 1.
+        scores: FP32 [K], from 0 to 1; -1 fills up where a model has fewer pairs than K.
         classes: INT32 [K].
         anchors: INT32 [K], which of the model's predictions a pair belongs to; several pairs can share one.
     """
@@ -66,7 +66,6 @@ def detect(
     class_ids: Collection[int] = (),
     max_detections: int = 300,
     nms_applied: bool = False,
-    complete: bool = False,
 ) -> Detections:
     """Turns an image's candidates into detections, as Ultralytics' ``predict`` does.
 
@@ -76,13 +75,12 @@ def detect(
         iou: Of two boxes of a class that overlap by more than this, only the surer one, from 0 to 1.
         class_ids: Only these classes; empty: all. An anchor whose best class is another one is dropped, as Ultralytics does.
         max_detections: At most so many.
-        nms_applied: The model is NMS-free (YOLO26, YOLOv10): its candidates are detections already, ``iou`` means nothing and an anchor
+        nms_applied: The model is NMS-free (:attr:`visionyard.kit.artifacts.exported.Artifact.nms_applied`): its candidates are detections already, ``iou`` means nothing and an anchor
             may have several classes.
-        complete: The graph gives out all that the model has, so that nothing can be missing (a model with fewer pairs than K, or NMS-free).
     """
     threshold = np.float32(confidence)
     count = int(np.count_nonzero(candidates.scores > threshold))
-    truncated = not complete and 0 < len(candidates.scores) == count
+    truncated = 0 < len(candidates.scores) == count
     # The scores are sorted, so those above the threshold are the first ones.
     scores, classes, boxes = candidates.scores[:count], candidates.classes[:count], candidates.boxes[:count]
     keep = np.arange(count) if nms_applied else _best_class(candidates.anchors[:count], scores, classes)

@@ -1,0 +1,1 @@
+"""The export room: turns model versions into artifacts that a server loads."""
