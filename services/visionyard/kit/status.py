@@ -1,0 +1,137 @@
+"""Errors on the wire: :class:`YardError` to ``google.rpc.Status`` and back, for the server, for jobs and for the client.
+
+Details: ``ErrorInfo`` (always; domain ``visionyard``), ``BadRequest`` where fields are at fault, ``RetryInfo`` where trying again helps.
+https://google.aip.dev/193, google/rpc/error_details.proto.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+from visionyard.kit.errors import Code, FieldViolation, Reason, YardError
+
+DOMAIN = "visionyard"
+"""The ``ErrorInfo`` domain of every reason of the catalogue."""
+DETAILS_KEY = "grpc-status-details-bin"
+"""The trailing metadata that carries a serialised ``google.rpc.Status``."""
+MAX_METADATA_BYTES = 65_536
+"""What servers and clients set ``grpc.max_metadata_size`` to; gRPC's own 8 KiB could drop an error with its details."""
+
+_MAX_MESSAGE = 2_000
+_MAX_VALUE = 500
+_MAX_ENTRIES = 32
+_GRPC_TOO_LARGE = "larger than max"
+
+
+def _short(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def to_status(error: YardError) -> status_pb2.Status:
+    """The error as it travels. Over-long texts are cut, so that it fits the trailing metadata."""
+    status = status_pb2.Status(code=int(error.reason.code), message=_short(error.message, _MAX_MESSAGE))
+    metadata = {_short(k, _MAX_VALUE): _short(v, _MAX_VALUE) for k, v in list(error.metadata.items())[:_MAX_ENTRIES]}
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=error.reason.name, domain=DOMAIN, metadata=metadata))
+    if error.violations:
+        bad_request = error_details_pb2.BadRequest()
+        for violation in error.violations[:_MAX_ENTRIES]:
+            bad_request.field_violations.add(
+                field=_short(violation.field, _MAX_VALUE), description=_short(violation.description, _MAX_VALUE), reason=error.reason.name
+            )
+        status.details.add().Pack(bad_request)
+    if error.retry_after_s is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromMilliseconds(round(error.retry_after_s * 1000))
+        status.details.add().Pack(retry)
+    return status
+
+
+@dataclass(frozen=True)
+class ReceivedError:
+    """An error as it came over the wire, perhaps from a newer server, or from gRPC itself.
+
+    Attributes:
+        code: Its status code.
+        reason: The reason's name; empty where the server gave none (gRPC's own errors, a proxy's). May be one that this version does not know.
+        message: The sentence for people.
+        metadata: What goes with the reason.
+        violations: The request's fields at fault.
+        retry_after_s: When to try again, in seconds.
+    """
+
+    code: Code
+    reason: str
+    message: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    violations: tuple[FieldViolation, ...] = ()
+    retry_after_s: float | None = None
+
+    @property
+    def known_reason(self) -> Reason | None:
+        """The reason, where it is in this version's catalogue."""
+        return Reason.__members__.get(self.reason)
+
+
+def from_status(status: status_pb2.Status) -> ReceivedError:
+    """Reads a status. Details of other domains and of unknown kinds are left out."""
+    reason = ""
+    metadata: dict[str, str] = {}
+    violations: list[FieldViolation] = []
+    retry_after_s: float | None = None
+    for detail in status.details:
+        info = error_details_pb2.ErrorInfo()
+        bad_request = error_details_pb2.BadRequest()
+        retry = error_details_pb2.RetryInfo()
+        if detail.Unpack(info):
+            if info.domain == DOMAIN:
+                reason, metadata = info.reason, dict(info.metadata)
+        elif detail.Unpack(bad_request):
+            violations += [FieldViolation(violation.field, violation.description) for violation in bad_request.field_violations]
+        elif detail.Unpack(retry):
+            retry_after_s = retry.retry_delay.ToMilliseconds() / 1000
+    return ReceivedError(_code(status.code), reason, status.message, metadata, tuple(violations), retry_after_s)
+
+
+def to_yard_error(status: status_pb2.Status) -> YardError:
+    """A job's stored status as an error. A reason that is not in the catalogue becomes INTERNAL, its name standing in the message."""
+    received = from_status(status)
+    reason = received.known_reason
+    if reason is None:
+        named = f" ({received.reason})" if received.reason else ""
+        return YardError(Reason.INTERNAL, f"{received.message}{named}", received.metadata, received.violations, received.retry_after_s)
+    return YardError(reason, received.message, received.metadata, received.violations, received.retry_after_s)
+
+
+def from_rpc_error(error: grpc.RpcError) -> ReceivedError:
+    """Reads the error that a call raised, of the sync or of the asyncio API.
+
+    gRPC refuses a message far above the server's limit by itself, before the service sees it and without details (see
+    ``kit/server/interceptors/requests.py``); that refusal is given its reason here: REQUEST_TOO_LARGE.
+    """
+    code = error.code()
+    number = _code(code.value[0] if isinstance(code, grpc.StatusCode) else Code.UNKNOWN)
+    text = error.details() or ""
+    for key, value in error.trailing_metadata() or ():
+        if key == DETAILS_KEY and isinstance(value, bytes):
+            status = status_pb2.Status()
+            try:
+                status.ParseFromString(value)
+            except DecodeError:
+                break
+            if status.code == number:
+                return from_status(status)
+    if number is Code.RESOURCE_EXHAUSTED and _GRPC_TOO_LARGE in text:
+        return ReceivedError(number, Reason.REQUEST_TOO_LARGE.name, "the message is larger than the receiver takes: send less at once")
+    return ReceivedError(number, "", text)
+
+
+def _code(number: int) -> Code:
+    try:
+        return Code(number)
+    except ValueError:
+        return Code.UNKNOWN
