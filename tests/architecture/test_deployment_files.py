@@ -21,7 +21,9 @@ def settings_of(service: str) -> type[ServiceSettings]:
     """The room's settings, found by their module: ``visionyard.<service>.config``."""
     module = __import__(f"visionyard.{service}.config", fromlist=["config"])
     (found,) = {
-        value for value in vars(module).values() if isinstance(value, type) and issubclass(value, ServiceSettings) and value.__module__ == module.__name__
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, ServiceSettings) and value.__module__ == module.__name__
     }
     return found
 
@@ -166,7 +168,7 @@ def test_dockerfiles(name):
     assert len(stages) >= 2
     assert re.search(r"^USER 10001:10001$", text, re.MULTILINE)
     assert f"EXPOSE {port} {metrics}" in text
-    set_here = {variable for variable in re.findall(r"\b(VISIONYARD_[A-Z0-9_]+)=", text)}
+    set_here = set(re.findall(r"\b(VISIONYARD_[A-Z0-9_]+)=", text))
     assert set_here <= variables_of(name)
     assert ("torch" in text) == (name in {"training", "export"})
 

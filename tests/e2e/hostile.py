@@ -46,7 +46,13 @@ def link(name: str, target: str, kind: bytes) -> tarfile.TarInfo:
 
 
 def good() -> list[tuple[str, bytes | str]]:
-    return [("images/a.jpg", photo()), ("images/b.jpg", photo(1)), ("labels/a.txt", LABEL), ("labels/b.txt", LABEL), ("data.yaml", DATA_YAML)]
+    return [
+        ("images/a.jpg", photo()),
+        ("images/b.jpg", photo(1)),
+        ("labels/a.txt", LABEL),
+        ("labels/b.txt", LABEL),
+        ("data.yaml", DATA_YAML),
+    ]
 
 
 def encrypted() -> bytes:
@@ -60,7 +66,7 @@ def encrypted() -> bytes:
 
 
 def entity_bomb() -> bytes:
-    entities = "".join(f'<!ENTITY e{i} "{"&e%d;" % (i - 1) * 10 if i else "x" * 10}">' for i in range(12))
+    entities = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10 if i else "x" * 10}">' for i in range(12))
     xml = f'<?xml version="1.0"?><!DOCTYPE a [{entities}]><annotation><filename>a.jpg</filename><object><name>&e11;</name></object></annotation>'
     return zipped([("JPEGImages/a.jpg", photo()), ("Annotations/a.xml", xml)])
 
@@ -74,7 +80,9 @@ def external_entity() -> bytes:
 
 
 def yolo_with(rows: str, classes: str = DATA_YAML) -> bytes:
-    return zipped([("images/a.jpg", photo()), ("images/b.jpg", photo(1)), ("labels/a.txt", rows), ("labels/b.txt", rows), ("data.yaml", classes)])
+    return zipped(
+        [("images/a.jpg", photo()), ("images/b.jpg", photo(1)), ("labels/a.txt", rows), ("labels/b.txt", rows), ("data.yaml", classes)]
+    )
 
 
 def huge_png(width: int = 50_000, height: int = 50_000) -> bytes:

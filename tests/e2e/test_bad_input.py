@@ -6,6 +6,7 @@ import tarfile
 import time
 import uuid
 import zipfile
+from pathlib import Path
 
 import grpc
 import pytest
@@ -28,6 +29,7 @@ from hostile import (
 )
 from wire import Refused, decode, refusal
 
+from visionyard.dataset.v1 import dataset_service_pb2
 from visionyard.inference.v1 import prediction_service_pb2
 from visionyard.jobs.v1 import job_pb2
 from visionyard.training.v1 import training_job_pb2, training_job_service_pb2
@@ -40,15 +42,27 @@ ARCHIVES = {
     "encrypted zip": (encrypted(), "ARCHIVE_ENCRYPTED"),
     "zip bomb": (zipped([*good(), ("images/zeros.jpg", bytes(600_000_000))], compression=zipfile.ZIP_DEFLATED), "ARCHIVE_BOMB"),
     "climbs out": (zipped([*good(), ("../../climbed.txt", "x")]), "ARCHIVE_UNSAFE_PATH"),
-    "absolute path": (tarred([(tarfile.TarInfo("images/a.jpg"), photo()), (tarfile.TarInfo("/tmp/visionyard_climbed.txt"), b"x")]), "ARCHIVE_UNSAFE_PATH"),
-    "symbolic link": (tarred([(tarfile.TarInfo("images/a.jpg"), photo()), (link("images/l.jpg", "/etc/passwd", tarfile.SYMTYPE), b"")]), "ARCHIVE_UNSAFE_PATH"),
-    "hard link": (tarred([(tarfile.TarInfo("images/a.jpg"), photo()), (link("images/l.jpg", "/etc/passwd", tarfile.LNKTYPE), b"")]), "ARCHIVE_UNSAFE_PATH"),
+    "absolute path": (
+        tarred([(tarfile.TarInfo("images/a.jpg"), photo()), (tarfile.TarInfo("/tmp/visionyard_climbed.txt"), b"x")]),
+        "ARCHIVE_UNSAFE_PATH",
+    ),
+    "symbolic link": (
+        tarred([(tarfile.TarInfo("images/a.jpg"), photo()), (link("images/l.jpg", "/etc/passwd", tarfile.SYMTYPE), b"")]),
+        "ARCHIVE_UNSAFE_PATH",
+    ),
+    "hard link": (
+        tarred([(tarfile.TarInfo("images/a.jpg"), photo()), (link("images/l.jpg", "/etc/passwd", tarfile.LNKTYPE), b"")]),
+        "ARCHIVE_UNSAFE_PATH",
+    ),
     "no images": (zipped([("data.yaml", "names: [a]\n"), ("labels/a.txt", LABEL)]), "NO_IMAGES"),
     "no labels": (zipped([("images/a.jpg", photo()), ("images/b.jpg", photo(1))]), "NO_LABELS"),
     "only unknown class ids": (yolo_with("7 0.5 0.5 0.2 0.2\n"), "NO_LABELS"),
     "only NaN": (yolo_with("0 nan 0.5 0.2 0.2\n"), "NO_LABELS"),
     "only out of range": (yolo_with("0 7.5 0.5 0.2 0.2\n"), "NO_LABELS"),
-    "only corrupt images": (zipped([("images/a.jpg", photo()[:300]), ("labels/a.txt", LABEL), ("data.yaml", "names: [thing]\n")]), "NO_IMAGES"),
+    "only corrupt images": (
+        zipped([("images/a.jpg", photo()[:300]), ("labels/a.txt", LABEL), ("data.yaml", "names: [thing]\n")]),
+        "NO_IMAGES",
+    ),
     "XML entity bomb": (entity_bomb(), "ANNOTATION_BOMB"),
     "XML external entity": (external_entity(), "ANNOTATION_BOMB"),
 }
@@ -73,7 +87,7 @@ def test_bad_archives(stack, name):
     sentence(error)
     left = {key for key in stack.keys() - before if not key.startswith(job.name) and "/requests/" not in key}
     assert left == set()
-    assert not os.path.exists("/tmp/visionyard_climbed.txt")
+    assert not Path("/tmp/visionyard_climbed.txt").exists()
 
 
 def test_one_bad_row_or_image_is_dropped_and_named(stack):
@@ -120,7 +134,7 @@ def test_bad_weights(stack, tmp_path, name):
     assert (error.code, error.reason) == ("INVALID_ARGUMENT", reason)
     sentence(error)
     assert stack.keys() == before
-    assert not os.path.exists(trap)
+    assert not Path(trap).exists()
 
 
 def test_truncated_weights(stack, test_data):
@@ -135,9 +149,14 @@ def test_truncated_weights(stack, test_data):
 def test_a_model_yaml_that_would_run_code(stack, small_dataset, tmp_path):
     trap = str(tmp_path / "ran")
     spec = training_job_pb2.TrainingSpec(
-        dataset_version=f"projects/default/datasets/{small_dataset}/versions/-", model_yaml=yaml_that_runs(trap), model="projects/default/models/bad", epochs=1
+        dataset_version=f"projects/default/datasets/{small_dataset}/versions/-",
+        model_yaml=yaml_that_runs(trap),
+        model="projects/default/models/bad",
+        epochs=1,
     )
-    request = training_job_service_pb2.CreateTrainingJobRequest(parent="projects/default", training_job=training_job_pb2.TrainingJob(spec=spec))
+    request = training_job_service_pb2.CreateTrainingJobRequest(
+        parent="projects/default", training_job=training_job_pb2.TrainingJob(spec=spec)
+    )
     before = stack.keys()
     with pytest.raises(grpc.RpcError) as caught:
         stack.wire.training.CreateTrainingJob(request, timeout=60)
@@ -145,7 +164,7 @@ def test_a_model_yaml_that_would_run_code(stack, small_dataset, tmp_path):
     assert (error.code, error.reason) == ("INVALID_ARGUMENT", "MODEL_YAML_INVALID")
     sentence(error)
     assert stack.keys() == before
-    assert not os.path.exists(trap)
+    assert not Path(trap).exists()
 
 
 def predict(stack, image: bytes, name: str, **options):
@@ -229,8 +248,6 @@ def away(stack, name, call, reason):
 
 
 def test_the_store_away(stack):
-    from visionyard.dataset.v1 import dataset_service_pb2
-
     request = dataset_service_pb2.ListDatasetsRequest(parent="projects/default")
     away(stack, "store", lambda: stack.wire.datasets.ListDatasets(request, timeout=60), "STORE_UNAVAILABLE")
     assert stack.wire.datasets.ListDatasets(request, timeout=60) is not None

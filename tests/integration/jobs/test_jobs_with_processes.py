@@ -50,7 +50,9 @@ def workers_of(work_dir):
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.environ().get("VISIONYARD_WORKER_SCRATCH", "").startswith(str(work_dir)) and "sleepy_worker" in " ".join(process.cmdline()):
+            if process.environ().get("VISIONYARD_WORKER_SCRATCH", "").startswith(str(work_dir)) and "sleepy_worker" in " ".join(
+                process.cmdline()
+            ):
                 found.append(process)
     return found
 
@@ -246,11 +248,12 @@ async def test_jobs_run_in_the_order_in_which_they_came(s3_store, worker_environ
 
 def _claim(settings, barrier, name, results):
     """Runs in a process of its own: claims the job once everybody is there."""
-    from visionyard.kit.config import ServiceSettings
     from visionyard.kit.objectstore.s3 import open_store
 
+    from visionyard.kit.config import JobServiceSettings, load_settings
+
     os.environ.update(settings)
-    store = open_store(ServiceSettings(), retry_for_s=30)
+    store = open_store(load_settings(JobServiceSettings), retry_for_s=30)
     dispatcher = Dispatcher(store, JobKind.EXPORT, "sleepy_worker", [{}], Path("/nowhere"), LEASE_S)
     job = dispatcher.records.get(name)
     barrier.wait()
@@ -288,7 +291,7 @@ async def test_a_deaf_worker_is_ended_by_force_when_it_lost_its_lease(s3_store, 
     job = service.create("default", {"steps": 1, "step_s": 600, "deaf": True}, "")
     async with dispatching(s3_store, worker_environment):
         await until(job_in(service, job.name, JobState.RUNNING))
-        await until(lambda: [e for e in s3_store.list(heartbeat_key(job.name, 1))])
+        await until(lambda: list(s3_store.list(heartbeat_key(job.name, 1))))
         (worker,) = workers_of(worker_environment)
         records = JobRecords(s3_store, JobKind.EXPORT)
         records.update(job.name, lambda current, _: current.changed(attempt=current.attempt + 1, state=JobState.SUCCEEDED))

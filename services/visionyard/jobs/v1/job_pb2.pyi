@@ -77,7 +77,7 @@ class JobStatus(_message.Message):
     attempt: _builtins.int
     """How many workers have taken it up, counted from 1 at the first; 0 while none has."""
     queue_position: _builtins.int
-    """How many unfinished jobs of its kind are before it; 0 once it runs."""
+    """Its place among the waiting jobs of its kind, from 1; 0 once it runs."""
     @_builtins.property
     def progress(self) -> Global___Progress:
         """How far the running worker is."""

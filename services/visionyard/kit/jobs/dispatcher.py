@@ -202,8 +202,10 @@ class Dispatcher:
             await asyncio.to_thread(joblog.merge, self.records.store, job.name, job.attempt, scratch / LOG_FILE)
         await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
         try:
-            while not await self._settle(job):
-                await asyncio.sleep(1.0)
+            settled = False
+            while not settled:
+                settled = await self._settle(job)
+                await asyncio.sleep(0 if settled else 1.0)
         finally:
             self._children.pop(str(job.name), None)
 

@@ -17,6 +17,7 @@ CHUNK_BYTES = 4 << 20
 """The largest chunk that is read and written at once."""
 LIMIT_BYTES = 64 << 20
 """The most of one attempt's output that is kept; the rest is cut with a note."""
+_QUICK_FOR_S = 300.0
 _CUT = b"\n[the log was cut here: it is longer than 64 MiB]\n"
 
 
@@ -53,7 +54,7 @@ class LogShipper:
     def _follow(self) -> None:
         # Quick at first, when people look; rarer later, so that a long run does not leave thousands of objects until it ends.
         began = time.monotonic()
-        while not self._closed.wait(1.0 if time.monotonic() - began < 300 else 10.0):
+        while not self._closed.wait(1.0 if time.monotonic() - began < _QUICK_FOR_S else 10.0):
             try:
                 self._ship()
             except (StoreUnavailable, OSError) as error:

@@ -60,7 +60,7 @@ class Lease:
         self._grace_s = grace_s
         self._overrun = overrun
         self._wake = threading.Event()
-        self._closed = False
+        self._closed = threading.Event()
         self._cause: StopCause | None = None
         self._asked_at = 0.0
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
@@ -81,7 +81,7 @@ class Lease:
 
     def close(self) -> None:
         """Stops beating."""
-        self._closed = True
+        self._closed.set()
         self._wake.set()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(timeout=30)
@@ -98,10 +98,10 @@ class Lease:
         self._records.store.put(heartbeat_key(self._job.name, self._job.attempt), json.dumps(body).encode())
 
     def _beat(self) -> None:
-        while not self._closed:
+        while not self._closed.is_set():
             self._wake.wait(self._interval_s)
             self._wake.clear()
-            if self._closed:
+            if self._closed.is_set():
                 return
             try:
                 self._look()
@@ -110,7 +110,7 @@ class Lease:
                 # The store's outage is the job's own to survive; a lease that ran out meanwhile is seen at the next beat.
                 _log.warning("heartbeat failed: %s", error)
             cause = self._cause
-            if cause is not None and not self._closed and time.monotonic() - self._asked_at > self._grace_s[cause]:
+            if cause is not None and not self._closed.is_set() and time.monotonic() - self._asked_at > self._grace_s[cause]:
                 _log.error("the work did not stop within %s s of %s: ending the worker by force", self._grace_s[cause], cause.name)
                 self._overrun(cause)
 

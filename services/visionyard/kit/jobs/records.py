@@ -107,7 +107,9 @@ class JobRecords:
             with self._lock:
                 self._cache.pop(str(name), None)
             raise YardError(
-                Reason.JOB_NOT_FOUND, f"there is no {self.kind.value} job {name.id!r} in project {name.project!r}: see `yard job list`", {"name": str(name)}
+                Reason.JOB_NOT_FOUND,
+                f"there is no {self.kind.value} job {name.id!r} in project {name.project!r}: see `yard job list`",
+                {"name": str(name)},
             ) from None
         return self._remember(name, document)
 

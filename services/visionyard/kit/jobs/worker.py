@@ -20,7 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from visionyard.kit.config import ServiceSettings
+from visionyard.kit.config import JobServiceSettings, load_settings
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.jobs.joblog import LogShipper
 from visionyard.kit.jobs.lease import JobCancelled, Lease, LeaseLost, Preempted, StopCause, on_sigterm
@@ -59,7 +59,9 @@ class JobContext:
         settings: The service's settings.
     """
 
-    def __init__(self, job: Job, records: JobRecords, lease: Lease, reporter: Reporter, scratch: Path, settings: ServiceSettings) -> None:
+    def __init__(
+        self, job: Job, records: JobRecords, lease: Lease, reporter: Reporter, scratch: Path, settings: JobServiceSettings
+    ) -> None:
         self.job = job
         self.store: ObjectStore = records.store
         self.scratch = scratch
@@ -123,7 +125,7 @@ def _must_own(current: Job, mine: Job) -> None:
 class _Attempt:
     """One claimed attempt, from its first heartbeat to its last word."""
 
-    def __init__(self, job: Job, records: JobRecords, scratch: Path, settings: ServiceSettings) -> None:
+    def __init__(self, job: Job, records: JobRecords, scratch: Path, settings: JobServiceSettings) -> None:
         self.job = job
         self.records = records
         self.scratch = scratch
@@ -155,12 +157,14 @@ class _Attempt:
             if not isinstance(error, StoreFull):
                 _log.exception("the store stayed away; the job is taken up again when it is back")
                 return EXIT_GIVEN_BACK
-            self.fail(YardError(Reason.DISK_FULL, "the object store has no room left: free some, then start the job again", {"path": "store"}))
+            self.fail(
+                YardError(Reason.DISK_FULL, "the object store has no room left: free some, then start the job again", {"path": "store"})
+            )
         except YardError as error:
             self.fail(error)
         except OSError as error:
             self.fail(_disk_error(error, self.job))
-        except Exception as error:  # the last line of defence: the job must not stay RUNNING
+        except Exception as error:  # noqa: BLE001 - the last line of defence: the job must not stay RUNNING
             self.fail(_unexpected(error, self.job))
         finally:
             self.lease.close()
@@ -217,7 +221,9 @@ def _end_group() -> NoReturn:
 def _disk_error(error: OSError, job: Job) -> YardError:
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return YardError(
-            Reason.DISK_FULL, "there is no room left on this machine's disk: free some, then start the job again", {"path": str(error.filename or "")}
+            Reason.DISK_FULL,
+            "there is no room left on this machine's disk: free some, then start the job again",
+            {"path": str(error.filename or "")},
         )
     return _unexpected(error, job)
 
@@ -231,7 +237,9 @@ def _unexpected(error: Exception, job: Job) -> YardError:
     )
 
 
-def run(kind: JobKind, handler: Handler, settings_type: type[ServiceSettings] = ServiceSettings, environ: Mapping[str, str] | None = None) -> int:
+def run(
+    kind: JobKind, handler: Handler, settings_type: type[JobServiceSettings] = JobServiceSettings, environ: Mapping[str, str] | None = None
+) -> int:
     """Runs one claimed attempt to its end; the worker's ``main``.
 
     Args:
@@ -248,10 +256,10 @@ def run(kind: JobKind, handler: Handler, settings_type: type[ServiceSettings] = 
     parser.add_argument("--attempt", required=True, type=int, help="the attempt that was claimed for this worker")
     arguments = parser.parse_args()
     environment = os.environ if environ is None else environ
-    settings = settings_type()
+    settings = load_settings(settings_type)
     name = ResourceName.parse(arguments.job, kind.collection)
     scratch = Path(environment[SCRATCH_VARIABLE])
-    configure_logging(f"{kind.value}-worker", settings.log_level)
+    configure_logging(f"{kind.value}-worker", settings.log_level, settings.secrets())
     with (scratch / LOCK_FILE).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         records = JobRecords(open_store(settings, retry_for_s=_STORE_PATIENCE_S), kind)
