@@ -28,7 +28,7 @@ _TASK_OF_MODEL = {
 _ADDRESS_SPACE_BYTES = 24 << 30  # torch with CUDA maps about 10 GiB before it does anything
 _DATA_BYTES = 6 << 30
 _CPU_S = 120
-_TRIAL_SIDE_PX = 64
+_TRIAL_SIDE_PX = 256
 _MAX_CLASSES = 100_000
 _MAX_NAME = 500
 
@@ -77,7 +77,7 @@ def inspect_weights(path: Path, name: str) -> dict[str, Any]:
     }
     try:
         with torch.inference_mode():
-            model.float().eval()(torch.zeros(1, int(document.get("channels") or document.get("ch") or 3), _TRIAL_SIDE_PX * 4, _TRIAL_SIDE_PX * 4))
+            model.float().eval()(torch.zeros(1, int(document.get("channels") or document.get("ch") or 3), _TRIAL_SIDE_PX, _TRIAL_SIDE_PX))
     except Exception as error:  # whatever the weights are, they do not work
         raise unreadable(name, f"holds a model that cannot be run ({type(error).__name__})") from None
     return found

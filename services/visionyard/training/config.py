@@ -1,0 +1,22 @@
+"""What the training service and its workers read from their environment."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from visionyard.kit.config import Address, JobServiceSettings, listen_field, metrics_listen_field
+
+_GIB = 1 << 30
+
+
+class TrainingSettings(JobServiceSettings):
+    """The training room's settings."""
+
+    listen: Address = listen_field(50052)
+    metrics_listen: Address = metrics_listen_field(9102)
+    upload_limit_bytes: int = Field(8 * _GIB, ge=1, description="The largest weight file taken, in bytes.")
+    dataset_cache_bytes: int = Field(
+        64 * _GIB, ge=1, description="How much of this machine's disk the training sets may take below VISIONYARD_WORK_DIR, in bytes."
+    )
+    cpu_slots: int = Field(1, ge=1, le=64, description="How many trainings run at once on a machine without a GPU; with GPUs it is one for each.")
+    inspection_timeout_s: float = Field(180.0, gt=0, le=3600, description="How long opening a pushed weight file may take, in seconds.")

@@ -1,0 +1,112 @@
+"""What a training job is asked to do, as its document keeps it, and the checks that it passes before it is queued."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from visionyard.kit.errors import Reason, YardError, invalid_field
+from visionyard.training.arguments import ArgumentTable, check_batch, check_image_size, check_overrides
+from visionyard.training.model_modules import DETECTION_HEADS
+from visionyard.training.model_yaml import check_model_yaml
+
+_LARGEST = {"epochs": 100_000, "batch_size": 65_536, "image_size_px": 8192}
+_ARGUMENT_OF_FIELD = {"epochs": "epochs", "batch_size": "batch", "image_size_px": "imgsz"}
+_MAX_OVERRIDES = 200
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """What to train, and how; names are whole resource names with version numbers.
+
+    Attributes:
+        dataset_version: The dataset version.
+        model: The model that gets a new version.
+        model_version: The model version to start from; or
+        architecture: the name of a YAML that Ultralytics brings; or
+        model_yaml: the text of a YAML. Exactly one of the three is not empty.
+        epochs: 0 for Ultralytics' default.
+        batch_size: Images a step; 0 for Ultralytics' default.
+        image_size_px: The image's side in pixels; 0 for Ultralytics' default.
+        overrides: Other training arguments by Ultralytics' names.
+    """
+
+    dataset_version: str
+    model: str
+    model_version: str = ""
+    architecture: str = ""
+    model_yaml: str = ""
+    epochs: int = 0
+    batch_size: int = 0
+    image_size_px: int = 0
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in which the job's document keeps it."""
+        return {**vars(self), "overrides": dict(self.overrides)}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> TrainingSpec:
+        """Reads what :meth:`to_json` wrote."""
+        return cls(**document)
+
+    def arguments(self) -> dict[str, Any]:
+        """The training arguments that it comes to, without those that the service sets."""
+        own = {"epochs": self.epochs, "batch": self.batch_size, "imgsz": self.image_size_px}
+        return {**self.overrides, **{name: value for name, value in own.items() if value}}
+
+
+def check_spec(spec: TrainingSpec, table: ArgumentTable) -> TrainingSpec:
+    """Checks everything that can be told without reading the bucket.
+
+    Returns:
+        The spec with its overrides in Ultralytics' own types.
+
+    Raises:
+        YardError: INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID or UNSUPPORTED_TASK.
+    """
+    for name, largest in _LARGEST.items():
+        if not 0 <= getattr(spec, name) <= largest:
+            raise invalid_field(f"training_job.spec.{name}", f"takes 0 to {largest}, not {getattr(spec, name)}")
+    if spec.image_size_px:
+        check_image_size(spec.image_size_px)
+    if spec.batch_size:
+        check_batch(spec.batch_size)
+    if len(spec.overrides) > _MAX_OVERRIDES:
+        raise invalid_field("training_job.spec.overrides", f"holds more than {_MAX_OVERRIDES} arguments")
+    overrides = check_overrides(spec.overrides, table)
+    for name, argument in _ARGUMENT_OF_FIELD.items():
+        if getattr(spec, name) and argument in overrides and overrides[argument] != getattr(spec, name):
+            raise YardError(
+                Reason.INVALID_ARGUMENT_VALUE,
+                f"{argument} is given twice, as {getattr(spec, name)} and as {overrides[argument]}: leave one out",
+                {"argument": argument},
+            )
+    if sum(map(bool, (spec.model_version, spec.architecture, spec.model_yaml))) != 1:
+        raise invalid_field("training_job.spec.initial_model", "takes a model version, an architecture or a model YAML, and exactly one of them")
+    if spec.architecture:
+        _check_architecture(spec.architecture, table)
+    if spec.model_yaml:
+        check_model_yaml(spec.model_yaml)
+    return TrainingSpec(**{**vars(spec), "overrides": overrides})
+
+
+def _check_architecture(name: str, table: ArgumentTable) -> None:
+    head = table.architectures.get(name)
+    if head is None:
+        raise YardError(
+            Reason.MODEL_YAML_INVALID,
+            f"Ultralytics {table.version} brings no model YAML called {name[:100]!r}: use one such as yolov8n.yaml, or a file of your own",
+            {"file": name[:100], "field": "architecture"},
+        )
+    if head not in DETECTION_HEADS:
+        raise YardError(Reason.UNSUPPORTED_TASK, f"{name} is no detection model (it ends in {head}), and only detection can be trained", {"task": head})
+
+
+def yaml_file_name(model_yaml: str) -> str:
+    """The file name to give a user's YAML: Ultralytics tells the scale (n, s, m, l, x) by the name, so the YAML's own ``scale`` goes there."""
+    scale = yaml.safe_load(model_yaml).get("scale") or ""
+    return f"yolo1{scale}.yaml"

@@ -1,0 +1,84 @@
+"""A training job from its claim to its model version; what an earlier attempt had reached is not done again."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any, cast
+
+from visionyard.kit.artifacts.dataset import read_dataset_version
+from visionyard.kit.artifacts.materialise import materialise
+from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.jobs.lease import JobCancelled, LeaseLost, Preempted
+from visionyard.kit.jobs.worker import JobContext
+from visionyard.kit.names import VersionName
+from visionyard.kit.objectstore.port import StoreUnavailable
+from visionyard.training.config import TrainingSettings
+from visionyard.training.spec import TrainingSpec
+from visionyard.training.worker.offline import prepare_training
+
+_log = logging.getLogger(__name__)
+_PASSED_ON = (JobCancelled, Preempted, LeaseLost, StoreUnavailable, YardError, OSError)
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED", "bad alloc")
+_PATH = re.compile(r"(?:/[\w.@+~-]+){2,}/?")
+_LONGEST_REASON = 300
+
+
+def handle(context: JobContext) -> dict[str, Any]:
+    """Does the job; returns the pointer ``model_version``.
+
+    Raises:
+        YardError: what went wrong, for people: OUT_OF_MEMORY, DISK_FULL, TRAINING_FAILED, ARTIFACT_CORRUPT, ...
+        JobCancelled, Preempted, LeaseLost: the job must stop.
+    """
+    spec = TrainingSpec.from_json(context.job.spec)
+    context.report("preparing")
+    prepare_training(context.scratch)
+    model = context.job.pointers.get("trained")
+    if model is None:
+        model = _train(context, spec)
+    from visionyard.training.worker import results
+
+    return {"model_version": results.publish(context, spec, model)}
+
+
+def _train(context: JobContext, spec: TrainingSpec) -> dict[str, Any]:
+    settings = cast("TrainingSettings", context.settings)
+    version = read_dataset_version(context.store, VersionName.parse(spec.dataset_version, "datasets"))
+
+    def fetched(done: int, total: int) -> None:
+        context.check()
+        context.report("fetching images", done, total, "images")
+
+    with materialise(context.store, version, settings.work_dir / "datasets", settings.dataset_cache_bytes, fetched) as folder:
+        context.report("starting")
+        try:
+            # Only now, with the lease beating: torch takes seconds to import.
+            from visionyard.training.worker import results, trainer
+
+            model = results.initial_model(context, spec, context.scratch)
+            run = trainer.train(context, spec.arguments(), model, folder / "data.yaml")
+            trainer.log_outcome(run)
+            return results.store_run(context, run, spec)
+        except _PASSED_ON:
+            raise
+        except Exception as error:  # whatever else: the job failed in training
+            raise failure(error, context.job.name.id) from error
+
+
+def failure(error: Exception, job_id: str) -> YardError:
+    """What to tell the user of an exception that came out of the training."""
+    text = str(error)
+    if isinstance(error, MemoryError) or any(sign.lower() in text.lower() for sign in _OUT_OF_MEMORY):
+        return YardError(
+            Reason.OUT_OF_MEMORY,
+            "training ran out of memory: use a smaller batch (--batch), a smaller image size (--imgsz) or a smaller model, then start it again",
+        )
+    _log.error("training failed", exc_info=error)
+    first = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    told = _PATH.sub("...", first.encode("ascii", "ignore").decode())[:_LONGEST_REASON]
+    return YardError(
+        Reason.TRAINING_FAILED,
+        f"training failed with {type(error).__name__}{': ' + told if told else ''}; the log has the details: yard job logs {job_id}",
+        {"exception": type(error).__name__},
+    )

@@ -1,0 +1,86 @@
+"""What is left of a training when it has ended: its files in the bucket and a version of the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from visionyard.kit.artifacts import versions
+from visionyard.kit.artifacts.model import ModelFile, ModelVersion, fetch_weights, read_model_version
+from visionyard.kit.jobs.worker import JobContext
+from visionyard.kit.names import ResourceName, VersionName
+from visionyard.training.spec import TrainingSpec, yaml_file_name
+from visionyard.training.worker.checkpoints import ARGUMENTS, BEST, RESULTS, store_file
+from visionyard.training.worker.inspection import inspect_weights
+from visionyard.training.worker.trainer import TrainedRun
+
+_MAX_FILES = 2000
+_MODEL_FILES = {"best.pt": BEST, "results.csv": RESULTS, "args.yaml": ARGUMENTS}
+"""What a model version holds, and where it lies in the run's folder."""
+
+
+def store_run(context: JobContext, run: TrainedRun, spec: TrainingSpec) -> dict[str, Any]:
+    """Writes the run's files to the bucket and points at them, together with what the model version will say.
+
+    Returns:
+        The model version's document.
+    """
+    run.hooks.report("uploading")
+    checkpoint = context.job.pointers.get("checkpoint") or {}
+    # Epochs kept on request (`save_period`) by earlier attempts are in the bucket, not in this attempt's folder.
+    kept = {path: entry for path, entry in checkpoint.get("files", {}).items() if path.startswith("weights/epoch")}
+    paths = sorted(path for path in run.folder.rglob("*") if path.is_file() and not path.is_symlink())[:_MAX_FILES]
+    files = dict(kept)
+    for path in paths:
+        relative = path.relative_to(run.folder).as_posix()
+        if relative not in kept:
+            context.check()
+            files[relative] = store_file(context.store, path, f"{context.attempt_prefix}files/{relative}")
+    model = _model_version(context, run, spec, files)
+    context.point(files=files, trained=model, checkpoint=None)
+    left = {entry["key"] for entry in checkpoint.get("files", {}).values()} - {entry["key"] for entry in files.values()}
+    context.store.delete_many(sorted(left))
+    return model
+
+
+def _model_version(context: JobContext, run: TrainedRun, spec: TrainingSpec, files: dict[str, Any]) -> dict[str, Any]:
+    known = inspect_weights(run.folder / BEST, "best.pt")
+    held = {name: files[path] for name, path in _MODEL_FILES.items() if path in files}
+    return ModelVersion(
+        name=VersionName(ResourceName.parse(spec.model, "models"), None),
+        digest=f"sha256:{files[BEST]['sha256']}",
+        task=known["task"],
+        class_names=tuple(known["class_names"]),
+        parameter_count=known["parameter_count"],
+        image_size_px=known["image_size_px"],
+        stride=known["stride"],
+        architecture=known["architecture"],
+        weights="best.pt",
+        files={name: ModelFile(entry["key"], entry["size_bytes"], entry["sha256"]) for name, entry in held.items()},
+        training_job=str(context.job.name),
+        dataset_version=spec.dataset_version,
+        metrics=run.metrics,
+    ).body()
+
+
+def publish(context: JobContext, spec: TrainingSpec, model: dict[str, Any]) -> str:
+    """Registers the model version, once however often it is tried; returns its name."""
+    parent = ResourceName.parse(spec.model, "models")
+    document = versions.publish(context.store, parent, model, str(context.job.name), since=context.job.create_time)
+    return str(document.name)
+
+
+def initial_model(context: JobContext, spec: TrainingSpec, folder: Path) -> str:
+    """What training starts from, in Ultralytics' terms: the path of weights or of a YAML, or the name of a YAML that it brings.
+
+    Raises:
+        YardError: MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND or ARTIFACT_CORRUPT.
+    """
+    if spec.architecture:
+        return spec.architecture
+    if spec.model_yaml:
+        path = folder / yaml_file_name(spec.model_yaml)
+        path.write_text(spec.model_yaml)
+        return str(path)
+    version = read_model_version(context.store, VersionName.parse(spec.model_version, "models"))
+    return str(fetch_weights(context.store, version, folder / "initial.pt"))

@@ -1,0 +1,136 @@
+"""One attempt of a training: from the job's specification, or from the last stored epoch, to the run's folder with ``best.pt`` and metrics."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from ultralytics import YOLO
+from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator
+from ultralytics.nn.tasks import load_checkpoint
+from ultralytics.utils import SETTINGS
+from ultralytics.utils.plotting import plot_results
+from ultralytics.utils.torch_utils import strip_optimizer
+
+from visionyard.kit.jobs.worker import JobContext
+from visionyard.training.worker.callbacks import TrainingHooks, finite, write_arguments
+from visionyard.training.worker.checkpoints import ARGUMENTS, BEST, LAST, RESULTS, restore
+
+_log = logging.getLogger(__name__)
+_LAST_MOMENT_S = 3.0
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What a training has made.
+
+    Attributes:
+        folder: Ultralytics' ``save_dir``.
+        metrics: Validation metrics of ``best.pt`` under Ultralytics' own keys (``metrics/mAP50(B)``, ...).
+        hooks: The attempt's hooks, to report further.
+    """
+
+    folder: Path
+    metrics: dict[str, float]
+    hooks: TrainingHooks
+
+
+def device_and_name() -> tuple[str, str]:
+    """What to train on, for Ultralytics and for people: the slot's GPU (``CUDA_VISIBLE_DEVICES`` leaves one), else the CPU."""
+    if torch.cuda.is_available():
+        return "0", f"cuda:0 ({torch.cuda.get_device_name(0)})"
+    return "cpu", "cpu"
+
+
+def train(context: JobContext, arguments: Mapping[str, Any], model: str, data: Path) -> TrainedRun:
+    """Trains to the end, from where an earlier attempt had come.
+
+    Args:
+        context: The job.
+        arguments: Ultralytics' training arguments, checked, without those that the service sets.
+        model: What to start from: the path of weights or of a YAML, or the name of a YAML that Ultralytics brings.
+        data: The ``data.yaml`` of the materialised dataset.
+
+    Raises:
+        YardError: ARTIFACT_CORRUPT, the stored checkpoint cannot be read.
+        JobCancelled, Preempted, LeaseLost: the job must stop.
+    """
+    folder = context.scratch / "run"
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = context.job.pointers.get("checkpoint")
+    device, device_name = device_and_name()
+    if device != "cpu":
+        _place_amp_model()
+    hooks = TrainingHooks(context, context.job.spec, device_name, checkpoint["epoch"] if checkpoint else 0)
+    if checkpoint:
+        restore(context.store, checkpoint, folder)
+        _log.info("going on after epoch %d, which attempt %d or an earlier one stored", checkpoint["epoch"], context.job.attempt - 1)
+    try:
+        if checkpoint and checkpoint["ended"]:
+            return TrainedRun(folder, _finish(folder, data, hooks), hooks)
+        own = {"data": str(data), "device": device, "save_dir": str(folder)}
+        if checkpoint and _resumable(folder / LAST):
+            overrides = {**own, "resume": str(folder / LAST), "model": str(folder / LAST)}
+        else:
+            overrides = {**arguments, **own, "model": model, "save": True}
+        trainer = DetectionTrainer(overrides=overrides, _callbacks=hooks.callbacks())
+        trainer.train()
+        hooks.checkpoints.wait()
+        write_arguments(trainer, context.job.spec, folder / ARGUMENTS)
+        return TrainedRun(folder, _validation_metrics(trainer.metrics), hooks)
+    finally:
+        hooks.checkpoints.close(_LAST_MOMENT_S)
+
+
+def _resumable(last: Path) -> bool:
+    """Whether Ultralytics can go on from it: ``resume`` on a stripped file would begin a new training on a set of its own."""
+    _, checkpoint = load_checkpoint(last)
+    return int(checkpoint.get("epoch", -1)) >= 0 and checkpoint.get("optimizer") is not None
+
+
+def _finish(folder: Path, data: Path, hooks: TrainingHooks) -> dict[str, float]:
+    """The end's work of a training whose epochs are all done: Ultralytics' ``final_eval`` with its public parts, since it resumes no finished run."""
+    hooks.report("validating")
+    stripped = strip_optimizer(folder / LAST)
+    strip_optimizer(folder / BEST, updates={"train_results": stripped.get("train_results")})
+    _, checkpoint = load_checkpoint(folder / BEST)
+    used = checkpoint["train_args"]
+    # The trainer validates with its own arguments and twice its batch.
+    arguments = {key: used[key] for key in ("imgsz", "conf", "iou", "max_det", "single_cls", "split", "plots", "agnostic_nms", "augment") if key in used}
+    batch = max(int(used.get("batch") or 1), 1) * 2
+    device, _ = device_and_name()
+    validator = DetectionValidator(
+        args={**arguments, "data": str(data), "batch": batch, "device": device, "save_dir": str(folder), "mode": "val", "task": "detect"},
+        _callbacks=hooks.callbacks(),
+    )
+    metrics = validator(model=folder / BEST)
+    if arguments.get("plots"):
+        plot_results(file=folder / RESULTS)
+    return _validation_metrics(metrics)
+
+
+def _validation_metrics(metrics: Mapping[str, Any] | None) -> dict[str, float]:
+    return {key: value for key, value in finite(metrics or {}).items() if key.startswith("metrics/")}
+
+
+def _place_amp_model() -> None:
+    """Gives Ultralytics' check of mixed precision a model to run, which it would download otherwise.
+
+    It compares FP32 with AMP on one picture with ``yolo26n.pt``. An untrained one of the same architecture runs the same layers.
+    """
+    path = Path(SETTINGS["weights_dir"]) / "yolo26n.pt"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        YOLO("yolo26n.yaml", task="detect").save(path)
+
+
+def log_outcome(run: TrainedRun) -> None:
+    """Writes the metrics to the job's log."""
+    _log.info("metrics of best.pt: %s", json.dumps(run.metrics))
+    shutil.rmtree(run.folder.parent / "outbox", ignore_errors=True)
