@@ -13,8 +13,8 @@ from pathlib import Path
 
 import onnx
 import torch
-import torch.nn.functional as functional
 from torch import nn
+from torch.nn import functional
 from ultralytics.nn.modules import Detect
 from ultralytics.nn.tasks import BaseModel
 
