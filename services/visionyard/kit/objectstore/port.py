@@ -6,7 +6,7 @@ The contract is held by one suite, ``tests/contract/test_objectstore.py``, again
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -153,5 +153,5 @@ class ObjectStore(abc.ABC):
         """Deletes; a missing object is no error."""
 
     @abc.abstractmethod
-    def delete_many(self, keys: list[str]) -> None:
+    def delete_many(self, keys: Iterable[str]) -> None:
         """Deletes several, in few requests; missing ones are no error."""
