@@ -1,0 +1,1 @@
+"""What a Triton version directory holds, for each backend that runs artifacts."""

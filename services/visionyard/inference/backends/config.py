@@ -1,0 +1,97 @@
+"""`config.pbtxt` of a deployed artifact, written from Triton's own ModelConfig message so that nothing misspelt can reach Triton.
+
+Format: https://github.com/triton-inference-server/common/blob/main/protobuf/model_config.proto
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2 as pb
+
+COMPUTE_OUTPUT = "compute_us"
+"""An output that only the Python backend has: how many microseconds the graph ran."""
+_WARM_UP_IMAGES = 1
+
+
+class TritonBackend(enum.Enum):
+    """Which of Triton's backends runs an artifact."""
+
+    PYTHON = "python"
+    """The Python backend with ONNX Runtime inside: what the embedded Triton has."""
+    ONNXRUNTIME = "onnxruntime"
+    """Triton's own ONNX Runtime backend: what Triton's containers have."""
+
+
+class Device(enum.Enum):
+    """Where a model runs. It never falls from the one to the other by itself."""
+
+    CPU = "cpu"
+    GPU = "gpu"
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How models are run.
+
+    Attributes:
+        backend: Which of Triton's backends.
+        device: Where.
+        instances: How many copies of a model run at once (on each GPU); 1 or more.
+        threads: Threads of one instance on the CPU; 1 or more.
+        max_batch_size: How many images of one shape Triton may run together; 1 means none, which is best on a CPU.
+    """
+
+    backend: TritonBackend
+    device: Device
+    instances: int
+    threads: int
+    max_batch_size: int
+
+
+def model_config(name: str, execution: Execution, warm_up_size_px: int) -> pb.ModelConfig:
+    """Builds the configuration of a serving graph.
+
+    Args:
+        name: The Triton model's name.
+        execution: How it is run.
+        warm_up_size_px: Side of the blank image that each instance sees before it is ready, a multiple of the stride.
+    """
+    config = pb.ModelConfig(name=name, backend=execution.backend.value, max_batch_size=execution.max_batch_size)
+    # Only one version directory exists under a name; saying so keeps a stray one from being served.
+    config.version_policy.specific.versions.append(1)
+    config.input.add(name="images", data_type=pb.TYPE_UINT8, dims=[-1, -1, 3])
+    # How many candidates come is open: small images have fewer (box, class) pairs than the graph's K.
+    for output, data_type, dims in (
+        ("boxes", pb.TYPE_FP32, [-1, 4]),
+        ("scores", pb.TYPE_FP32, [-1]),
+        ("classes", pb.TYPE_INT32, [-1]),
+        ("anchors", pb.TYPE_INT32, [-1]),
+    ):
+        config.output.add(name=output, data_type=data_type, dims=dims)
+    kind = pb.ModelInstanceGroup.KIND_GPU if execution.device is Device.GPU else pb.ModelInstanceGroup.KIND_CPU
+    config.instance_group.add(kind=kind, count=execution.instances)
+    if execution.max_batch_size > 1:
+        # Without a delay: what has queued up while an instance was busy goes together, nobody waits for company.
+        config.dynamic_batching.max_queue_delay_microseconds = 0
+    if execution.backend is TritonBackend.PYTHON:
+        config.output.add(name=COMPUTE_OUTPUT, data_type=pb.TYPE_INT64, dims=[1])
+        config.parameters["threads"].string_value = str(execution.threads)
+    else:
+        config.default_model_filename = "model.onnx"
+        if execution.device is Device.CPU:
+            config.parameters["intra_op_thread_count"].string_value = str(execution.threads)
+            config.parameters["inter_op_thread_count"].string_value = "1"
+    warm_up = config.model_warmup.add(name="blank", batch_size=_WARM_UP_IMAGES)
+    blank = warm_up.inputs["images"]
+    blank.data_type = pb.TYPE_UINT8
+    blank.dims.extend([warm_up_size_px, warm_up_size_px, 3])
+    blank.zero_data = True
+    return config
+
+
+def to_pbtxt(config: pb.ModelConfig) -> str:
+    """The message in the text form that Triton reads."""
+    return text_format.MessageToString(config)
