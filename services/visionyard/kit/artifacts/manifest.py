@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -89,19 +90,40 @@ def row_order(row: ManifestRow) -> tuple[int, str]:
     return SPLITS.index(row.split), row.name
 
 
+def in_order(rows: Iterable[ManifestRow]) -> Iterator[ManifestRow]:
+    """The same rows.
+
+    Raises:
+        ValueError: they are not in the order of :func:`row_order`.
+    """
+    before: tuple[int, str] | None = None
+    for row in rows:
+        order = row_order(row)
+        if before is not None and order <= before:
+            raise ValueError(f"{row.split}/{row.name} does not follow {before}")
+        before = order
+        yield row
+
+
+def batched(rows: Iterable[ManifestRow], size: int) -> Iterator[list[ManifestRow]]:
+    """The rows in lists of ``size``, the last one shorter."""
+    iterator = iter(rows)
+    while chunk := list(itertools.islice(iterator, size)):
+        yield chunk
+
+
 def encode_manifest(rows: Iterable[ManifestRow], maker: Mapping[str, str]) -> bytes:
     """Writes a Parquet file.
 
     Args:
-        rows: The rows; sorted here.
+        rows: The rows in the order of :func:`row_order`; taken one by one, so they may be made on the way.
         maker: Who writes it (job and attempt); kept in the file's metadata, so that no two makers ever share a file.
     """
-    ordered = sorted(rows, key=row_order)
     buffer = io.BytesIO()
     schema = _SCHEMA.with_metadata({"visionyard": json.dumps(dict(maker), sort_keys=True)})
     with pq.ParquetWriter(buffer, schema, compression="zstd") as writer:
-        for start in range(0, len(ordered), _ROWS_AT_ONCE):
-            writer.write_table(_table(ordered[start : start + _ROWS_AT_ONCE], schema))
+        for chunk in batched(in_order(rows), _ROWS_AT_ONCE):
+            writer.write_table(_table(chunk, schema))
     return buffer.getvalue()
 
 
@@ -124,10 +146,10 @@ def decode_manifest(data: bytes) -> list[ManifestRow]:
 def content_digest(task: str, class_names: Iterable[str], rows: Iterable[ManifestRow]) -> str:
     """``sha256:`` and the sha256 of what a version holds: task, classes, and each image's split, name, bytes and labels.
 
-    Neither the dataset's name nor the shards have a part in it.
+    Neither the dataset's name nor the shards have a part in it. The rows come in the order of :func:`row_order`.
     """
     digest = hashlib.sha256(json.dumps([task, list(class_names)], ensure_ascii=False).encode())
-    for row in sorted(rows, key=row_order):
+    for row in in_order(rows):
         line = json.dumps([row.split, row.name, row.sha256, row.width, row.height, sorted(row.labels)], ensure_ascii=False)
         digest.update(b"\n")
         digest.update(line.encode())

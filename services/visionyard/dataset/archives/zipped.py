@@ -1,0 +1,130 @@
+"""Zip archives. What the central directory says is checked before a byte is unpacked (APPNOTE.TXT 6.3)."""
+
+from __future__ import annotations
+
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from visionyard.dataset.archives.entry import Archive, ArchiveLimits, Entry, Wanted, is_clutter
+from visionyard.kit.errors import Reason, YardError
+
+_END = b"PK\x05\x06"
+_END_SIZE = 22
+_COMMENT_MAX = 0xFFFF
+_ZIP64_ENTRIES, _ZIP64_BYTES = 0xFFFF, 0xFFFFFFFF
+_ENCRYPTED = 0x1
+_UTF8 = 0x800
+_METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2})
+"""LZMA is left out: its header may ask for a dictionary of 4 GiB."""
+_DIRECTORY_BYTES_PER_ENTRY = 46
+_DIRECTORY_MAX_BYTES = 512 << 20
+
+
+class ZipArchive(Archive):
+    """A zip archive.
+
+    Args:
+        file: Its bytes; seekable.
+        size: How many they are.
+        name: What the user calls it.
+        limits: What it may ask of the machine.
+
+    Raises:
+        YardError: ARCHIVE_UNREADABLE, ARCHIVE_TRUNCATED, ARCHIVE_ENCRYPTED, ARCHIVE_BOMB, ARCHIVE_UNSAFE_PATH.
+    """
+
+    def __init__(self, file: BinaryIO, size: int, name: str, limits: ArchiveLimits) -> None:
+        super().__init__(name, limits)
+        self._check_end(file, size)
+        try:
+            self._zip = zipfile.ZipFile(file)
+        except (zipfile.BadZipFile, struct.error, ValueError, NotImplementedError, OverflowError, EOFError) as error:
+            raise self._damaged("its list of files cannot be read") from error
+        self._infos = sorted(self._zip.infolist(), key=lambda info: info.header_offset)
+        self._check_infos(size)
+
+    def _damaged(self, why: str) -> YardError:
+        return self.error(Reason.ARCHIVE_UNREADABLE, f"is a damaged zip archive ({why}): pack or download it again")
+
+    def _check_end(self, file: BinaryIO, size: int) -> None:
+        """Looks for the end record, and for how large a directory it announces, before zipfile reads that into memory."""
+        tail_size = min(size, _END_SIZE + _COMMENT_MAX)
+        file.seek(size - tail_size)
+        tail = file.read(tail_size)
+        at = tail.rfind(_END)
+        if at < 0 or len(tail) - at < _END_SIZE:
+            raise self.error(Reason.ARCHIVE_TRUNCATED, "ends too early, its list of files is missing: upload or download it again, whole")
+        entries, directory_bytes = struct.unpack_from("<HL", tail, at + 10)
+        if entries == _ZIP64_ENTRIES or directory_bytes == _ZIP64_BYTES:  # see the zip64 record, 56 bytes, before its 20-byte locator
+            record = tail[max(0, at - 76) : at - 20]
+            if record[:4] != b"PK\x06\x06":
+                raise self._damaged("its zip64 record is missing")
+            entries, directory_bytes = struct.unpack_from("<QQ", record, 32)
+        self.check_count(max(entries, 0))
+        if directory_bytes > _DIRECTORY_MAX_BYTES:
+            raise self.bomb(f"has a list of files of {directory_bytes} bytes", _DIRECTORY_MAX_BYTES)
+        if directory_bytes > size or entries * _DIRECTORY_BYTES_PER_ENTRY > directory_bytes:
+            raise self.error(Reason.ARCHIVE_TRUNCATED, "is shorter than its list of files says: upload or download it again, whole")
+
+    def _check_infos(self, size: int) -> None:
+        self.check_count(len(self._infos))
+        unpacked, end = 0, 0
+        for info in self._infos:
+            path = self.clean(_name(info))
+            mode = info.external_attr >> 16
+            if stat.S_IFMT(mode) not in {0, stat.S_IFREG, stat.S_IFDIR}:
+                raise self.unsafe(path, "a link or device")
+            if info.flag_bits & _ENCRYPTED:
+                raise self.error(Reason.ARCHIVE_ENCRYPTED, f"is encrypted (as is {path!r}): pack it again without a password")
+            if info.compress_type not in _METHODS:
+                raise self.error(
+                    Reason.ARCHIVE_UNREADABLE,
+                    f"packs {path!r} by a method that is not read (number {info.compress_type}): pack it with deflate",
+                )
+            if info.header_offset < end:
+                raise self.bomb(f"uses the same bytes for several files ({path!r})", self.limits.unpacked_bytes)
+            end = info.header_offset + info.compress_size
+            if end > size:
+                raise self.error(Reason.ARCHIVE_TRUNCATED, f"ends before {path!r} does: upload or download it again, whole")
+            unpacked += info.file_size
+            self.check_unpacked(info.file_size, info.compress_size)
+        self.check_unpacked(unpacked, size)
+
+    def read(self, wanted: Wanted) -> Iterator[tuple[Entry, bytes | None]]:
+        """See :meth:`Archive.read`; in the order in which the files lie in the archive."""
+        for info in self._infos:
+            path = self.clean(_name(info))
+            if info.is_dir() or is_clutter(path):
+                continue
+            entry = Entry(path, info.file_size, info.file_size > self.limits.file_bytes)
+            yield entry, self._bytes(info, path) if not entry.too_large and wanted(entry) else None
+
+    def _bytes(self, info: zipfile.ZipInfo, path: str) -> bytes:
+        try:
+            with self._zip.open(info) as file:
+                data = file.read(info.file_size + 1)
+        except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, ValueError) as error:
+            raise self._damaged(f"{path!r} cannot be unpacked") from error
+        except OSError as error:  # bz2 says so
+            if error.errno is not None:
+                raise
+            raise self._damaged(f"{path!r} cannot be unpacked") from error
+        except RuntimeError as error:
+            raise self.error(Reason.ARCHIVE_ENCRYPTED, f"is encrypted (as is {path!r}): pack it again without a password") from error
+        if len(data) != info.file_size:
+            raise self._damaged(f"{path!r} is not as long as announced")
+        return data
+
+
+def _name(info: zipfile.ZipInfo) -> str:
+    """The entry's name; macOS and many tools write UTF-8 without saying so."""
+    if info.flag_bits & _UTF8:
+        return info.filename
+    try:
+        return info.filename.encode("cp437").decode("utf-8")
+    except (UnicodeEncodeError, UnicodeDecodeError):
+        return info.filename

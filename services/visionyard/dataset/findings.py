@@ -1,0 +1,166 @@
+"""What an import may find: the codes, how grave each is, and what to do about it; and the report that counts and lists them."""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+MAX_LISTED = 10_000
+"""The most findings that a report lists; its counts are whole all the same."""
+_MAX_MESSAGE = 500
+
+
+class Severity(enum.Enum):
+    """How grave a finding is; the names are those of ``visionyard.dataset.v1.Severity``."""
+
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
+class Code(enum.Enum):
+    """What was found: severity and remedy. The names are what programs switch on."""
+
+    # labels
+    ZERO_AREA_BOX = (Severity.WARNING, "Draw the box again, or delete it.")
+    OUT_OF_RANGE = (
+        Severity.WARNING,
+        "Coordinates are shares of the picture's size, from 0 to 1 (pixels within the picture in VOC): export the labels again.",
+    )
+    BOX_CLIPPED = (Severity.WARNING, "Nothing needs doing: the box ends at the picture's edge now, as Ultralytics would have it.")
+    NOT_A_NUMBER = (Severity.WARNING, "Give the box finite coordinates, or delete it.")
+    DUPLICATE_BOX = (Severity.WARNING, "Nothing needs doing: one of the two was kept.")
+    UNKNOWN_CLASS = (Severity.WARNING, "Add the class to the list of classes, or correct the label.")
+    MALFORMED_LABEL = (Severity.WARNING, "Write the label as the format wants it, or delete it.")
+    POLYGON_AS_BOX = (Severity.INFO, "Nothing needs doing: for detection a polygon counts as the box around it.")
+    KEYPOINTS_IGNORED = (Severity.INFO, "Nothing needs doing: for detection the box of a pose label is used.")
+    LABEL_WITHOUT_IMAGE = (Severity.WARNING, "Add the image, or delete the label file.")
+    MALFORMED_ANNOTATION = (Severity.WARNING, "Export the annotation file again.")
+    # images
+    IMAGE_WITHOUT_LABELS = (
+        Severity.INFO,
+        "Nothing needs doing if nothing is to be seen in it: it trains as background. Else add its label file.",
+    )
+    CORRUPT_IMAGE = (Severity.WARNING, "Copy the image again from where it came from.")
+    IMAGE_TOO_LARGE = (Severity.WARNING, "Scale the image down.")
+    IMAGE_TOO_SMALL = (Severity.WARNING, "Leave it out: Ultralytics reads no image under 10 pixels.")
+    UNSUPPORTED_IMAGE_TYPE = (Severity.WARNING, "Convert it to JPEG or PNG.")
+    IMAGE_NORMALISED = (Severity.INFO, "Nothing needs doing: the picture's pixels are the same.")
+    STRAY_BYTES = (Severity.WARNING, "Look at the picture: it may be damaged.")
+    EXIF_ROTATED = (Severity.INFO, "Check that the labels were drawn on the upright picture, as most tools show it.")
+    SIZE_MISMATCH = (Severity.WARNING, "Check that the labels were drawn on this very picture.")
+    DUPLICATE_IMAGE = (Severity.WARNING, "Delete one of the two.")
+    SPLIT_LEAKAGE = (Severity.WARNING, "Keep the image in one split only, or the metrics will flatter the model.")
+    IMAGE_NOT_IN_SPLIT = (Severity.WARNING, "Name its folder or list under train, val or test, or leave it out.")
+    # the source as a whole
+    PATH_TWICE = (Severity.WARNING, "Pack the archive again: only the first entry of that path was read.")
+    SPLIT_MISSING = (Severity.WARNING, "Add the images, or take the split out of the list.")
+    SPLIT_ENTRY_WITHOUT_IMAGE = (Severity.WARNING, "Add the image, or take it out of the list.")
+    SPLITS_ALIKE = (Severity.WARNING, "Give train and val different images, or leave the drawn split.")
+    TEST_USED_AS_VAL = (Severity.INFO, "Nothing needs doing; give the source a val split to keep test apart.")
+    CLASSES_MISMATCH = (Severity.WARNING, "Make the number of classes and the list of their names agree.")
+    CLASS_NAMES_MISSING = (Severity.INFO, "Give the classes names in the data.yaml.")
+    SPLIT_NOT_STRATIFIED = (Severity.INFO, "Nothing needs doing; another seed, or more images, may come closer.")
+    VERSION_UNCHANGED = (Severity.INFO, "Nothing needs doing: the content was there already.")
+
+    @property
+    def severity(self) -> Severity:
+        """How grave it is."""
+        return self.value[0]
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        return self.value[1]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that an import found.
+
+    Attributes:
+        code: What it is.
+        severity: How grave.
+        file: The file in the source, relative to its root; empty for the source as a whole.
+        line: From 1; 0 where there is none.
+        message: What was found, in a sentence.
+        remedy: What to do about it.
+    """
+
+    code: str
+    severity: str
+    file: str
+    line: int
+    message: str
+    remedy: str
+
+
+@dataclass
+class Count:
+    """How many there were: found = kept + dropped."""
+
+    found: int = 0
+    kept: int = 0
+
+    @property
+    def dropped(self) -> int:
+        """Left out."""
+        return self.found - self.kept
+
+    def to_json(self) -> dict[str, int]:
+        """As the stored report has it."""
+        return {"found": self.found, "kept": self.kept, "dropped": self.dropped}
+
+
+@dataclass
+class Report:
+    """Counts and findings, while they are being made.
+
+    Attributes:
+        images: Images found and kept.
+        labels: Labels found and kept.
+        format: The format that was read.
+        format_reason: Why, in a sentence.
+        split_reason: Where the splits come from, in a sentence.
+    """
+
+    images: Count = field(default_factory=Count)
+    labels: Count = field(default_factory=Count)
+    format: str = ""
+    format_reason: str = ""
+    split_reason: str = ""
+    dropped_by_code: Counter[str] = field(default_factory=Counter)
+    _findings: list[Finding] = field(default_factory=list)
+    _truncated: bool = False
+
+    def note(self, code: Code, message: str, file: str = "", line: int = 0) -> None:
+        """Lists a finding. Info is the first to be left out of a long list."""
+        if len(self._findings) >= MAX_LISTED:
+            self._truncated = True
+            if code.severity is Severity.INFO:
+                return
+            victim = next((i for i in range(len(self._findings) - 1, -1, -1) if self._findings[i].severity == Severity.INFO.value), None)
+            if victim is None:
+                return
+            del self._findings[victim]
+        self._findings.append(Finding(code.name, code.severity.value, file, line, message[:_MAX_MESSAGE], code.remedy))
+
+    def drop_labels(self, code: Code, count: int = 1) -> None:
+        """Counts labels that were found and are not kept."""
+        if count:
+            self.dropped_by_code[code.name] += count
+
+    def to_json(self) -> dict[str, Any]:
+        """The stored report; findings by file and line."""
+        return {
+            "findings": [asdict(f) for f in sorted(self._findings, key=lambda f: (f.file, f.line, f.code, f.message))],
+            "findings_truncated": self._truncated,
+            "images": self.images.to_json(),
+            "labels": self.labels.to_json(),
+            "dropped_by_code": dict(sorted(self.dropped_by_code.items())),
+            "format": self.format,
+            "format_reason": self.format_reason,
+            "split_reason": self.split_reason,
+        }
