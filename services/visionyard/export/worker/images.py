@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -83,12 +84,12 @@ def choose_pictures(store: ObjectStore, model: ModelVersion, asked: str) -> Pict
 def _from_dataset(store: ObjectStore, name: str) -> PictureSource | None:
     """The validation images, else the test images, else the training images; None where no image of them can be decoded."""
     version = dataset.read_dataset_version(store, VersionName.parse(name, "datasets"))
-    rows = list(dataset.read_manifest(store, version))
+    rows = dataset.read_manifest(store, version)
     for split in _SPLITS:
         chosen = _spread([row for row in rows if row.split == split])
         if chosen and next(_decoded(store, chosen), None) is not None:
             words = {"val": "validation", "test": "test", "train": "training"}[split]
-            return PictureSource(f"{words} split of {version.name}", lambda chosen=chosen: _decoded(store, chosen), len(chosen))
+            return PictureSource(f"{words} split of {version.name}", partial(_decoded, store, chosen), len(chosen))
     return None
 
 

@@ -1,0 +1,107 @@
+"""The export service's RPCs: each translates its request, calls a use case in a thread, and translates the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc.aio
+
+from visionyard.export import mapping
+from visionyard.export.exports import Exports, ExportView
+from visionyard.export.v1 import (
+    artifact_service_pb2,
+    artifact_service_pb2_grpc,
+    export_job_pb2,
+    export_job_service_pb2,
+    export_job_service_pb2_grpc,
+)
+from visionyard.kit.jobs.model import JobKind
+from visionyard.kit.names import ArtifactName, ProjectName, ResourceName, VersionName
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+def _job(view: ExportView) -> export_job_pb2.ExportJob:
+    return mapping.job_to_proto(view.job, view.progress, view.queue_position, view.artifact)
+
+
+def _job_name(name: str) -> ResourceName:
+    return ResourceName.parse(name, JobKind.EXPORT.collection)
+
+
+class ExportJobServicer(export_job_service_pb2_grpc.ExportJobServiceServicer):
+    """``visionyard.export.v1.ExportJobService``.
+
+    Args:
+        exports: The use cases.
+    """
+
+    def __init__(self, exports: Exports) -> None:
+        self._exports = exports
+
+    async def CreateExportJob(  # noqa: N802 - the proto's name
+        self, request: export_job_service_pb2.CreateExportJobRequest, _context: Context
+    ) -> export_job_service_pb2.CreateExportJobResponse:
+        """Queues a job."""
+        project = ProjectName.parse(request.parent)
+        asked = mapping.specification_from_proto(request.export_job.spec)
+        view = await asyncio.to_thread(self._exports.create, project, asked, request.request_id)
+        return export_job_service_pb2.CreateExportJobResponse(export_job=_job(view))
+
+    async def GetExportJob(  # noqa: N802 - the proto's name
+        self, request: export_job_service_pb2.GetExportJobRequest, _context: Context
+    ) -> export_job_service_pb2.GetExportJobResponse:
+        """Reads a job."""
+        view = await asyncio.to_thread(self._exports.get, _job_name(request.name))
+        return export_job_service_pb2.GetExportJobResponse(export_job=_job(view))
+
+    async def ListExportJobs(  # noqa: N802 - the proto's name
+        self, request: export_job_service_pb2.ListExportJobsRequest, _context: Context
+    ) -> export_job_service_pb2.ListExportJobsResponse:
+        """Reads a page of jobs."""
+        project = ProjectName.parse(request.parent)
+        views, token = await asyncio.to_thread(self._exports.list_jobs, project, request.page_size, request.page_token)
+        return export_job_service_pb2.ListExportJobsResponse(export_jobs=map(_job, views), next_page_token=token)
+
+    async def CancelExportJob(  # noqa: N802 - the proto's name
+        self, request: export_job_service_pb2.CancelExportJobRequest, _context: Context
+    ) -> export_job_service_pb2.CancelExportJobResponse:
+        """Cancels a job."""
+        view = await asyncio.to_thread(self._exports.cancel, _job_name(request.name))
+        return export_job_service_pb2.CancelExportJobResponse(export_job=_job(view))
+
+    async def WatchExportJob(  # noqa: N802 - the proto's name
+        self, request: export_job_service_pb2.WatchExportJobRequest, _context: Context
+    ) -> AsyncIterator[export_job_service_pb2.WatchExportJobResponse]:
+        """Streams a job's snapshots until it has ended."""
+        async for job, progress, sequence in self._exports.jobs.watch(_job_name(request.name), request.after_sequence):
+            view = await asyncio.to_thread(self._exports.view, job, progress)
+            yield export_job_service_pb2.WatchExportJobResponse(export_job=_job(view), sequence=sequence)
+
+
+class ArtifactServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
+    """``visionyard.export.v1.ArtifactService``.
+
+    Args:
+        exports: The use cases.
+    """
+
+    def __init__(self, exports: Exports) -> None:
+        self._exports = exports
+
+    async def GetArtifact(  # noqa: N802 - the proto's name
+        self, request: artifact_service_pb2.GetArtifactRequest, _context: Context
+    ) -> artifact_service_pb2.GetArtifactResponse:
+        """Reads an artifact."""
+        artifact = await asyncio.to_thread(self._exports.get_artifact, ArtifactName.parse(request.name))
+        return artifact_service_pb2.GetArtifactResponse(artifact=mapping.artifact_to_proto(artifact))
+
+    async def ListArtifacts(  # noqa: N802 - the proto's name
+        self, request: artifact_service_pb2.ListArtifactsRequest, _context: Context
+    ) -> artifact_service_pb2.ListArtifactsResponse:
+        """Reads a page of a model version's artifacts."""
+        parent = VersionName.parse(request.parent, "models")
+        artifacts, token = await asyncio.to_thread(self._exports.list_artifacts, parent, request.page_size, request.page_token)
+        return artifact_service_pb2.ListArtifactsResponse(artifacts=map(mapping.artifact_to_proto, artifacts), next_page_token=token)
