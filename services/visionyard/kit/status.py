@@ -6,8 +6,9 @@ https://google.aip.dev/193, google/rpc/error_details.proto.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -113,10 +114,10 @@ def from_rpc_error(error: grpc.RpcError) -> ReceivedError:
     gRPC refuses a message far above the server's limit by itself, before the service sees it and without details (see
     ``kit/server/interceptors/requests.py``); that refusal is given its reason here: REQUEST_TOO_LARGE.
     """
-    code = error.code()
-    number = _code(code.value[0] if isinstance(code, grpc.StatusCode) else Code.UNKNOWN)
+    number = _code(error.code().value[0])
     text = error.details() or ""
-    for key, value in error.trailing_metadata() or ():
+    trailing: Iterable[Any] = error.trailing_metadata() or ()
+    for key, value in trailing:
         if key == DETAILS_KEY and isinstance(value, bytes):
             status = status_pb2.Status()
             try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import grpc.aio
 from prometheus_client import CollectorRegistry
 
-from visionyard.kit.config import ServiceSettings, Settings
+from visionyard.kit.config import Settings
 
 
 async def nothing_to_close() -> None:
@@ -70,11 +70,16 @@ class StartupError(Exception):
     """The service cannot start for a reason that its operator can mend; the message is one sentence. Exit code 1."""
 
 
+def cannot_listen(what: str, variable: str, address: str) -> str:
+    """The sentence for an address that cannot be had."""
+    return (
+        f"{what} cannot listen on {address}: it is in use by another program, or not an address of this machine; set VISIONYARD_{variable}"
+    )
+
+
 Build = Callable[[Settings, CollectorRegistry], Awaitable[App]]
 """A room's ``app.py`` has one: ``async def build_app(settings: DatasetSettings, registry: CollectorRegistry) -> App``.
 
 It builds the adapters and registers the room's metrics with ``registry`` (never with prometheus_client's global one). It must not wait for other
 servers: a store that is not up yet is the business of ``ready``. It may raise :class:`StartupError`.
 """
-
-__all__ = ["App", "BackgroundTask", "Build", "Service", "ServiceSettings", "StartupError", "nothing_to_close"]

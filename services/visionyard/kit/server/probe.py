@@ -12,7 +12,9 @@ def probe(address: str, timeout_s: float = 5.0) -> str:
     """The health state that the server at ``address`` gives for itself as a whole: "SERVING", "NOT_SERVING", or what went wrong."""
     with grpc.insecure_channel(address) as channel:
         try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
+            answer = health_pb2_grpc.HealthStub(channel).Check(  # type: ignore[attr-defined]  # types-grpcio-health-checking leaves the stub's methods out
+                health_pb2.HealthCheckRequest(), timeout=timeout_s
+            )
         except grpc.RpcError as error:
             return f"no answer: {error.code().name}"
         return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
