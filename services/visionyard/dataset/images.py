@@ -177,7 +177,7 @@ def _pillow_reads(data: bytes) -> int:
         ImageProblem: Pillow refuses it.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "MPO", "PNG")) as image:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
             orientation = image.getexif().get(_ORIENTATION, _UPRIGHT) if "exif" in image.info else _UPRIGHT
             image.verify()
     except Exception as error:  # Pillow's plugins raise whatever their parsing comes upon

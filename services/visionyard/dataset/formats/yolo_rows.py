@@ -1,0 +1,72 @@
+"""The rows of YOLO label files: ``class cx cy w h``, in shares of the picture's size (https://docs.ultralytics.com/datasets/detect/)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from visionyard.dataset.findings import Code
+from visionyard.dataset.formats.labelled import LabelRow
+
+_BOX_COLUMNS = 5
+_POLYGON_COLUMNS = 7
+"""A class and three corners."""
+_MAX_COLUMNS = 20_001
+_SHOWN = 60
+
+
+def read_rows(text: str, class_count: int, *, pose: bool = False) -> Iterator[LabelRow]:
+    """The rows of a label file; empty lines are none.
+
+    A row with a class and three or more corners is a polygon and becomes the box around it, as in Ultralytics' detection datasets
+    (``segments2boxes``), row by row, so that one kind does not spoil the other.
+
+    Args:
+        text: The file.
+        class_count: How many classes there are.
+        pose: Whether the source declares keypoints, which follow the box.
+    """
+    for number, line in enumerate(text.splitlines(), start=1):
+        columns = line.split(maxsplit=_MAX_COLUMNS)
+        if columns:
+            yield _row(number, columns, class_count, pose=pose)
+
+
+def _row(line: int, columns: list[str], class_count: int, *, pose: bool) -> LabelRow:
+    try:
+        values = [float(column) for column in columns]
+    except ValueError:
+        return LabelRow(line, Code.MALFORMED_LABEL, f"holds {' '.join(columns)[:_SHOWN]!r}, which are not all numbers")
+    if not all(map(math.isfinite, values)):
+        return LabelRow(line, Code.NOT_A_NUMBER, "holds a value that is not a finite number")
+    class_id = int(values[0])
+    if values[0] != class_id:
+        return LabelRow(line, Code.MALFORMED_LABEL, f"has the class {columns[0]}, which is no whole number")
+    if not 0 <= class_id < class_count:
+        return LabelRow(line, Code.UNKNOWN_CLASS, f"has the class {class_id}, but the classes are 0 to {class_count - 1}")
+    return _shape(line, class_id, values[1:], pose=pose)
+
+
+def _shape(line: int, class_id: int, values: list[float], *, pose: bool) -> LabelRow:
+    count = len(values) + 1
+    if count == _BOX_COLUMNS or (pose and count > _BOX_COLUMNS):
+        cx, cy, w, h = values[:4]
+        return LabelRow(line, class_id=class_id, cx=cx, cy=cy, w=w, h=h, note=Code.KEYPOINTS_IGNORED if count > _BOX_COLUMNS else None)
+    if count < _POLYGON_COLUMNS or count % 2 == 0:
+        return LabelRow(line, Code.MALFORMED_LABEL, f"has {count} columns; a box has 5 (class, centre x, centre y, width, height)")
+    x, y = values[0::2], values[1::2]
+    left, right, top, bottom = min(x), max(x), min(y), max(y)
+    cx, cy = (left + right) / 2, (top + bottom) / 2
+    return LabelRow(line, class_id=class_id, cx=cx, cy=cy, w=right - left, h=bottom - top, note=Code.POLYGON_AS_BOX)
+
+
+def looks_like_labels(text: str) -> bool:
+    """Whether a text's first line that is not empty is a label row, or there is none."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    if not first:
+        return True
+    try:
+        values = [float(column) for column in first.split(maxsplit=_MAX_COLUMNS)]
+    except ValueError:
+        return False
+    return len(values) >= _BOX_COLUMNS and values[0] == values[0] // 1
