@@ -81,9 +81,19 @@ class ArgumentTable:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> ArgumentTable:
         """Reads what ``worker/describe.py`` printed."""
-        sets = {key: frozenset(document[key]) for key in ("floats", "fractions", "ints", "bools", "strings", "quantize")}
-        plain = {key: document[key] for key in ("version", "defaults", "sections", "int_minimum", "architectures")}
-        return cls(**plain, **sets)
+        return cls(
+            version=document["version"],
+            defaults=document["defaults"],
+            sections=document["sections"],
+            floats=frozenset(document["floats"]),
+            fractions=frozenset(document["fractions"]),
+            ints=frozenset(document["ints"]),
+            int_minimum=document["int_minimum"],
+            bools=frozenset(document["bools"]),
+            strings=frozenset(document["strings"]),
+            quantize=frozenset(document["quantize"]),
+            architectures=document["architectures"],
+        )
 
     def is_for_training(self, name: str) -> bool:
         """Whether training or its validation reads the argument."""
@@ -111,7 +121,9 @@ def _check(name: str, value: Any, table: ArgumentTable) -> Any:
     if name in RESERVED:
         raise YardError(Reason.RESERVED_ARGUMENT, f"the service sets {shown!r} itself: leave it out", {"argument": shown})
     if name in _PINNED:
-        raise YardError(Reason.RESERVED_ARGUMENT, f"{shown!r} cannot be set here, because {_PINNED[name]}: leave it out", {"argument": shown})
+        raise YardError(
+            Reason.RESERVED_ARGUMENT, f"{shown!r} cannot be set here, because {_PINNED[name]}: leave it out", {"argument": shown}
+        )
     if name not in table.defaults:
         raise _unknown(shown, table)
     if not table.is_for_training(name):
@@ -147,33 +159,36 @@ def _whole(value: Any) -> bool:
     return _number(value) and float(value).is_integer()
 
 
-def _check_value(name: str, value: Any, table: ArgumentTable) -> Any:  # noqa: PLR0911 - one return for each kind of argument reads as a table
+def _check_value(name: str, value: Any, table: ArgumentTable) -> Any:
     if value is None:
         if table.defaults[name] is not None:
             raise invalid_value(name, None, "a value")
         return None
-    special = _SPECIAL.get(name)
-    if special is not None:
-        return special(value)
+    if name in _SPECIAL:
+        return _SPECIAL[name](value)
     if name in _CHOICES:
         return _choice(name, value)
     if name in table.ints:
         return _integer(name, value, table.int_minimum.get(name))
+    return _check_simple(name, value, table)
+
+
+def _check_simple(name: str, value: Any, table: ArgumentTable) -> Any:
     if name in table.fractions:
-        if not _number(value) or not 0 <= value <= 1:
-            raise invalid_value(name, value, "a number from 0 to 1")
-        return value
-    if name in table.floats:
-        return _float(name, value)
-    if name in table.bools:
-        if not isinstance(value, bool):
-            raise invalid_value(name, value, "true or false")
-        return value
-    if name == "quantize":
-        if str(int(value) if _whole(value) else value).lower() not in table.quantize:
-            raise invalid_value(name, value, f"one of {', '.join(sorted(table.quantize))}")
-        return int(value) if _whole(value) else value
-    raise invalid_value(name, value, "nothing that this service knows to check")
+        fits, wanted = _number(value) and 0 <= value <= 1, "a number from 0 to 1"
+    elif name in table.floats:
+        low, high = _LIMITS.get(name, (-1e6, 1e6))
+        fits, wanted = _number(value) and low <= value <= high, f"a number from {low:g} to {high:g}"
+    elif name in table.bools:
+        fits, wanted = isinstance(value, bool), "true or false"
+    elif name == "quantize":
+        value = int(value) if _whole(value) else value
+        fits, wanted = str(value).lower() in table.quantize, f"one of {', '.join(sorted(table.quantize))}"
+    else:
+        fits, wanted = False, "nothing that this service knows how to check"
+    if not fits:
+        raise invalid_value(name, value, wanted)
+    return value
 
 
 def _choice(name: str, value: Any) -> Any:
@@ -190,13 +205,6 @@ def _integer(name: str, value: Any, minimum: int | None) -> int:
     if not _whole(value) or not low <= value <= high:
         raise invalid_value(name, value, f"a whole number from {int(low)} to {int(high)}")
     return int(value)
-
-
-def _float(name: str, value: Any) -> float:
-    low, high = _LIMITS.get(name, (-1e6, 1e6))
-    if not _number(value) or not low <= value <= high:
-        raise invalid_value(name, value, f"a number from {low:g} to {high:g}")
-    return float(value)
 
 
 def check_batch(value: Any) -> float:

@@ -18,5 +18,7 @@ class TrainingSettings(JobServiceSettings):
     dataset_cache_bytes: int = Field(
         64 * _GIB, ge=1, description="How much of this machine's disk the training sets may take below VISIONYARD_WORK_DIR, in bytes."
     )
-    cpu_slots: int = Field(1, ge=1, le=64, description="How many trainings run at once on a machine without a GPU; with GPUs it is one for each.")
+    cpu_slots: int = Field(
+        1, ge=1, le=64, description="How many trainings run at once on a machine without a GPU; with GPUs it is one for each."
+    )
     inspection_timeout_s: float = Field(180.0, gt=0, le=3600, description="How long opening a pushed weight file may take, in seconds.")

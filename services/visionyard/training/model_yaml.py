@@ -29,6 +29,7 @@ _MAX_MULTIPLE = 8.0
 _MAX_PARAMETERS = 1_500_000_000
 _MAX_KERNEL = 31
 _ROW_LENGTH = 4
+_KPT_SHAPE_LENGTH = 2
 _ACTIVATION = re.compile(r"(?:torch\.)?nn\.([A-Za-z0-9]+)\(((?:[a-z_]+=)?[-0-9.eE]+|(?:inplace=)?(?:True|False)|)\)")
 _SCALE = re.compile(r"[a-z]")
 
@@ -74,19 +75,22 @@ def parse_plain_yaml(text: str) -> dict[str, Any]:
     try:
         for count, event in enumerate(yaml.parse(text, Loader=loader)):
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                raise _invalid(f"line {event.start_mark.line + 1}", "holds an anchor or an alias")
+                raise _invalid(_line(event.start_mark), "holds an anchor or an alias")
             if isinstance(event, yaml.NodeEvent) and getattr(event, "tag", None):
-                raise _invalid(f"line {event.start_mark.line + 1}", "holds a tag")
+                raise _invalid(_line(event.start_mark), "holds a tag")
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > _MAX_DEPTH or count > _MAX_EVENTS:
                 raise _invalid("the text", "is nested too deeply or holds too many values")
         document = yaml.load(text, Loader=loader)  # noqa: S506 - a safe loader, the C one where there is one
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        raise _invalid("the text" if mark is None else f"line {mark.line + 1}", "is not YAML") from None
+        raise _invalid(_line(getattr(error, "problem_mark", None)), "is not YAML") from None
     if not isinstance(document, dict):
         raise _invalid("the text", "is no mapping of names to values")
     return document
+
+
+def _line(mark: Any) -> str:
+    return "the text" if mark is None else f"line {mark.line + 1}"
 
 
 def check_model_document(document: Mapping[str, Any]) -> None:
@@ -105,13 +109,15 @@ def check_model_document(document: Mapping[str, Any]) -> None:
     scales = _check_scales(document)
     if document.get("end2end") not in {None, True, False}:
         raise _invalid("end2end", "is neither true nor false")
-    kpt_shape = document.get("kpt_shape")
-    if kpt_shape is not None and not (isinstance(kpt_shape, list | tuple) and len(kpt_shape) == 2 and all(_whole(v, 1, 1000) for v in kpt_shape)):  # noqa: PLR2004 - points and dimensions
+    kpt_shape = document.get("kpt_shape", [1, 2])
+    if not isinstance(kpt_shape, list | tuple) or len(kpt_shape) != _KPT_SHAPE_LENGTH or not all(_whole(v, 1, 1000) for v in kpt_shape):
         raise _invalid("kpt_shape", "is not a pair of small whole numbers")
     rows = _rows(document)
     parameters = max(_estimate(rows, *scale) for scale in scales)
     if parameters > _MAX_PARAMETERS:
-        raise _invalid("the model", f"would have about {parameters / 1e9:.0f} thousand million parameters; the most is {_MAX_PARAMETERS / 1e9:.1f}")
+        raise _invalid(
+            "the model", f"would have about {parameters / 1e9:.0f} thousand million parameters; the most is {_MAX_PARAMETERS / 1e9:.1f}"
+        )
 
 
 def _whole(value: Any, low: float, high: float) -> bool:
@@ -216,7 +222,11 @@ def _estimate(rows: list[list[Any]], depth: float, width: float, most_channels: 
             out = sum(inputs)
         else:
             out = max(inputs)
-        kernel = min(abs(numbers[1]), _MAX_KERNEL) if module in {"Conv", "ConvTranspose", "nn.ConvTranspose2d", "Focus"} and len(numbers) > 1 else 2.0
+        kernel = (
+            min(abs(numbers[1]), _MAX_KERNEL)
+            if module in {"Conv", "ConvTranspose", "nn.ConvTranspose2d", "Focus"} and len(numbers) > 1
+            else 2.0
+        )
         if module in SCALED_MODULES or module in {"HGStem", "HGBlock", "ResNetLayer", "CBLinear"}:
             total += max(1.0, repeats * depth if repeats > 1 else 1.0) * max(inputs) * out * kernel**2
         channels.append(out)

@@ -68,13 +68,7 @@ def check_spec(spec: TrainingSpec, table: ArgumentTable) -> TrainingSpec:
     Raises:
         YardError: INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID or UNSUPPORTED_TASK.
     """
-    for name, largest in _LARGEST.items():
-        if not 0 <= getattr(spec, name) <= largest:
-            raise invalid_field(f"training_job.spec.{name}", f"takes 0 to {largest}, not {getattr(spec, name)}")
-    if spec.image_size_px:
-        check_image_size(spec.image_size_px)
-    if spec.batch_size:
-        check_batch(spec.batch_size)
+    _check_numbers(spec)
     if len(spec.overrides) > _MAX_OVERRIDES:
         raise invalid_field("training_job.spec.overrides", f"holds more than {_MAX_OVERRIDES} arguments")
     overrides = check_overrides(spec.overrides, table)
@@ -86,12 +80,24 @@ def check_spec(spec: TrainingSpec, table: ArgumentTable) -> TrainingSpec:
                 {"argument": argument},
             )
     if sum(map(bool, (spec.model_version, spec.architecture, spec.model_yaml))) != 1:
-        raise invalid_field("training_job.spec.initial_model", "takes a model version, an architecture or a model YAML, and exactly one of them")
+        raise invalid_field(
+            "training_job.spec.initial_model", "takes a model version, an architecture or a model YAML, and exactly one of them"
+        )
     if spec.architecture:
         _check_architecture(spec.architecture, table)
     if spec.model_yaml:
         check_model_yaml(spec.model_yaml)
     return TrainingSpec(**{**vars(spec), "overrides": overrides})
+
+
+def _check_numbers(spec: TrainingSpec) -> None:
+    for name, largest in _LARGEST.items():
+        if not 0 <= getattr(spec, name) <= largest:
+            raise invalid_field(f"training_job.spec.{name}", f"takes 0 to {largest}, not {getattr(spec, name)}")
+    if spec.image_size_px:
+        check_image_size(spec.image_size_px)
+    if spec.batch_size:
+        check_batch(spec.batch_size)
 
 
 def _check_architecture(name: str, table: ArgumentTable) -> None:
@@ -103,7 +109,9 @@ def _check_architecture(name: str, table: ArgumentTable) -> None:
             {"file": name[:100], "field": "architecture"},
         )
     if head not in DETECTION_HEADS:
-        raise YardError(Reason.UNSUPPORTED_TASK, f"{name} is no detection model (it ends in {head}), and only detection can be trained", {"task": head})
+        raise YardError(
+            Reason.UNSUPPORTED_TASK, f"{name} is no detection model (it ends in {head}), and only detection can be trained", {"task": head}
+        )
 
 
 def yaml_file_name(model_yaml: str) -> str:

@@ -85,7 +85,9 @@ def check_weight_file(path: Path, name: str) -> None:
     with path.open("rb") as file:
         start = file.read(512)
         if start.startswith(_LFS):
-            raise unreadable(name, "is a Git LFS pointer, not the weights themselves: run `git lfs pull` where it came from and push the real file")
+            raise unreadable(
+                name, "is a Git LFS pointer, not the weights themselves: run `git lfs pull` where it came from and push the real file"
+            )
         if not start:
             raise unreadable(name, "is empty")
         if not start.startswith(_ZIP):
@@ -161,6 +163,32 @@ def _check_symbols(data: bytes, name: str) -> None:
             raise unsafe(name, symbol)
 
 
+class _Strings:
+    """Follows the strings on a pickle's stack well enough to name what STACK_GLOBAL asks for; torch's own unpickler refuses that opcode anyway."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._strings: list[str] = []
+        self._memo: dict[int, str] = {}
+
+    def follow(self, opcode: str, argument: object) -> None:
+        newest = self._strings[-1] if self._strings else ""
+        if opcode == "MEMOIZE":
+            self._memo[len(self._memo)] = newest
+        elif opcode in {"PUT", "BINPUT", "LONG_BINPUT"} and isinstance(argument, int):
+            self._memo[argument] = newest
+        elif opcode in {"GET", "BINGET", "LONG_BINGET"} and isinstance(argument, int):
+            self._strings.append(self._memo.get(argument, ""))
+        elif isinstance(argument, str):
+            self._strings.append(argument)
+        del self._strings[:-4]
+
+    def last_two(self) -> str:
+        if len(self._strings) < 2:  # noqa: PLR2004 - module and name
+            raise unsafe(self._name, "a name that is computed")
+        return f"{self._strings[-2]}.{self._strings[-1]}"
+
+
 def pickle_symbols(data: bytes, name: str) -> Iterator[str]:
     """What a pickle imports when it is loaded, as ``module.name``, in order; nothing is loaded.
 
@@ -171,8 +199,7 @@ def pickle_symbols(data: bytes, name: str) -> Iterator[str]:
     Raises:
         YardError: WEIGHTS_UNREADABLE, the bytes are no pickle; WEIGHTS_UNSAFE, it imports by means that cannot be followed.
     """
-    strings: list[str] = []
-    memo: dict[int, str] = {}
+    trace = _Strings(name)
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(io.BytesIO(data))):
             if count > _MAX_OPCODES:
@@ -180,20 +207,10 @@ def pickle_symbols(data: bytes, name: str) -> Iterator[str]:
             if opcode.name in {"GLOBAL", "INST"}:
                 yield str(argument).replace(" ", ".", 1)
             elif opcode.name == "STACK_GLOBAL":
-                # Its two strings were pushed before, directly or from the memo; where that cannot be told, nothing is assumed.
-                if len(strings) < 2:  # noqa: PLR2004 - module and name
-                    raise unsafe(name, "a name that is computed")
-                yield f"{strings[-2]}.{strings[-1]}"
+                yield trace.last_two()
             elif opcode.name in {"EXT1", "EXT2", "EXT4"}:
                 raise unsafe(name, f"extension {argument}")
-            elif opcode.name == "MEMOIZE":
-                memo[len(memo)] = strings[-1] if strings else ""
-            elif opcode.name in {"PUT", "BINPUT", "LONG_BINPUT"} and isinstance(argument, int):
-                memo[argument] = strings[-1] if strings else ""
-            elif opcode.name in {"GET", "BINGET", "LONG_BINGET"} and isinstance(argument, int):
-                strings.append(memo.get(argument, ""))
-            elif isinstance(argument, str):
-                strings.append(argument)
-            del strings[:-4]
+            else:
+                trace.follow(opcode.name, argument)
     except (ValueError, KeyError, IndexError, OverflowError, UnicodeDecodeError) as error:
         raise unreadable(name, f"is no PyTorch checkpoint, or a damaged one ({type(error).__name__})") from None

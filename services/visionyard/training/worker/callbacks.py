@@ -18,10 +18,12 @@ from typing import Any
 
 import torch
 import yaml
+from ultralytics.utils.callbacks import get_default_callbacks
 
 from visionyard.kit.jobs.worker import JobContext
 from visionyard.training.worker.checkpoints import ARGUMENTS, RESULTS, CheckpointStore, Saved
 from visionyard.training.worker.offline import usable_cpus
+from visionyard.training.worker.threads import ThreadTrial
 
 _REPORT_INTERVAL_S = 0.5
 _PATH_ARGUMENTS = frozenset({"model", "data", "save_dir", "project", "name", "device", "resume", "pretrained"})
@@ -54,19 +56,18 @@ class TrainingHooks:
         self._epoch_metrics: dict[int, dict[str, float]] = {}
         self._best_written_ns = 0
         self._reported_at = 0.0
+        self._threads: ThreadTrial | None = None
         self.checkpoints = CheckpointStore(context, self._stored)
 
     def callbacks(self) -> dict[str, list[Callable[[Any], None]]]:
         """The hooks in the form that Ultralytics' trainers take."""
-        from ultralytics.utils.callbacks import get_default_callbacks
-
         hooks: dict[str, list[Callable[[Any], None]]] = get_default_callbacks()
         for event, hook in {
             "on_pretrain_routine_start": self._stop_if_asked,
             "on_pretrain_routine_end": self._stop_if_asked,
             "on_train_start": self._train_start,
             "on_train_epoch_start": self._epoch_start,
-            "on_train_batch_start": self._stop_if_asked,
+            "on_train_batch_start": self._batch_start,
             "on_train_batch_end": self._batch_end,
             "on_val_start": self._stop_if_asked,
             "on_val_batch_start": self._stop_if_asked,
@@ -86,7 +87,7 @@ class TrainingHooks:
 
     def _train_start(self, trainer: Any) -> None:
         if trainer.device.type == "cpu":
-            torch.set_num_threads(usable_cpus())  # Ultralytics leaves one core out, which is half of two
+            self._threads = ThreadTrial(usable_cpus(), torch.set_num_threads)
         if not trainer.args.time:
             trainer.train_time_start -= _trained_seconds(trainer.csv)
         with self._lock:
@@ -100,7 +101,14 @@ class TrainingHooks:
             # The batch may have been halved for want of memory, and `time` changes the number of epochs.
             self._detail |= {"epochs": int(trainer.epochs), "steps": len(trainer.train_loader), "step": 0}
 
+    def _batch_start(self, _: Any) -> None:
+        self._context.check()
+        if self._threads is not None:
+            self._threads.batch_begins()
+
     def _batch_end(self, trainer: Any) -> None:
+        if self._threads is not None:
+            self._threads.batch_ends()
         self._context.check()
         now = time.monotonic()
         with self._lock:
@@ -129,7 +137,9 @@ class TrainingHooks:
         kept = trainer.wdir / f"epoch{trainer.epoch}.pt"
         kept_as = f"{trainer.wdir.name}/{kept.name}" if trainer.save_period > 0 and kept.exists() else ""
         with self._lock:
-            self._epoch_metrics[epoch] = finite({**trainer.label_loss_items(trainer.tloss, prefix="train"), **trainer.metrics, **trainer.lr})
+            self._epoch_metrics[epoch] = finite(
+                {**trainer.label_loss_items(trainer.tloss, prefix="train"), **trainer.metrics, **trainer.lr}
+            )
         self.checkpoints.save(Saved(epoch, bool(trainer.stop), is_best, kept_as, folder))
 
     def _stored(self, epoch: int) -> None:
@@ -157,7 +167,9 @@ def write_arguments(trainer: Any, spec: Mapping[str, Any], path: Path) -> None:
     arguments = {key: value for key, value in vars(trainer.args).items() if key not in _PATH_ARGUMENTS}
     arguments["data"] = spec["dataset_version"]
     arguments["model"] = spec.get("model_version") or spec.get("architecture") or "model.yaml"
-    plain = {key: value if isinstance(value, bool | int | float | str | list | dict | None) else str(value) for key, value in arguments.items()}
+    plain = {
+        key: value if isinstance(value, bool | int | float | str | list | dict | None) else str(value) for key, value in arguments.items()
+    }
     path.write_text(yaml.safe_dump(dict(sorted(plain.items())), allow_unicode=True))
 
 

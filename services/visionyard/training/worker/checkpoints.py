@@ -122,7 +122,7 @@ class CheckpointStore:
         if self._pending is not None:
             try:
                 self._pending.result(timeout=patience_s)
-            except Exception as error:  # the job ends for another reason already
+            except Exception as error:  # noqa: BLE001 - the job ends for another reason already
                 _log.warning("the last checkpoint was not stored: %s", type(error).__name__)
         self._executor.shutdown(wait=False, cancel_futures=True)
 

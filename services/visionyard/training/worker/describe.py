@@ -12,14 +12,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from visionyard.kit.ultralytics_env import prepare
 
 
 def describe() -> dict[str, Any]:
     """The document that :meth:`visionyard.training.arguments.ArgumentTable.from_json` reads. Imports ultralytics."""
-    import ultralytics
-    from ultralytics import cfg
-    from ultralytics.utils import DEFAULT_CFG_DICT, DEFAULT_CFG_PATH
+    import ultralytics  # noqa: PLC0415 - reads the environment that main() sets first
+    from ultralytics import cfg  # noqa: PLC0415 - likewise
+    from ultralytics.utils import DEFAULT_CFG_DICT, DEFAULT_CFG_PATH  # noqa: PLC0415 - likewise
 
     return {
         "version": ultralytics.__version__,
@@ -50,8 +52,6 @@ def _sections(text: str) -> dict[str, str]:
 
 def _architectures(folder: Path) -> dict[str, str]:
     """Every name that Ultralytics takes for its model YAMLs (``yolov8n.yaml`` for ``yolov8.yaml`` with a scale ``n``), with the last module's name."""
-    import yaml
-
     found: dict[str, str] = {}
     for path in sorted(folder.rglob("*.yaml")):
         model = yaml.safe_load(path.read_text())

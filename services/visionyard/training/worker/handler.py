@@ -37,7 +37,7 @@ def handle(context: JobContext) -> dict[str, Any]:
     model = context.job.pointers.get("trained")
     if model is None:
         model = _train(context, spec)
-    from visionyard.training.worker import results
+    from visionyard.training.worker import results  # noqa: PLC0415 - imports torch, after the lease beats and the environment is set
 
     return {"model_version": results.publish(context, spec, model)}
 
@@ -54,7 +54,7 @@ def _train(context: JobContext, spec: TrainingSpec) -> dict[str, Any]:
         context.report("starting")
         try:
             # Only now, with the lease beating: torch takes seconds to import.
-            from visionyard.training.worker import results, trainer
+            from visionyard.training.worker import results, trainer  # noqa: PLC0415 - see the line above
 
             model = results.initial_model(context, spec, context.scratch)
             run = trainer.train(context, spec.arguments(), model, folder / "data.yaml")
@@ -62,7 +62,7 @@ def _train(context: JobContext, spec: TrainingSpec) -> dict[str, Any]:
             return results.store_run(context, run, spec)
         except _PASSED_ON:
             raise
-        except Exception as error:  # whatever else: the job failed in training
+        except Exception as error:  # the last line of defence: the job failed in training
             raise failure(error, context.job.name.id) from error
 
 

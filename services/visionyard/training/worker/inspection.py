@@ -44,12 +44,12 @@ def inspect_weights(path: Path, name: str) -> dict[str, Any]:
         YardError: WEIGHTS_UNREADABLE, WEIGHTS_UNSAFE or UNSUPPORTED_TASK.
     """
     check_weight_file(path, name)
-    import torch
-    from ultralytics.nn.tasks import BaseModel, load_checkpoint
+    import torch  # noqa: PLC0415 - only for a file that the opcodes speak well of
+    from ultralytics.nn.tasks import BaseModel, load_checkpoint  # noqa: PLC0415 - likewise, and after the environment is set
 
     try:
         model, checkpoint = load_checkpoint(path)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a stranger's file can fail in any way
         raise _refused(error, name) from None
     if not isinstance(model, BaseModel):
         raise unreadable(name, f"holds a {type(model).__name__}, not an Ultralytics model")
@@ -57,7 +57,9 @@ def inspect_weights(path: Path, name: str) -> dict[str, Any]:
     head = type(model.model[-1]).__name__ if isinstance(getattr(model, "model", None), torch.nn.Sequential) else "unknown"
     if task is None or head == "RTDETRDecoder":
         raise YardError(
-            Reason.UNSUPPORTED_TASK, f"{name} holds a {type(model).__name__} ({head}), which this line does not handle", {"task": type(model).__name__}
+            Reason.UNSUPPORTED_TASK,
+            f"{name} holds a {type(model).__name__} ({head}), which this line does not handle",
+            {"task": type(model).__name__},
         )
     document = getattr(model, "yaml", None)
     if not isinstance(document, dict):
@@ -78,7 +80,7 @@ def inspect_weights(path: Path, name: str) -> dict[str, Any]:
     try:
         with torch.inference_mode():
             model.float().eval()(torch.zeros(1, int(document.get("channels") or document.get("ch") or 3), _TRIAL_SIDE_PX, _TRIAL_SIDE_PX))
-    except Exception as error:  # whatever the weights are, they do not work
+    except Exception as error:  # noqa: BLE001 - whatever the weights are, they do not work
         raise unreadable(name, f"holds a model that cannot be run ({type(error).__name__})") from None
     return found
 

@@ -23,8 +23,6 @@ def prepare_training(scratch: Path) -> None:
         scratch / "ultralytics",
         {
             "YOLO_VERBOSE": "true",  # its lines are the job's log
-            # Other processes of the line share the cores: OpenMP's threads sleep between two regions rather than spin.
-            "OMP_WAIT_POLICY": "PASSIVE",
             "MPLBACKEND": "Agg",
         },
     )

@@ -74,7 +74,7 @@ def train(context: JobContext, arguments: Mapping[str, Any], model: str, data: P
     try:
         if checkpoint and checkpoint["ended"]:
             return TrainedRun(folder, _finish(folder, data, hooks), hooks)
-        own = {"data": str(data), "device": device, "save_dir": str(folder)}
+        own: dict[str, Any] = {"data": str(data), "device": device, "save_dir": str(folder)}
         if checkpoint and _resumable(folder / LAST):
             overrides = {**own, "resume": str(folder / LAST), "model": str(folder / LAST)}
         else:
@@ -101,12 +101,25 @@ def _finish(folder: Path, data: Path, hooks: TrainingHooks) -> dict[str, float]:
     strip_optimizer(folder / BEST, updates={"train_results": stripped.get("train_results")})
     _, checkpoint = load_checkpoint(folder / BEST)
     used = checkpoint["train_args"]
-    # The trainer validates with its own arguments and twice its batch.
-    arguments = {key: used[key] for key in ("imgsz", "conf", "iou", "max_det", "single_cls", "split", "plots", "agnostic_nms", "augment") if key in used}
+    # The trainer validates with its own arguments, twice its batch, and rectangles.
+    arguments = {
+        key: used[key]
+        for key in ("imgsz", "conf", "iou", "max_det", "single_cls", "split", "plots", "agnostic_nms", "augment")
+        if key in used
+    }
     batch = max(int(used.get("batch") or 1), 1) * 2
     device, _ = device_and_name()
     validator = DetectionValidator(
-        args={**arguments, "data": str(data), "batch": batch, "device": device, "save_dir": str(folder), "mode": "val", "task": "detect"},
+        args={
+            **arguments,
+            "rect": True,
+            "data": str(data),
+            "batch": batch,
+            "device": device,
+            "save_dir": str(folder),
+            "mode": "val",
+            "task": "detect",
+        },
         _callbacks=hooks.callbacks(),
     )
     metrics = validator(model=folder / BEST)

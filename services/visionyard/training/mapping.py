@@ -1,0 +1,127 @@
+"""The training service's messages to domain objects and back; a request that cannot be meant is refused here."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf import json_format, struct_pb2
+
+from visionyard.kit.artifacts.model import ModelFile, ModelVersion
+from visionyard.kit.jobs.mapping import job_status, timestamp
+from visionyard.training.models import ModelView
+from visionyard.training.spec import TrainingSpec
+from visionyard.training.trainings import TrainingView
+from visionyard.training.v1 import model_pb2, training_job_pb2
+from visionyard.transfer.v1 import transfer_service_pb2
+
+_TASKS = {
+    "detect": model_pb2.MODEL_TASK_DETECT,
+    "segment": model_pb2.MODEL_TASK_SEGMENT,
+    "classify": model_pb2.MODEL_TASK_CLASSIFY,
+    "pose": model_pb2.MODEL_TASK_POSE,
+    "obb": model_pb2.MODEL_TASK_OBB,
+}
+
+
+def spec_from_proto(spec: training_job_pb2.TrainingSpec) -> TrainingSpec:
+    """What a request asks for; the use case checks it."""
+    return TrainingSpec(
+        dataset_version=spec.dataset_version,
+        model=spec.model,
+        model_version=spec.model_version,
+        architecture=spec.architecture,
+        model_yaml=spec.model_yaml,
+        epochs=spec.epochs,
+        batch_size=spec.batch_size,
+        image_size_px=spec.image_size_px,
+        overrides=json_format.MessageToDict(spec.overrides),
+    )
+
+
+def _spec_to_proto(spec: TrainingSpec) -> training_job_pb2.TrainingSpec:
+    overrides = struct_pb2.Struct()
+    overrides.update(dict(spec.overrides))
+    message = training_job_pb2.TrainingSpec(
+        dataset_version=spec.dataset_version,
+        model=spec.model,
+        epochs=spec.epochs,
+        batch_size=spec.batch_size,
+        image_size_px=spec.image_size_px,
+        overrides=overrides,
+    )
+    if spec.model_version:
+        message.model_version = spec.model_version
+    elif spec.architecture:
+        message.architecture = spec.architecture
+    else:
+        message.model_yaml = spec.model_yaml
+    return message
+
+
+def job_to_proto(view: TrainingView) -> training_job_pb2.TrainingJob:
+    """A training job on the wire."""
+    job = view.job
+    return training_job_pb2.TrainingJob(
+        name=str(job.name),
+        spec=_spec_to_proto(TrainingSpec.from_json(job.spec)),
+        status=job_status(job, view.progress, view.queue_position),
+        training_progress=_progress(view),
+        create_time=timestamp(job.create_time),
+        update_time=timestamp(job.update_time),
+        etag=job.etag,
+        model_version=job.pointers.get("model_version", ""),
+    )
+
+
+def _progress(view: TrainingView) -> training_job_pb2.TrainingProgress:
+    detail: Mapping[str, Any] = view.progress.detail
+    pointed = (view.job.pointers.get("checkpoint") or {}).get("epoch", 0)
+    return training_job_pb2.TrainingProgress(
+        # What is pointed at is in the bucket, also while a new attempt has not reported yet.
+        epoch=max(detail.get("epoch", 0), pointed),
+        epochs=detail.get("epochs", 0),
+        step=detail.get("step", 0),
+        steps=detail.get("steps", 0),
+        metrics=detail.get("metrics", {}),
+        gpu_memory_bytes=detail.get("gpu_memory_bytes", 0),
+        device=detail.get("device", ""),
+    )
+
+
+def model_to_proto(view: ModelView) -> model_pb2.Model:
+    """A model on the wire."""
+    newest = view.newest
+    return model_pb2.Model(
+        name=str(newest.name.parent),
+        create_time=timestamp(view.create_time),
+        update_time=timestamp(newest.create_time),
+        latest_version=model_version_to_proto(newest),
+        etag=hashlib.sha256(f"{newest.name}\n{newest.digest}".encode()).hexdigest()[:32],
+    )
+
+
+def model_version_to_proto(version: ModelVersion) -> model_pb2.ModelVersion:
+    """A model version on the wire."""
+    message = model_pb2.ModelVersion(
+        name=str(version.name),
+        digest=version.digest,
+        task=_TASKS[version.task],
+        class_names=version.class_names,
+        parameter_count=version.parameter_count,
+        image_size_px=version.image_size_px,
+        dataset_version=version.dataset_version,
+        metrics=version.metrics,
+        create_time=timestamp(version.create_time),
+    )
+    if version.training_job:
+        message.training_job = version.training_job
+    else:
+        message.pushed_file = version.pushed_file
+    return message
+
+
+def files_to_proto(files: Mapping[str, ModelFile]) -> list[transfer_service_pb2.StoredFile]:
+    """A resource's files on the wire, by path."""
+    return [transfer_service_pb2.StoredFile(path=path, size_bytes=file.size, sha256=file.sha256) for path, file in sorted(files.items())]

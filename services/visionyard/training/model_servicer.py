@@ -1,0 +1,74 @@
+"""``visionyard.training.v1.ModelService``: each RPC translates its request, calls a use case in a thread, and translates the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc.aio
+
+from visionyard.kit.names import ProjectName, ResourceName, VersionName
+from visionyard.training import mapping
+from visionyard.training.models import Models
+from visionyard.training.v1 import model_service_pb2 as messages
+from visionyard.training.v1 import model_service_pb2_grpc
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+def _model_name(name: str) -> ResourceName:
+    return ResourceName.parse(name, "models")
+
+
+class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
+    """Models and their versions.
+
+    Args:
+        models: The use cases.
+    """
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+
+    async def CreateModelVersion(  # noqa: N802 - the proto's name
+        self, request: messages.CreateModelVersionRequest, _context: Context
+    ) -> messages.CreateModelVersionResponse:
+        """Makes a version from an uploaded weight file."""
+        parent, upload = _model_name(request.parent), ResourceName.parse(request.upload, "uploads")
+        version = await asyncio.to_thread(self._models.push, parent, upload, request.source_name)
+        return messages.CreateModelVersionResponse(model_version=mapping.model_version_to_proto(version))
+
+    async def GetModel(self, request: messages.GetModelRequest, _context: Context) -> messages.GetModelResponse:  # noqa: N802 - the proto's name
+        """Reads a model."""
+        view = await asyncio.to_thread(self._models.get, _model_name(request.name))
+        return messages.GetModelResponse(model=mapping.model_to_proto(view))
+
+    async def ListModels(self, request: messages.ListModelsRequest, _context: Context) -> messages.ListModelsResponse:  # noqa: N802 - the proto's name
+        """Reads a page of models."""
+        views, token = await asyncio.to_thread(
+            self._models.list_models, ProjectName.parse(request.parent), request.page_size, request.page_token
+        )
+        return messages.ListModelsResponse(models=map(mapping.model_to_proto, views), next_page_token=token)
+
+    async def GetModelVersion(  # noqa: N802 - the proto's name
+        self, request: messages.GetModelVersionRequest, _context: Context
+    ) -> messages.GetModelVersionResponse:
+        """Reads a version."""
+        version = await asyncio.to_thread(self._models.version, VersionName.parse(request.name, "models"))
+        return messages.GetModelVersionResponse(model_version=mapping.model_version_to_proto(version))
+
+    async def ListModelVersions(  # noqa: N802 - the proto's name
+        self, request: messages.ListModelVersionsRequest, _context: Context
+    ) -> messages.ListModelVersionsResponse:
+        """Reads a page of versions."""
+        found, token = await asyncio.to_thread(
+            self._models.list_versions, _model_name(request.parent), request.page_size, request.page_token
+        )
+        return messages.ListModelVersionsResponse(model_versions=map(mapping.model_version_to_proto, found), next_page_token=token)
+
+    async def ListModelFiles(  # noqa: N802 - the proto's name
+        self, request: messages.ListModelFilesRequest, _context: Context
+    ) -> messages.ListModelFilesResponse:
+        """Lists a version's files."""
+        version = await asyncio.to_thread(self._models.version, VersionName.parse(request.name, "models"))
+        return messages.ListModelFilesResponse(files=mapping.files_to_proto(version.files))

@@ -1,0 +1,162 @@
+"""The use cases of models: pushed, read, listed. All calls block."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+from visionyard.kit.artifacts import versions
+from visionyard.kit.artifacts.model import (
+    ModelFile,
+    ModelVersion,
+    blob_key,
+    list_model_versions,
+    newest_model_version,
+    read_model_version,
+)
+from visionyard.kit.errors import Reason, YardError, invalid_field
+from visionyard.kit.names import ProjectName, ResourceName, VersionName
+from visionyard.kit.objectstore.port import ObjectStore, StoreUnavailable
+from visionyard.kit.pagination import paginate
+from visionyard.training.inspection import WeightFacts
+
+_SAFE_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+_LONGEST_NAME = 200
+
+
+@dataclass(frozen=True)
+class ModelView:
+    """A model as it is shown.
+
+    Attributes:
+        newest: Its newest version.
+        create_time: When its first version was made, by the store's clock.
+    """
+
+    newest: ModelVersion
+    create_time: datetime | None
+
+
+class CompleteUploads(Protocol):
+    """Where pushed files come from."""
+
+    def as_file(self, name: ResourceName) -> AbstractContextManager[tuple[Path, str]]:
+        """A complete upload as a local file with its sha256, removed when the block ends.
+
+        Raises:
+            YardError: UPLOAD_NOT_FOUND or UPLOAD_INCOMPLETE.
+        """
+        ...
+
+    def delete(self, name: ResourceName) -> None:
+        """Throws an upload away."""
+        ...
+
+
+class Models:
+    """Makes and reads model versions.
+
+    Args:
+        store: The bucket.
+        uploads: The uploads of all projects.
+        inspect: Opens a weight file safely: (path, name) to what it is; raises YardError.
+    """
+
+    def __init__(self, store: ObjectStore, uploads: CompleteUploads, inspect: Callable[[Path, str], WeightFacts]) -> None:
+        self._store = store
+        self._uploads = uploads
+        self._inspect = inspect
+
+    def push(self, parent: ResourceName, upload: ResourceName, source_name: str) -> ModelVersion:
+        """Makes a version from an uploaded weight file; the upload is gone afterwards, unless the store was away.
+
+        Raises:
+            YardError: INVALID_FIELD, UPLOAD_NOT_FOUND, UPLOAD_INCOMPLETE, WEIGHTS_UNREADABLE, WEIGHTS_UNSAFE or UNSUPPORTED_TASK.
+        """
+        if upload.project != parent.project:
+            raise invalid_field("upload", f"{upload} is not in project {parent.project!r}")
+        name = file_name(source_name)
+        try:
+            with self._uploads.as_file(upload) as (path, sha256):
+                version = self._make(parent, upload, name, path, sha256)
+        except YardError as error:
+            if error.reason is not Reason.UPLOAD_INCOMPLETE:
+                self._uploads.delete(upload)
+            raise
+        except StoreUnavailable:
+            raise  # the same call can be made again
+        except BaseException:
+            self._uploads.delete(upload)
+            raise
+        self._uploads.delete(upload)
+        return version
+
+    def _make(self, parent: ResourceName, upload: ResourceName, name: str, path: Path, sha256: str) -> ModelVersion:
+        newest = newest_model_version(self._store, parent)
+        if newest is not None and newest.weight_file.sha256 == sha256:
+            return newest
+        facts = self._inspect(path, name)
+        file = ModelFile(blob_key(parent.project, sha256), path.stat().st_size, sha256)
+        self._store.put_file(file.key, path)
+        made = ModelVersion(
+            name=VersionName(parent, None),
+            digest=f"sha256:{sha256}",
+            task=facts.task,
+            class_names=facts.class_names,
+            parameter_count=facts.parameter_count,
+            image_size_px=facts.image_size_px,
+            stride=facts.stride,
+            architecture=facts.architecture,
+            weights=name,
+            files={name: file},
+            pushed_file=name,
+        )
+        return ModelVersion.from_document(versions.publish(self._store, parent, made.body(), made_by=str(upload)))
+
+    def get(self, name: ResourceName) -> ModelView:
+        """Reads a model; raises YardError (MODEL_NOT_FOUND)."""
+        newest = read_model_version(self._store, VersionName(name, None))
+        first = versions.first(self._store, name)
+        return ModelView(newest, first.create_time if first else newest.create_time)
+
+    def list_models(self, project: ProjectName, page_size: int, page_token: str) -> tuple[list[ModelView], str]:
+        """A page of models, by name, and the next page's token; raises YardError (INVALID_PAGE_TOKEN, INVALID_FIELD)."""
+        page = paginate(f"{project}/models", page_size, page_token)
+        names = list(islice(versions.list_parents(self._store, project.project, "models", page.after), page.size + 1))
+        views = list(self._views(names[: page.size]))
+        return views, page.next_token(names[page.size - 1].id) if len(names) > page.size else ""
+
+    def _views(self, names: list[ResourceName]) -> Iterator[ModelView]:
+        for name in names:
+            newest = newest_model_version(self._store, name)
+            first = versions.first(self._store, name)
+            if newest is not None and first is not None:
+                yield ModelView(newest, first.create_time)
+
+    def version(self, name: VersionName) -> ModelVersion:
+        """Reads a version, without a number the newest; raises YardError (MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND)."""
+        return read_model_version(self._store, name)
+
+    def list_versions(self, name: ResourceName, page_size: int, page_token: str) -> tuple[list[ModelVersion], str]:
+        """A page of versions, newest first, and the next page's token; raises YardError (MODEL_NOT_FOUND, INVALID_PAGE_TOKEN, INVALID_FIELD)."""
+        page = paginate(f"{name}/versions", page_size, page_token)
+        if not page.after:
+            read_model_version(self._store, VersionName(name, None))  # MODEL_NOT_FOUND rather than an empty list
+        before = int(page.after) if page.after else None
+        found = list(islice(list_model_versions(self._store, name, before), page.size + 1))
+        return found[: page.size], page.next_token(str(found[page.size - 1].name.number)) if len(found) > page.size else ""
+
+
+def file_name(source_name: str) -> str:
+    """A plain file name that ends in .pt, from what a client says its file is called."""
+    last = source_name.replace("\\", "/").rsplit("/", 1)[-1]
+    plain = _SAFE_NAME.sub("_", last)[-_LONGEST_NAME:].lstrip(".-")
+    if not plain:
+        return "weights.pt"
+    return plain if plain.endswith(".pt") else f"{plain}.pt"

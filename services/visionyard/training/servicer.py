@@ -1,0 +1,91 @@
+"""``visionyard.training.v1.TrainingJobService``: each RPC translates its request, calls a use case in a thread, and translates the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc.aio
+
+from visionyard.kit.errors import invalid_field
+from visionyard.kit.jobs.model import JobKind
+from visionyard.kit.names import ProjectName, ResourceName
+from visionyard.training import mapping
+from visionyard.training.logs import follow_log
+from visionyard.training.trainings import Trainings
+from visionyard.training.v1 import training_job_service_pb2 as messages
+from visionyard.training.v1 import training_job_service_pb2_grpc
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+def _job_name(name: str) -> ResourceName:
+    return ResourceName.parse(name, JobKind.TRAINING.collection)
+
+
+class TrainingJobServicer(training_job_service_pb2_grpc.TrainingJobServiceServicer):
+    """Training jobs.
+
+    Args:
+        trainings: The use cases.
+    """
+
+    def __init__(self, trainings: Trainings) -> None:
+        self._trainings = trainings
+
+    async def CreateTrainingJob(  # noqa: N802 - the proto's name
+        self, request: messages.CreateTrainingJobRequest, _context: Context
+    ) -> messages.CreateTrainingJobResponse:
+        """Queues a job."""
+        project = ProjectName.parse(request.parent)
+        spec = mapping.spec_from_proto(request.training_job.spec)
+        view = await asyncio.to_thread(self._trainings.create, project, spec, request.request_id)
+        return messages.CreateTrainingJobResponse(training_job=mapping.job_to_proto(view))
+
+    async def GetTrainingJob(  # noqa: N802 - the proto's name
+        self, request: messages.GetTrainingJobRequest, _context: Context
+    ) -> messages.GetTrainingJobResponse:
+        """Reads a job."""
+        view = await asyncio.to_thread(self._trainings.get, _job_name(request.name))
+        return messages.GetTrainingJobResponse(training_job=mapping.job_to_proto(view))
+
+    async def ListTrainingJobs(  # noqa: N802 - the proto's name
+        self, request: messages.ListTrainingJobsRequest, _context: Context
+    ) -> messages.ListTrainingJobsResponse:
+        """Reads a page of jobs."""
+        views, token = await asyncio.to_thread(
+            self._trainings.list_jobs, ProjectName.parse(request.parent), request.page_size, request.page_token
+        )
+        return messages.ListTrainingJobsResponse(training_jobs=map(mapping.job_to_proto, views), next_page_token=token)
+
+    async def CancelTrainingJob(  # noqa: N802 - the proto's name
+        self, request: messages.CancelTrainingJobRequest, _context: Context
+    ) -> messages.CancelTrainingJobResponse:
+        """Cancels a job."""
+        view = await asyncio.to_thread(self._trainings.cancel, _job_name(request.name))
+        return messages.CancelTrainingJobResponse(training_job=mapping.job_to_proto(view))
+
+    async def WatchTrainingJob(  # noqa: N802 - the proto's name
+        self, request: messages.WatchTrainingJobRequest, _context: Context
+    ) -> AsyncIterator[messages.WatchTrainingJobResponse]:
+        """Streams a job's snapshots until it has ended."""
+        async for job, progress, sequence in self._trainings.jobs.watch(_job_name(request.name), request.after_sequence):
+            view = await asyncio.to_thread(self._trainings.view, job, progress)
+            yield messages.WatchTrainingJobResponse(training_job=mapping.job_to_proto(view), sequence=sequence)
+
+    async def ReadLogs(  # noqa: N802 - the proto's name
+        self, request: messages.ReadLogsRequest, _context: Context
+    ) -> AsyncIterator[messages.ReadLogsResponse]:
+        """Streams a job's log."""
+        if request.offset < 0:
+            raise invalid_field("offset", f"must be 0 or more, but is {request.offset}")
+        async for offset, data in follow_log(self._trainings.jobs, _job_name(request.name), request.offset, follow=request.follow):
+            yield messages.ReadLogsResponse(offset=offset, data=data)
+
+    async def ListJobFiles(  # noqa: N802 - the proto's name
+        self, request: messages.ListJobFilesRequest, _context: Context
+    ) -> messages.ListJobFilesResponse:
+        """Lists what a job has made so far."""
+        files = await asyncio.to_thread(self._trainings.files, _job_name(request.name))
+        return messages.ListJobFilesResponse(files=mapping.files_to_proto(files))

@@ -1,0 +1,118 @@
+"""The use cases of training jobs. All calls block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from visionyard.kit.artifacts.dataset import read_dataset_version
+from visionyard.kit.artifacts.model import ModelFile, read_model_version
+from visionyard.kit.errors import Reason, YardError, invalid_field
+from visionyard.kit.jobs.model import Job, JobKind, ProgressSnapshot
+from visionyard.kit.jobs.service import JobService
+from visionyard.kit.names import ProjectName, ResourceName, VersionName
+from visionyard.kit.objectstore.port import ObjectStore
+from visionyard.training.arguments import ArgumentTable
+from visionyard.training.spec import TrainingSpec, check_spec
+
+TASK = "detect"
+"""The one task that can be trained."""
+
+
+@dataclass(frozen=True)
+class TrainingView:
+    """A job as it is shown.
+
+    Attributes:
+        job: The job.
+        progress: How far its worker is.
+        queue_position: Its place among the waiting ones, from 1; 0 unless it waits.
+    """
+
+    job: Job
+    progress: ProgressSnapshot
+    queue_position: int
+
+
+class Trainings:
+    """Creates, reads and cancels training jobs.
+
+    Args:
+        store: The bucket.
+        table: Gives the installed Ultralytics' arguments.
+    """
+
+    def __init__(self, store: ObjectStore, table: Callable[[], ArgumentTable]) -> None:
+        self.store = store
+        self.jobs = JobService(store, JobKind.TRAINING)
+        self._table = table
+
+    def create(self, project: ProjectName, spec: TrainingSpec, request_id: str) -> TrainingView:
+        """Checks what is asked for and queues it.
+
+        Args:
+            project: The project; everything that the spec names must be in it.
+            spec: What to do; version numbers may be ``-`` for the newest.
+            request_id: The client's key for this creation; empty for none.
+
+        Raises:
+            YardError: INVALID_NAME, INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID, UNSUPPORTED_TASK,
+                DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND or REQUEST_ID_REUSED.
+        """
+        model = ResourceName.parse(spec.model, "models")
+        dataset = VersionName.parse(spec.dataset_version, "datasets")
+        _same_project(project, model, "model")
+        _same_project(project, dataset.parent, "dataset_version")
+        checked = check_spec(spec, self._table())
+        version = read_dataset_version(self.store, dataset)
+        if version.task != TASK:
+            raise YardError(
+                Reason.UNSUPPORTED_TASK,
+                f"{version.name} is a set for the task {version.task}, and only {TASK} can be trained",
+                {"task": version.task},
+            )
+        initial = self._initial(project, checked)
+        resolved = replace(checked, dataset_version=str(version.name), model=str(model), model_version=initial)
+        return self.view(self.jobs.create(project.project, resolved.to_json(), request_id))
+
+    def _initial(self, project: ProjectName, spec: TrainingSpec) -> str:
+        if not spec.model_version:
+            return ""
+        name = VersionName.parse(spec.model_version, "models")
+        _same_project(project, name.parent, "model_version")
+        version = read_model_version(self.store, name)
+        if version.task != TASK:
+            raise YardError(
+                Reason.UNSUPPORTED_TASK,
+                f"{version.name} is a model for the task {version.task}, and only {TASK} can be trained",
+                {"task": version.task},
+            )
+        return str(version.name)
+
+    def view(self, job: Job, progress: ProgressSnapshot | None = None) -> TrainingView:
+        """The job with its progress and place in the queue."""
+        return TrainingView(job, progress or self.jobs.progress(job), self.jobs.queue_position(job))
+
+    def get(self, name: ResourceName) -> TrainingView:
+        """Reads a job; raises YardError (JOB_NOT_FOUND)."""
+        return self.view(self.jobs.get(name))
+
+    def list_jobs(self, project: ProjectName, page_size: int, page_token: str) -> tuple[list[TrainingView], str]:
+        """A page of jobs, newest first, and the next page's token; raises YardError (INVALID_PAGE_TOKEN, INVALID_FIELD)."""
+        jobs, token = self.jobs.list(project.project, page_size, page_token)
+        return [self.view(job) for job in jobs], token
+
+    def cancel(self, name: ResourceName) -> TrainingView:
+        """Cancels a job; raises YardError (JOB_NOT_FOUND, JOB_FINISHED)."""
+        return self.view(self.jobs.cancel(name))
+
+    def files(self, name: ResourceName) -> dict[str, ModelFile]:
+        """What the job has made so far, by path: all at the end, the newest checkpoint before; raises YardError (JOB_NOT_FOUND)."""
+        pointers = self.jobs.get(name).pointers
+        entries = pointers.get("files") or (pointers.get("checkpoint") or {}).get("files") or {}
+        return {path: ModelFile(entry["key"], entry["size_bytes"], entry["sha256"]) for path, entry in sorted(entries.items())}
+
+
+def _same_project(project: ProjectName, name: ResourceName, field: str) -> None:
+    if name.project != project.project:
+        raise invalid_field(f"training_job.spec.{field}", f"{name} is not in {project}")
