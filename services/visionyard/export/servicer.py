@@ -10,6 +10,7 @@ import grpc.aio
 
 from visionyard.export import mapping
 from visionyard.export.exports import Exports, ExportView
+from visionyard.export.metrics import Metrics
 from visionyard.export.v1 import (
     artifact_service_pb2,
     artifact_service_pb2_grpc,
@@ -36,10 +37,12 @@ class ExportJobServicer(export_job_service_pb2_grpc.ExportJobServiceServicer):
 
     Args:
         exports: The use cases.
+        metrics: What is counted.
     """
 
-    def __init__(self, exports: Exports) -> None:
+    def __init__(self, exports: Exports, metrics: Metrics) -> None:
         self._exports = exports
+        self._metrics = metrics
 
     async def CreateExportJob(  # noqa: N802 - the proto's name
         self, request: export_job_service_pb2.CreateExportJobRequest, _context: Context
@@ -47,6 +50,7 @@ class ExportJobServicer(export_job_service_pb2_grpc.ExportJobServiceServicer):
         """Queues a job."""
         project = ProjectName.parse(request.parent)
         asked = mapping.specification_from_proto(request.export_job.spec)
+        self._metrics.created()
         view = await asyncio.to_thread(self._exports.create, project, asked, request.request_id)
         return export_job_service_pb2.CreateExportJobResponse(export_job=_job(view))
 

@@ -95,6 +95,7 @@ def write_onnx(graph: ServingGraph, path: Path, opset: int) -> None:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, _TRACE_SHAPE, dtype=torch.uint8, generator=generator)
     with warnings.catch_warnings(), torch.no_grad():
+        warnings.filterwarnings("ignore", category=DeprecationWarning, message="The feature will be removed")
         warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*legacy TorchScript-based ONNX export.*")
         warnings.filterwarnings("ignore", category=UserWarning, message="Constant folding - Only steps=1.*")
         torch.onnx.export(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
+from ultralytics.nn import tasks
 from ultralytics.nn.modules import Detect
 from ultralytics.nn.modules.head import v10Detect
 from ultralytics.nn.tasks import BaseModel, load_checkpoint
@@ -29,8 +29,8 @@ def load_detector(path: Path) -> BaseModel:
         YardError: WEIGHTS_UNREADABLE, or UNSUPPORTED_TASK for anything but a YOLO detection model on RGB images.
         RuntimeError: weights would be opened unsafely.
     """
-    if os.environ.get("ULTRALYTICS_SAFE_LOAD") != "1":
-        raise RuntimeError("weights are opened with ULTRALYTICS_SAFE_LOAD=1 only")
+    if not tasks.SAFE_LOAD:
+        raise RuntimeError("weights are opened with ULTRALYTICS_SAFE_LOAD=1 only, set before ultralytics is imported")
     try:
         model, _ = load_checkpoint(str(path), device=torch.device("cpu"))
     except (TypeError, RuntimeError, AttributeError, KeyError, ModuleNotFoundError) as error:

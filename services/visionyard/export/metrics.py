@@ -1,0 +1,38 @@
+"""What Prometheus sees of exports, beside the gRPC metrics of the server kit."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from visionyard.kit.jobs.model import JobState
+
+
+class Metrics:
+    """The room's metrics, registered once.
+
+    Args:
+        registry: Where they are registered.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._created = Counter(
+            "visionyard_export_jobs_created_total", "Export jobs asked for, repeated requests included.", registry=registry
+        )
+        self._unfinished = Gauge(
+            "visionyard_export_jobs_unfinished", "Export jobs that have not ended, by state.", ["state"], registry=registry
+        )
+        self.unfinished(())
+
+    def created(self) -> None:
+        """Counts a request for a job."""
+        self._created.inc()
+
+    def unfinished(self, states: Iterable[JobState]) -> None:
+        """Notes the states of all jobs that have not ended."""
+        tally = Tally(states)
+        for state in JobState:
+            if not state.finished:
+                self._unfinished.labels(state.value.lower()).set(tally[state])
