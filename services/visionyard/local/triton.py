@@ -17,9 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
-
-from visionyard.local import leftovers
+from visionyard.local import leftovers, probes
 from visionyard.local.ports import HOST, address
 from visionyard.local.specification import ProcessSpec
 
@@ -27,7 +25,6 @@ PYTHON_VARIABLE = "VISIONYARD_TRITON_PYTHON"
 """Names the Python of Triton's environment where that is not ``.venv-triton`` beside the one that runs this."""
 STUB = "triton_python_backend_stub"
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory is, on Linux
-_PROBE_TIMEOUT_S = 2.0
 _EXIT_TIMEOUT_S = 2
 _DESCRIBE_TIMEOUT_S = 60
 _DESCRIBE = (
@@ -159,12 +156,7 @@ def remove_remains(stack_id: str) -> None:
 
 def ready(grpc_address: str) -> bool:
     """Whether Triton says that it is ready (``ServerReady`` of the KServe v2 protocol)."""
-    with grpc.insecure_channel(grpc_address) as channel:
-        call = channel.unary_unary("/inference.GRPCInferenceService/ServerReady")
-        try:
-            return bool(call(b"", timeout=_PROBE_TIMEOUT_S) == b"\x08\x01")  # field 1, ready = true
-        except grpc.RpcError:
-            return False
+    return probes.answers_yes(grpc_address, "/inference.GRPCInferenceService/ServerReady")
 
 
 def specification(

@@ -1,0 +1,59 @@
+"""The four services as the supervisor runs them: ``python -m visionyard.<service>`` with their configuration in the environment."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from functools import partial
+
+from visionyard.local import probes
+from visionyard.local.ports import address
+from visionyard.local.specification import ProcessSpec
+from visionyard.local.state import StateDir
+
+SERVICES = ("dataset", "training", "export", "inference")
+_DRAIN_S = "2"
+_START_TIMEOUT_S = 120.0
+_STOP_GRACE_S = 4.0
+_WITHOUT_MATHS = ("dataset", "inference")
+"""These compute with libraries that have thread pools of their own; OpenMP's and OpenBLAS's would only take cores from their neighbours."""
+
+
+def specification(service: str, state: StateDir, ports: Mapping[str, int], store: Mapping[str, str]) -> ProcessSpec:
+    """A service as the supervisor runs it.
+
+    Args:
+        service: One of ``SERVICES``.
+        state: The state directory.
+        ports: Numbers of ``ports.SERVICE_PORTS`` and ``ports.TRITON_PORTS``, by name.
+        store: The variables VISIONYARD_S3_* that name the store.
+    """
+    environment = {
+        **store,
+        "VISIONYARD_LISTEN": address(ports, service),
+        "VISIONYARD_METRICS_LISTEN": address(ports, f"{service}.metrics"),
+        "VISIONYARD_WORK_DIR": str(state.work(service)),
+        "VISIONYARD_DRAIN_S": _DRAIN_S,
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "MALLOC_ARENA_MAX": "4",
+        "PYTHONUNBUFFERED": "1",
+    }
+    if service in _WITHOUT_MATHS:
+        environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    if service == "inference":
+        environment |= {
+            "VISIONYARD_TRITON_URL": address(ports, "triton"),
+            "VISIONYARD_TRITON_BACKEND": "python",
+            "VISIONYARD_MODEL_REPOSITORY": str(state.models),
+        }
+    return ProcessSpec(
+        name=service,
+        command=(sys.executable, "-m", f"visionyard.{service}"),
+        environment=environment,
+        working_dir=state.work(service),
+        ready=partial(probes.is_serving, address(ports, service)),
+        address=address(ports, service),
+        metrics_address=address(ports, f"{service}.metrics"),
+        start_timeout_s=_START_TIMEOUT_S,
+        stop_grace_s=_STOP_GRACE_S,
+    )
