@@ -15,10 +15,11 @@ from visionyard.export.servicer import ArtifactServicer, ExportJobServicer
 from visionyard.export.v1.artifact_service_pb2_grpc import add_ArtifactServiceServicer_to_server
 from visionyard.export.v1.export_job_service_pb2_grpc import add_ExportJobServiceServicer_to_server
 from visionyard.kit.jobs.dispatcher import Dispatcher
-from visionyard.kit.jobs.model import JobKind, queue_prefix
+from visionyard.kit.jobs.model import JobKind
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.jobs.service import JobService
 from visionyard.kit.objectstore.port import ObjectStore, StoreUnavailable
+from visionyard.kit.objectstore.readiness import StoreReadiness
 from visionyard.kit.objectstore.s3 import open_store
 from visionyard.kit.server.app import App, BackgroundTask, Service
 
@@ -60,17 +61,12 @@ def build(settings: ExportSettings, registry: CollectorRegistry, store: ObjectSt
             ),
             Service("visionyard.export.v1.ArtifactService", partial(add_ArtifactServiceServicer_to_server, ArtifactServicer(exports))),
         ],
-        ready=partial(_ready, store),
+        ready=StoreReadiness(store).ready,
         tasks=[
             BackgroundTask("dispatcher", dispatcher.run),
             BackgroundTask("queue metrics", partial(_watch_queue, jobs.records, metrics)),
         ],
     )
-
-
-async def _ready(store: ObjectStore) -> None:
-    """Raises StoreUnavailable while the store is away."""
-    await asyncio.to_thread(lambda: list(store.list(queue_prefix(JobKind.EXPORT), limit=1)))
 
 
 async def _watch_queue(records: JobRecords, metrics: Metrics) -> None:
