@@ -32,6 +32,8 @@ def run_child(module: str, arguments: list[str], report: Path, timeout_s: float)
         ChildFailed: it did not end with exit code 0 in time.
     """
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | {"HOME": str(report.parent)}
+    if "PYTHONPATH" in environment:  # the child has another working directory
+        environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(entry) for entry in environment["PYTHONPATH"].split(os.pathsep))  # noqa: PTH100 - resolve() would follow links
     # -P: a stranger's file beside it must not be importable.
     command = [sys.executable, "-P", "-m", module, *arguments, str(report)]
     with subprocess.Popen(
