@@ -8,7 +8,6 @@ what somebody else has created under the name in the meantime.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -186,15 +185,15 @@ class Deployments:
             document, current = self._current(name, etag)
             wanted = current.wanted
             model_version = change.get("model_version", wanted.model_version)
-            if "artifact" in change:
-                asked = change["artifact"]
-            else:
-                asked = None if "model_version" in change else wanted.artifact
+            asked = change.get("artifact", None if "model_version" in change else wanted.artifact)
             artifact = choose_artifact(self._store, model_version, asked)
             letterbox = change.get("letterbox", wanted.letterbox)
             if (artifact.name, letterbox) == (wanted.artifact, wanted.letterbox):
                 return current
-            body = dict(document.body) | {"wanted": _revision_body(artifact.name, letterbox), "create_time": current.create_time.isoformat()}
+            body = dict(document.body) | {
+                "wanted": _revision_body(artifact.name, letterbox),
+                "create_time": current.create_time.isoformat(),
+            }
             if wanted.id == serving or not (serving or "fallback" in body):
                 body["fallback"] = document.body["wanted"]
             try:
@@ -230,14 +229,17 @@ class Deployments:
         """The ids of all projects that hold anything."""
         return [entry.key.split("/")[1] for entry in self._store.list("projects/", delimiter="/") if entry.is_prefix]
 
-    def list(self, project: str, after: str = "") -> Iterator[Deployment]:
-        """A project's deployments by id, those after the id `after`."""
+    def list(self, project: str, after: str, limit: int) -> list[Deployment]:
+        """A project's deployments by id, at most `limit`, those after the id `after`."""
+        found: list[Deployment] = []
         for name in sorted(self.etags(project), key=lambda n: n.id):
-            if name.id > after:
-                document = self._read(name)
-                deployment = _parse(name, document) if document is not None else None
-                if deployment is not None:
-                    yield deployment
+            if len(found) == limit:
+                break
+            document = self._read(name) if name.id > after else None
+            deployment = _parse(name, document) if document is not None else None
+            if deployment is not None:
+                found.append(deployment)
+        return found
 
     def _read(self, name: ResourceName) -> Document | None:
         try:

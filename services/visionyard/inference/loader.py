@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -14,7 +15,7 @@ import numpy as np
 from visionyard.inference.deployments import Revision
 from visionyard.inference.repository import ModelRepository
 from visionyard.inference.serving import ServedModel
-from visionyard.inference.triton import ModelRefused, TritonClient, TritonLost
+from visionyard.inference.triton import ModelBroken, ModelRefused, TritonClient, TritonLost
 from visionyard.kit.artifacts import exported
 from visionyard.kit.artifacts.exported import Artifact
 from visionyard.kit.errors import Reason, YardError
@@ -27,6 +28,7 @@ _PROBE_TIMEOUT_S = 60.0
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 5.0
 _MAX_REASON = 300
+_FOLDERS = re.compile(r"(?:/[^\s/:'\"]+)+/")
 _T = TypeVar("_T")
 
 
@@ -67,7 +69,11 @@ class Loader:
             YardError: as :meth:`bring_up`.
         """
         await _patiently(lambda: asyncio.to_thread(self._write, served.triton_model, served.artifact))
+        if served.broken:
+            await _patiently(lambda: self._triton.unload(served.triton_model))
+            served.broken = False
         await _patiently(lambda: self._load(served.triton_model, served.artifact))
+        served.loads += 1
         served.available.set()
 
     def _write(self, model: str, artifact: Artifact) -> None:
@@ -88,13 +94,16 @@ class Loader:
         try:
             await self._triton.load(model, self._load_timeout_s)
             await self._probe(model, artifact)
+        except ModelBroken:
+            await self._triton.unload(model)
+            raise
         except ModelRefused as error:
             _LOG.error("Triton refused a model", extra={"model": model, "artifact": str(artifact.name), "triton": str(error)})
-            # Triton's first line says why; what follows is a traceback with paths of its host.
-            lines = str(error).strip().splitlines() or [""]
+            # Triton's first line says why; what follows is a traceback. The folders of its host are nobody's business.
+            why = _FOLDERS.sub("", (str(error).strip().splitlines() or [""])[0])[:_MAX_REASON]
             raise YardError(
                 Reason.MODEL_LOAD_FAILED,
-                f"Triton refused to load artifact {artifact.name}: {lines[0][:_MAX_REASON]}",
+                f"Triton refused to load artifact {artifact.name}: {why}",
                 {"name": str(artifact.name)},
             ) from error
 
@@ -112,8 +121,12 @@ class Loader:
             raise ModelRefused(f"a blank image was not answered within {_PROBE_TIMEOUT_S:.0f} s") from error
         c = inference.candidates
         count = len(c.scores)
-        fits = count <= artifact.max_candidates and c.boxes.shape == (count, 4) and c.classes.shape == c.anchors.shape == (count,)
-        if not fits or not np.isfinite(c.scores).all() or (count and not 0 <= c.classes.min() <= c.classes.max() < len(artifact.class_names)):
+        fits = count == artifact.max_candidates and c.boxes.shape == (count, 4) and c.classes.shape == c.anchors.shape == (count,)
+        if (
+            not fits
+            or not np.isfinite(c.scores).all()
+            or (count and not 0 <= c.classes.min() <= c.classes.max() < len(artifact.class_names))
+        ):
             raise ModelRefused("a blank image gave candidates that do not have the serving graph's form")
 
 

@@ -21,7 +21,7 @@ from visionyard.inference.metrics import Metrics
 from visionyard.inference.options import Options
 from visionyard.inference.reconciler import Reconciler
 from visionyard.inference.serving import Alias, ServedModel, ServingTable
-from visionyard.inference.triton import Inference, ModelRefused, TritonClient, TritonLost
+from visionyard.inference.triton import Inference, ModelBroken, ModelRefused, TritonClient, TritonLost
 from visionyard.kit.artifacts.exported import Artifact
 from visionyard.kit.errors import Code, Reason, YardError, invalid_field
 from visionyard.kit.names import ResourceName, VersionName
@@ -34,7 +34,8 @@ _INLINE_CANDIDATES = 128
 _RETRY_AFTER_S = 2.0
 _PAUSE_S = 0.05
 _SPARE_S = 0.2
-_BROKEN_RETRIES = 3
+# Each is a death of Triton or of a model's process; an image that causes them must not cause many.
+_BROKEN_RETRIES = 5
 
 
 @dataclass(frozen=True)
@@ -174,9 +175,7 @@ class Predictor:
             answers.extend(task.result() for task in tasks)
             return answers
 
-    async def _item(
-        self, name: ResourceName, image: bytes, options: Options, arrival: float, deadline: float
-    ) -> Prediction | YardError:
+    async def _item(self, name: ResourceName, image: bytes, options: Options, arrival: float, deadline: float) -> Prediction | YardError:
         try:
             return await self._one(name, image, options, arrival, deadline)
         except YardError as error:
@@ -269,13 +268,13 @@ class Predictor:
                     prepared = await loop.run_in_executor(self._threads, _prepare, image, served, self._limits.image_pixels)
                     prepared_for = served
                     clock.decode += time.monotonic() - begin
-                begin = time.monotonic()
+                begin, loads = time.monotonic(), served.loads
                 try:
                     inference = await self._triton.infer(served.triton_model, prepared.images, max(deadline - begin, 0.001))
-                except TritonLost:
-                    self._reconciler.lost(served)
+                except TritonLost as error:
+                    self._reconciler.lost(served, loads, broken=isinstance(error, ModelBroken))
                     broken += 1
-                    if time.monotonic() >= give_up and broken > _BROKEN_RETRIES:
+                    if broken > _BROKEN_RETRIES:
                         raise self._triton.unavailable() from None
                 except ModelRefused as error:
                     raise YardError(Reason.INTERNAL, "the model failed on this image: look at the inference service's log") from error
@@ -349,7 +348,6 @@ def _suppress(artifact: Artifact, candidates: Candidates, options: Options) -> D
         class_ids=options.class_ids,
         max_detections=options.max_detections,
         nms_applied=artifact.nms_applied,
-        complete=artifact.complete,
     )
 
 

@@ -118,15 +118,28 @@ class Reconciler:
             self._follow(deployment)
             return deployment
 
+    async def forget(self, name: ResourceName) -> None:
+        """Stops serving a deployment that was deleted; what is under way in it is answered first."""
+        async with self._lock:
+            self._forget(name)
+
     def deployment(self, name: ResourceName) -> Deployment | None:
         """A followed deployment as it was last read; None where it is not known here."""
         followed = self._followed.get(name)
         return followed.deployment if followed is not None else None
 
-    def lost(self, served: ServedModel) -> None:
-        """Tells that Triton has lost a model, as a request has found out."""
-        served.available.clear()
-        self._wake.triton.set()
+    def lost(self, served: ServedModel, loads: int, *, broken: bool) -> None:
+        """Tells that Triton has lost a model, as a request has found out.
+
+        Args:
+            served: The model.
+            loads: Its `loads` when the request was sent; if it was loaded again since, there is nothing to do.
+            broken: Its process died, Triton goes on.
+        """
+        if served.loads == loads:
+            served.broken = served.broken or broken
+            served.available.clear()
+            self._wake.triton.set()
 
     # --- The bucket
 
@@ -205,10 +218,11 @@ class Reconciler:
             except YardError as failure:
                 self._metrics.load("failed")
                 _LOG.error("a deployment cannot be brought up", extra={"deployment": str(alias.name), "reason": failure.reason.name})
-                alias.loading, alias.failure = False, failure
-                alias.notify()
+                # The failure is told only once it is clear what serves instead, so that nobody is refused in between.
                 if alias.served is None and deployment.fallback is not None:
                     await self._fall_back(alias, deployment.fallback)
+                alias.loading, alias.failure = False, failure
+                alias.notify()
                 if failure.reason in _FINAL:
                     return
                 await asyncio.sleep(_RETRY_FAILED_S)
@@ -227,7 +241,9 @@ class Reconciler:
         try:
             alias.served = await self._loader.bring_up(alias.name, revision)
         except YardError as failure:
-            _LOG.error("the version before cannot be brought up either", extra={"deployment": str(alias.name), "reason": failure.reason.name})
+            _LOG.error(
+                "the version before cannot be brought up either", extra={"deployment": str(alias.name), "reason": failure.reason.name}
+            )
         else:
             alias.notify()
 
@@ -280,7 +296,7 @@ class Reconciler:
         followed = self._followed.get(alias.name)
         if followed is None or alias.served is not served or (followed.reload is not None and not followed.reload.done()):
             return
-        if served.triton_model in loaded:
+        if served.triton_model in loaded and not served.broken:
             served.available.set()
             return
         _LOG.warning("Triton has lost a model; loading it again", extra={"model": served.triton_model})
@@ -323,4 +339,3 @@ async def _pause(wake: asyncio.Event, seconds: float) -> None:
         async with asyncio.timeout(seconds):
             await wake.wait()
     wake.clear()
-

@@ -66,7 +66,7 @@ class ModelRepository:
                 source = resources.files("visionyard.inference.backends.python_model") / "model.py"
                 (version / "model.py").write_bytes(source.read_bytes())
             side = -(-artifact.image_size_px // artifact.stride_px) * artifact.stride_px
-            config = model_config(model, self._execution, side)
+            config = model_config(model, self._execution, artifact.max_candidates, side)
             (staged / "config.pbtxt").write_text(to_pbtxt(config), encoding="utf-8")
             for path in (staged, version):
                 path.chmod(0o755)

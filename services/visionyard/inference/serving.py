@@ -36,6 +36,8 @@ class ServedModel:
         artifact: What it runs.
         letterbox: How images are fitted.
         available: Set while Triton has it loaded; unset from Triton's death to its return.
+        loads: How often it was loaded again; tells a loss that is already mended from a new one.
+        broken: Its process died inside a Triton that goes on, so that it must be unloaded first.
     """
 
     triton_model: str
@@ -43,6 +45,8 @@ class ServedModel:
     artifact: Artifact
     letterbox: LetterboxMode
     available: asyncio.Event = field(default_factory=asyncio.Event)
+    loads: int = 0
+    broken: bool = False
     _under_way: int = 0
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -21,6 +21,8 @@ from visionyard.kit.vision.nms import Candidates
 _OUTPUTS = ("boxes", "scores", "classes", "anchors")
 _INDEX_TIMEOUT_S = 1.0
 _UNLOAD_TIMEOUT_S = 30.0
+# "Stub process 'm_0_0' is not healthy.": Triton 2.51 neither restarts it nor calls the model unready.
+_STUB_DIED = "tub process"
 _LOST = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"})
 # gRPC's own back-off grows to two minutes, far too long for a server on the same host that is restarted within seconds.
 _CHANNEL_OPTIONS = [
@@ -35,6 +37,10 @@ _CHANNEL_OPTIONS = [
 
 class TritonLost(Exception):
     """Triton, or the model in it, went away (or was not there): nothing is known of the request, and asking again later is right."""
+
+
+class ModelBroken(TritonLost):
+    """The process that ran a model died inside a Triton that goes on (the Python backend's stub): it must be unloaded and loaded again."""
 
 
 class ModelRefused(Exception):
@@ -116,7 +122,7 @@ class TritonClient:
             await self._client.load_model(model, client_timeout=timeout_s)
         except InferenceServerException as error:
             # A dead stub process says nothing about the model; the next load starts another.
-            if _status(error) in _LOST or "tub process" in str(error.message()):
+            if _status(error) in _LOST or _STUB_DIED in str(error.message()):
                 raise TritonLost(error.message()) from error
             raise ModelRefused(error.message()) from error
 
@@ -141,7 +147,7 @@ class TritonClient:
             timeout_s: How long an answer may take.
 
         Raises:
-            TritonLost: Triton or the model went away.
+            TritonLost: Triton or the model went away (ModelBroken: inside a Triton that goes on).
             TimeoutError: no answer in time.
             ModelRefused: Triton answered with an error.
         """
@@ -160,7 +166,9 @@ def _translate(error: InferenceServerException) -> Exception:
     status, message = _status(error), str(error.message())
     if status == "DEADLINE_EXCEEDED":
         return TimeoutError(message)
-    # NOT_FOUND: Triton came back without its models. "Stub process": the Python backend's process died; Triton starts another.
-    if status in {"UNAVAILABLE", "NOT_FOUND", "CANCELLED"} or "tub process" in message or "is not ready" in message:
+    if _STUB_DIED in message:
+        return ModelBroken(message)
+    # NOT_FOUND and "not ready": Triton came back without its models.
+    if status in {"UNAVAILABLE", "NOT_FOUND", "CANCELLED"} or "is not ready" in message:
         return TritonLost(message)
     return ModelRefused(message)

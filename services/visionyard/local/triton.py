@@ -143,7 +143,9 @@ def command(
         "metrics-port": ports["triton.metrics"],
         "exit-timeout-secs": _EXIT_TIMEOUT_S,
     }
-    return (str(installation.server / "bin" / "tritonserver"), *(f"--{name}={value}" for name, value in options.items()))
+    # Configurations are written whole; completing them would start each Python model once more, just to ask it.
+    flags = ("--disable-auto-complete-config",)
+    return (str(installation.server / "bin" / "tritonserver"), *(f"--{name}={value}" for name, value in options.items()), *flags)
 
 
 def remove_remains(stack_id: str) -> None:

@@ -51,24 +51,24 @@ class Execution:
     max_batch_size: int
 
 
-def model_config(name: str, execution: Execution, warm_up_size_px: int) -> pb.ModelConfig:
+def model_config(name: str, execution: Execution, max_candidates: int, warm_up_size_px: int) -> pb.ModelConfig:
     """Builds the configuration of a serving graph.
 
     Args:
         name: The Triton model's name.
         execution: How it is run.
+        max_candidates: The graph's K, how many candidates an image it gives.
         warm_up_size_px: Side of the blank image that each instance sees before it is ready, a multiple of the stride.
     """
     config = pb.ModelConfig(name=name, backend=execution.backend.value, max_batch_size=execution.max_batch_size)
     # Only one version directory exists under a name; saying so keeps a stray one from being served.
     config.version_policy.specific.versions.append(1)
     config.input.add(name="images", data_type=pb.TYPE_UINT8, dims=[-1, -1, 3])
-    # How many candidates come is open: small images have fewer (box, class) pairs than the graph's K.
     for output, data_type, dims in (
-        ("boxes", pb.TYPE_FP32, [-1, 4]),
-        ("scores", pb.TYPE_FP32, [-1]),
-        ("classes", pb.TYPE_INT32, [-1]),
-        ("anchors", pb.TYPE_INT32, [-1]),
+        ("boxes", pb.TYPE_FP32, [max_candidates, 4]),
+        ("scores", pb.TYPE_FP32, [max_candidates]),
+        ("classes", pb.TYPE_INT32, [max_candidates]),
+        ("anchors", pb.TYPE_INT32, [max_candidates]),
     ):
         config.output.add(name=output, data_type=data_type, dims=dims)
     kind = pb.ModelInstanceGroup.KIND_GPU if execution.device is Device.GPU else pb.ModelInstanceGroup.KIND_CPU

@@ -67,7 +67,7 @@ class TritonPythonModel:
             begin = time.perf_counter()
             try:
                 outputs = self._session.run(_OUTPUTS, {"images": batch})
-            except Exception as error:  # a request that ONNX Runtime refuses must not fail those beside it
+            except Exception as error:  # noqa: BLE001 - a request that ONNX Runtime refuses must not fail those beside it
                 for index in indices:
                     responses[index] = pb_utils.InferenceResponse(error=pb_utils.TritonError(f"ONNX Runtime: {error}"))
                 continue

@@ -1,0 +1,156 @@
+"""The inference service's RPCs: each translates its request, calls the domain, and translates the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc.aio
+
+from visionyard.inference import mapping
+from visionyard.inference.backends.config import TritonBackend
+from visionyard.inference.deployments import Deployment, Deployments, not_found
+from visionyard.inference.predictor import Predictor
+from visionyard.inference.reconciler import Reconciler
+from visionyard.inference.serving import ServingTable
+from visionyard.inference.v1 import (
+    deployment_pb2,
+    deployment_service_pb2,
+    deployment_service_pb2_grpc,
+    prediction_service_pb2,
+    prediction_service_pb2_grpc,
+)
+from visionyard.kit.names import ProjectName, ResourceName, check_id
+from visionyard.kit.pagination import paginate
+
+Context = grpc.aio.ServicerContext[Any, Any]
+_COLLECTION = "deployments"
+_WATCH_INTERVAL_S = 1.0
+_NO_DEADLINE_S = 120.0
+
+
+class DeploymentServicer(deployment_service_pb2_grpc.DeploymentServiceServicer):
+    """`visionyard.inference.v1.DeploymentService`.
+
+    Args:
+        deployments: The documents.
+        reconciler: Brings changes about.
+        table: How far it got.
+        backend: The Triton backend that runs models.
+    """
+
+    def __init__(self, deployments: Deployments, reconciler: Reconciler, table: ServingTable, backend: TritonBackend) -> None:
+        self._deployments = deployments
+        self._reconciler = reconciler
+        self._table = table
+        self._backend = backend
+
+    def _message(self, deployment: Deployment) -> deployment_pb2.Deployment:
+        return mapping.deployment_to_proto(deployment, self._table.get(deployment.name), self._backend)
+
+    async def CreateDeployment(  # noqa: N802 - the proto's name
+        self, request: deployment_service_pb2.CreateDeploymentRequest, _context: Context
+    ) -> deployment_service_pb2.CreateDeploymentResponse:
+        """Writes the wish down; the reconciler loads it."""
+        project = ProjectName.parse(request.parent).project
+        name = ResourceName(project, _COLLECTION, check_id(request.deployment_id, "deployment"))
+        wanted = mapping.wanted_from_proto(request.deployment, project)
+        await asyncio.to_thread(self._deployments.create, name, wanted, request.request_id)
+        return deployment_service_pb2.CreateDeploymentResponse(deployment=self._message(await self._reconciler.refresh(name)))
+
+    async def UpdateDeployment(  # noqa: N802 - the proto's name
+        self, request: deployment_service_pb2.UpdateDeploymentRequest, _context: Context
+    ) -> deployment_service_pb2.UpdateDeploymentResponse:
+        """Writes the changed wish down; the reconciler loads it beside what serves."""
+        name = ResourceName.parse(request.deployment.name, _COLLECTION)
+        change = mapping.change_from_proto(request.deployment, request.update_mask.paths, name.project)
+        alias = self._table.get(name)
+        serving = alias.served.revision if alias is not None and alias.served is not None else ""
+        await asyncio.to_thread(self._deployments.update, name, change, request.deployment.etag, serving)
+        return deployment_service_pb2.UpdateDeploymentResponse(deployment=self._message(await self._reconciler.refresh(name)))
+
+    async def GetDeployment(  # noqa: N802 - the proto's name
+        self, request: deployment_service_pb2.GetDeploymentRequest, _context: Context
+    ) -> deployment_service_pb2.GetDeploymentResponse:
+        """Reads a deployment."""
+        deployment = await self._reconciler.refresh(ResourceName.parse(request.name, _COLLECTION))
+        return deployment_service_pb2.GetDeploymentResponse(deployment=self._message(deployment))
+
+    async def ListDeployments(  # noqa: N802 - the proto's name
+        self, request: deployment_service_pb2.ListDeploymentsRequest, _context: Context
+    ) -> deployment_service_pb2.ListDeploymentsResponse:
+        """Reads a page of deployments."""
+        project = ProjectName.parse(request.parent).project
+        page = paginate(f"{request.parent}/{_COLLECTION}", request.page_size, request.page_token)
+        found = await asyncio.to_thread(self._deployments.list, project, page.after, page.size + 1)
+        token = page.next_token(found[page.size - 1].name.id) if len(found) > page.size else ""
+        messages = [self._message(deployment) for deployment in found[: page.size]]
+        return deployment_service_pb2.ListDeploymentsResponse(deployments=messages, next_page_token=token)
+
+    async def DeleteDeployment(  # noqa: N802 - the proto's name
+        self, request: deployment_service_pb2.DeleteDeploymentRequest, _context: Context
+    ) -> deployment_service_pb2.DeleteDeploymentResponse:
+        """Writes down that it is gone; the reconciler drains and unloads it."""
+        name = ResourceName.parse(request.name, _COLLECTION)
+        await asyncio.to_thread(self._deployments.delete, name, request.etag)
+        await self._reconciler.forget(name)
+        return deployment_service_pb2.DeleteDeploymentResponse()
+
+    async def WatchDeployment(  # noqa: N802 - the proto's name
+        self, request: deployment_service_pb2.WatchDeploymentRequest, _context: Context
+    ) -> AsyncIterator[deployment_service_pb2.WatchDeploymentResponse]:
+        """Streams snapshots until the client goes or the deployment is deleted."""
+        name = ResourceName.parse(request.name, _COLLECTION)
+        deployment: Deployment | None = await self._reconciler.refresh(name)
+        sent: deployment_pb2.Deployment | None = None
+        while deployment is not None:
+            alias = self._table.get(name)
+            message = self._message(deployment)
+            if message != sent:
+                yield deployment_service_pb2.WatchDeploymentResponse(deployment=message)
+                sent = message
+                # The alias may have changed while the snapshot was on its way.
+                continue
+            if alias is not None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_WATCH_INTERVAL_S):
+                        await alias.changed()
+            deployment = self._reconciler.deployment(name)
+        raise not_found(name)
+
+
+class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
+    """`visionyard.inference.v1.PredictionService`.
+
+    Args:
+        predictor: Answers.
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+
+    async def Predict(  # noqa: N802 - the proto's name
+        self, request: prediction_service_pb2.PredictRequest, context: Context
+    ) -> prediction_service_pb2.PredictResponse:
+        """Predicts on one image."""
+        name = ResourceName.parse(request.name, _COLLECTION)
+        options = mapping.options_from_proto(request.options)
+        prediction = await self._predictor.predict(name, request.image, options, _remaining_s(context))
+        return prediction_service_pb2.PredictResponse(prediction=mapping.prediction_to_proto(prediction))
+
+    async def BatchPredict(  # noqa: N802 - the proto's name
+        self, request: prediction_service_pb2.BatchPredictRequest, context: Context
+    ) -> prediction_service_pb2.BatchPredictResponse:
+        """Predicts on several images."""
+        name = ResourceName.parse(request.name, _COLLECTION)
+        options = mapping.options_from_proto(request.options)
+        answers = await self._predictor.predict_batch(name, request.images, options, _remaining_s(context))
+        return prediction_service_pb2.BatchPredictResponse(items=map(mapping.item_to_proto, answers))
+
+
+def _remaining_s(context: Context) -> float:
+    # grpcio's stubs leave out that there may be no deadline; the server's own interceptor bounds the call then.
+    remaining: float | None = context.time_remaining()
+    return _NO_DEADLINE_S if remaining is None else remaining
