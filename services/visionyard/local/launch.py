@@ -10,18 +10,19 @@ import ctypes
 import os
 import signal
 import sys
+from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1  # prctl(2), linux/prctl.h
 
 
-def main(arguments: list[str]) -> int:
-    """Becomes the program; returns only where the parent is dead already."""
+def main(arguments: list[str]) -> NoReturn:
+    """Becomes the program; ends where the parent is dead already."""
     parent, program, *rest = arguments
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != int(parent):  # it died before prctl
-        return 1
+        raise SystemExit(1)
     os.execv(program, [program, *rest])  # noqa: S606 - becoming the program is the point
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

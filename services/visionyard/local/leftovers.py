@@ -71,6 +71,18 @@ def kill(processes: Iterable[Process]) -> None:
     send(processes, signal.SIGKILL)
 
 
+def dead_children() -> set[int]:
+    """Children of this process that have ended and were not waited for."""
+    found = set()
+    for folder in _PROC.iterdir():
+        if folder.name.isdigit():
+            with suppress(OSError, ValueError, IndexError):
+                state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+                if state == "Z" and int(parent) == os.getpid():
+                    found.add(int(folder.name))
+    return found
+
+
 def kill_all(stack_id: str, *, besides: Iterable[int] = (), within_s: float = 8.0, between: Callable[[], None] | None = None) -> bool:
     """Kills whatever carries the id, again and again until nothing does: a process may have started another in between.
 

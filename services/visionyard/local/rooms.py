@@ -12,9 +12,9 @@ from visionyard.local.specification import ProcessSpec
 from visionyard.local.state import StateDir
 
 SERVICES = ("dataset", "training", "export", "inference")
-_DRAIN_S = "2"
+_DRAIN_S = "1.5"
 _START_TIMEOUT_S = 120.0
-_STOP_GRACE_S = 4.0
+_STOP_GRACE_S = 3.0
 _WITHOUT_MATHS = ("dataset", "inference")
 """These compute with libraries that have thread pools of their own; OpenMP's and OpenBLAS's would only take cores from their neighbours."""
 

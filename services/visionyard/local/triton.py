@@ -25,7 +25,7 @@ PYTHON_VARIABLE = "VISIONYARD_TRITON_PYTHON"
 """Names the Python of Triton's environment where that is not ``.venv-triton`` beside the one that runs this."""
 STUB = "triton_python_backend_stub"
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory is, on Linux
-_EXIT_TIMEOUT_S = 2
+_EXIT_TIMEOUT_S = 1
 _DESCRIBE_TIMEOUT_S = 60
 _DESCRIBE = (
     "import importlib.util, json, pathlib, sys, sysconfig; "
