@@ -1,0 +1,175 @@
+"""One attempt of an import job, from the upload to the published version: what runs in the worker process."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Protocol
+
+from visionyard.dataset.archives.entry import ArchiveLimits
+from visionyard.dataset.archives.opened import open_archive
+from visionyard.dataset.findings import Report
+from visionyard.dataset.importing import Importer
+from visionyard.dataset.index import KnownImages
+from visionyard.dataset.publishing import Publisher
+from visionyard.dataset.shards import ShardWriter
+from visionyard.dataset.splitting import SplitRequest
+from visionyard.kit.errors import YardError
+from visionyard.kit.jobs.lease import LeaseLost, Preempted
+from visionyard.kit.jobs.worker import JobContext
+from visionyard.kit.names import ResourceName
+from visionyard.kit.objectstore.port import StoreFull, StoreUnavailable
+from visionyard.kit.vision.decode import MAX_PIXELS
+
+
+@dataclass(frozen=True)
+class ImportSpec:
+    """What to import, and how: the job's ``spec``.
+
+    Attributes:
+        dataset: What gets a version.
+        upload: The archive, ``projects/{project}/uploads/{upload}``.
+        source_name: Its name at the client.
+        format: ``yolo``, ``voc`` or empty: found out.
+        split_ratios: Of train, val and, as a third, test; empty: see :class:`SplitRequest`.
+        seed: Of a drawn split.
+    """
+
+    dataset: ResourceName
+    upload: ResourceName
+    source_name: str = ""
+    format: str = ""
+    split_ratios: tuple[float, ...] = ()
+    seed: int = 0
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> ImportSpec:
+        """Reads what :meth:`to_json` wrote."""
+        return cls(
+            ResourceName.parse(document["dataset"], "datasets"),
+            ResourceName.parse(document["upload"], "uploads"),
+            document["source_name"],
+            document["format"],
+            tuple(document["split_ratios"]),
+            document["seed"],
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in which the job's document keeps it."""
+        return {
+            "dataset": str(self.dataset),
+            "upload": str(self.upload),
+            "source_name": self.source_name,
+            "format": self.format,
+            "split_ratios": list(self.split_ratios),
+            "seed": self.seed,
+        }
+
+
+@dataclass(frozen=True)
+class ImportLimits:
+    """What one source may ask of this machine.
+
+    Attributes:
+        archive: Of its archive.
+        image_pixels: The most pixels, width times height, of an image.
+    """
+
+    archive: ArchiveLimits = field(default_factory=ArchiveLimits)
+    image_pixels: int = MAX_PIXELS
+
+
+class Uploads(Protocol):
+    """Where the archives wait."""
+
+    def open(self, name: ResourceName) -> tuple[BinaryIO, int]:
+        """A seekable file over a complete upload, and its size in bytes.
+
+        Raises:
+            YardError: UPLOAD_NOT_FOUND or UPLOAD_INCOMPLETE.
+        """
+
+    def delete(self, name: ResourceName) -> None:
+        """Throws an upload away; a missing one is no error."""
+
+
+def run_import(context: JobContext, uploads: Uploads, limits: ImportLimits) -> dict[str, Any]:
+    """Runs one attempt.
+
+    The upload is deleted when the job has ended one way or the other, not where another attempt will need it.
+
+    Args:
+        context: The job.
+        uploads: Where its archive lies.
+        limits: What it may ask of this machine.
+
+    Returns:
+        The pointers of the job's result: ``version`` and ``report_key``.
+
+    Raises:
+        YardError: the source is refused; see :meth:`Importer.run` and :func:`open_archive`.
+        JobCancelled: it was cancelled.
+        Preempted: the worker was told to go.
+        LeaseLost: another worker has the job.
+        StoreUnavailable: the store stayed away.
+    """
+    spec, job = ImportSpec.from_json(context.job.spec), context.job
+    publisher = Publisher(context.store, spec.dataset, job.name, job.attempt, job.create_time, job.pointers, context.point)
+    if "failure" in job.pointers:  # an attempt that was killed before it could say so
+        _clear_up(publisher, uploads, spec)
+        raise YardError.from_json(job.pointers["failure"])
+    prepared = job.pointers.get("prepared")
+    if prepared is None:
+        publisher.begin()
+        try:
+            done = _prepare(context, publisher, spec, uploads, limits)
+        except (LeaseLost, Preempted):
+            raise  # the next attempt deletes what this one wrote
+        except StoreUnavailable as error:
+            if isinstance(error, StoreFull):
+                with suppress(StoreUnavailable):
+                    _clear_up(publisher, uploads, spec)
+            raise
+        except BaseException:
+            _clear_up(publisher, uploads, spec)
+            raise
+        if done:
+            uploads.delete(spec.upload)
+            return done
+        prepared = context.job.pointers["prepared"]
+    context.report("publishing")
+    result = publisher.publish(prepared)
+    uploads.delete(spec.upload)
+    return result
+
+
+def _clear_up(publisher: Publisher, uploads: Uploads, spec: ImportSpec) -> None:
+    publisher.abandon()
+    uploads.delete(spec.upload)
+
+
+def _prepare(context: JobContext, publisher: Publisher, spec: ImportSpec, uploads: Uploads, limits: ImportLimits) -> dict[str, Any]:
+    """Imports up to the ``prepared`` pointer; see :meth:`Publisher.prepare`. A refused source leaves its report with the job."""
+
+    def progress(phase: str, done: int, total: int, unit: str) -> None:
+        context.check()
+        context.report(phase, done, total, unit)
+
+    project = spec.dataset.project
+    file, size = uploads.open(spec.upload)
+    maker = publisher.maker
+    writer = ShardWriter(project, context.scratch, f"{maker['job']} {maker['attempt']}", publisher.store_shard)
+    report = Report()
+    try:
+        with file:
+            progress("reading the archive", 0, 0, "files")
+            archive = open_archive(file, size, spec.source_name or "the archive", limits.archive)
+            known = KnownImages.read(context.store, project)
+            importer = Importer(archive, context.scratch, known, writer, progress, limits.image_pixels)
+            report = importer.report
+            imported, class_ids = importer.run(spec.format, SplitRequest(spec.split_ratios, spec.seed))
+        progress("writing the manifest", 0, 0, "")
+        return publisher.prepare(imported, class_ids, writer, report)
+    except YardError as error:
+        context.point(report_key=publisher.failed_report(report), failure=error.to_json())
+        raise

@@ -1,0 +1,181 @@
+"""How an import becomes a version, whatever is killed when.
+
+1. Everything that an attempt writes outside of its own folder has a key that no other attempt ever writes (each object names its maker), and the key stands in
+   the job's ``written`` pointer before the object is written. Nobody else refers to it before the version is published. So until then an attempt that fails, or the
+   next one after it was killed, deletes what is listed, and takes nothing from anybody.
+2. The ``prepared`` pointer, moved by the lease owner's swap, is the decision: it holds the version's whole document. A worker that was taken over can no longer
+   get there; whoever finds it publishes exactly that document, once for each job, and goes on.
+3. After publishing, the index segment tells other imports of the images. From then on nothing is deleted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from visionyard.dataset.findings import Code, Report
+from visionyard.dataset.importing import Imported
+from visionyard.dataset.index import encode_segment, store_segment
+from visionyard.dataset.shards import ShardWriter
+from visionyard.kit.artifacts import versions
+from visionyard.kit.artifacts.dataset import DatasetClass, DatasetSplit, DatasetVersion, newest_dataset_version, read_manifest
+from visionyard.kit.artifacts.manifest import SPLITS, ManifestRow, content_digest, encode_manifest
+from visionyard.kit.names import ResourceName, VersionName
+from visionyard.kit.objectstore.port import ObjectStore
+
+TASK = "detect"
+
+
+class Pointers(Protocol):
+    """Moves the job's pointers by the lease owner's swap."""
+
+    def __call__(self, **pointers: Any) -> None:
+        """Merges ``pointers`` into the job's."""
+
+
+class Publisher:
+    """One attempt's writing.
+
+    Args:
+        store: The bucket.
+        dataset: What gets a version.
+        job: The job's name.
+        attempt: Which attempt.
+        create_time: When the job was created, by the store's clock.
+        pointers: What earlier attempts reached.
+        point: Moves the pointers; raises where the lease is lost.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        dataset: ResourceName,
+        job: ResourceName,
+        attempt: int,
+        create_time: datetime,
+        pointers: dict[str, Any],
+        point: Pointers,
+    ) -> None:
+        self._store = store
+        self._dataset = dataset
+        self._job = job
+        self._attempt = attempt
+        self._create_time = create_time
+        self._point = point
+        self._stale: list[str] = list(pointers.get("written", []))
+        self._written: list[str] = []
+
+    @property
+    def maker(self) -> dict[str, str]:
+        """Who writes: job and attempt."""
+        return {"job": str(self._job), "attempt": str(self._attempt)}
+
+    def begin(self) -> None:
+        """Deletes what earlier attempts wrote without getting to a version.
+
+        The list of it stays until the end: a write of theirs may still be on its way.
+        """
+        self._store.delete_many(self._stale)
+
+    def store_shard(self, key: str, path: Path) -> None:
+        """Stores a whole shard."""
+        self._announce(key)
+        self._store.put_file(key, path)
+
+    def _announce(self, *keys: str) -> None:
+        self._written += keys
+        self._point(written=[*self._stale, *self._written])
+
+    def abandon(self) -> None:
+        """Deletes everything that was written for a version that will not come."""
+        self._store.delete_many([*self._stale, *self._written])
+
+    def failed_report(self, report: Report) -> str:
+        """Stores the report of an import that makes no new version in the attempt's own folder; returns its key."""
+        key = f"{self._job}/attempts/{self._attempt}/report.json"
+        self._store.put(key, _json(report.to_json()))
+        return key
+
+    def prepare(self, imported: Imported, class_ids: list[int], writer: ShardWriter, report: Report) -> dict[str, Any]:
+        """Writes manifest and report, and moves the ``prepared`` pointer; the decision.
+
+        Returns:
+            The pointers of the job's result, if the dataset's newest version holds just this already; else empty: :meth:`publish` comes next.
+        """
+        rows = list(imported.rows(writer, class_ids))
+        digest = content_digest(TASK, imported.class_names, rows)
+        newest = newest_dataset_version(self._store, self._dataset)
+        if newest is not None and newest.digest == digest:
+            report.note(
+                Code.VERSION_UNCHANGED,
+                f"the source holds just what version {newest.name.number} of {self._dataset.id!r} holds; no new version was made",
+            )
+            self.abandon()
+            return {"version": str(newest.name), "report_key": self.failed_report(report), "written": []}
+        project = self._dataset.project
+        manifest = encode_manifest(rows, self.maker)
+        report_bytes = _json({**report.to_json(), "maker": self.maker})
+        manifest_key = f"projects/{project}/manifests/{hashlib.sha256(manifest).hexdigest()}.parquet"
+        report_key = f"projects/{project}/reports/{hashlib.sha256(report_bytes).hexdigest()}.json"
+        segment = encode_segment(rows, writer.keys) if writer.keys else b""
+        version = _describe(imported, rows, VersionName(self._dataset, None), digest)
+        version = replace(
+            version,
+            stored_bytes=writer.stored_bytes + len(manifest) + len(report_bytes) + len(segment),
+            import_job=str(self._job),
+            manifest_key=manifest_key,
+            report_key=report_key,
+        )
+        self._announce(manifest_key, report_key)
+        self._store.put(manifest_key, manifest)
+        self._store.put(report_key, report_bytes)
+        self._point(prepared={"body": version.body(), "shards": writer.keys})
+        return {}
+
+    def publish(self, prepared: dict[str, Any]) -> dict[str, Any]:
+        """Publishes what was prepared, by this attempt or an earlier one; returns the pointers of the job's result. Calling it again changes nothing."""
+        document = versions.publish(self._store, self._dataset, prepared["body"], str(self._job), self._create_time)
+        version = DatasetVersion.from_document(document)
+        if prepared["shards"]:
+            store_segment(self._store, self._dataset.project, encode_segment(read_manifest(self._store, version), prepared["shards"]))
+        used = {*prepared["shards"], version.manifest_key, version.report_key}
+        self._store.delete_many([key for key in self._stale if key not in used])
+        return {"version": str(version.name), "report_key": version.report_key, "written": []}
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, ensure_ascii=False, sort_keys=True).encode()
+
+
+def _describe(imported: Imported, rows: Iterable[ManifestRow], name: VersionName, digest: str) -> DatasetVersion:
+    """Counts what a version holds."""
+    by_class: Counter[int] = Counter()
+    images: Counter[str] = Counter()
+    labels: Counter[str] = Counter()
+    total_bytes = 0
+    for row in rows:
+        images[row.split] += 1
+        labels[row.split] += len(row.labels)
+        total_bytes += row.length
+        by_class.update(label.class_id for label in row.labels)
+    return DatasetVersion(
+        name=name,
+        digest=digest,
+        task=TASK,
+        image_count=images.total(),
+        label_count=labels.total(),
+        classes=tuple(DatasetClass(i, class_name, by_class[i]) for i, class_name in enumerate(imported.class_names)),
+        splits=tuple(DatasetSplit(split, images[split], labels[split]) for split in SPLITS if images[split]),
+        total_bytes=total_bytes,
+        stored_bytes=0,
+        source_format=imported.source_format,
+        import_job="",
+        manifest_key="",
+        report_key="",
+    )
