@@ -59,7 +59,7 @@ def test_same_candidates_at_every_size(exported: Export, name: str) -> None:
     """Each candidate is looked up in the source's raw output, so that equal scores (an untrained head's) may come in any order."""
     model = exported(name)
     generator = torch.Generator().manual_seed(1)
-    for shape in _SHAPES:
+    for shape in _SHAPES if name == "yolov8n.pt" else _SHAPES[-2:]:
         pixels = torch.randint(0, 256, (*shape, 3), dtype=torch.uint8, generator=generator)
         with torch.inference_mode():
             raw = model.source(pixels.permute(0, 3, 1, 2).float() / 255)[0].transpose(1, 2).numpy()
