@@ -18,12 +18,13 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from typing import Any
 
 import grpc.aio
 from google.protobuf import descriptor_pool
@@ -31,7 +32,7 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry, Gauge
 
-from visionyard.kit.config import ServiceSettings, Settings
+from visionyard.kit.config import ServiceSettings, Settings, split_address
 from visionyard.kit.logging import configure_logging
 from visionyard.kit.server import health
 from visionyard.kit.server.app import App, BackgroundTask, Build, Service, StartupError, cannot_listen
@@ -85,6 +86,19 @@ def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
     ]
 
 
+def _try_address(address: str) -> None:
+    """Binds the address for a moment: gRPC would write its failure to stderr in a form of its own, before it raises.
+
+    Raises:
+        OSError: it cannot be had.
+    """
+    host, port = split_address(address)
+    family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        trial.bind(where)
+
+
 class RunningServer:
     """A server on the event loop: listening, answering, and ending well.
 
@@ -126,8 +140,9 @@ class RunningServer:
             StartupError: the address cannot be had.
         """
         try:
+            _try_address(self._settings.listen)
             self.port = self._server.add_insecure_port(self._settings.listen)
-        except RuntimeError as error:
+        except (OSError, RuntimeError) as error:
             raise StartupError(cannot_listen("gRPC", "LISTEN", self._settings.listen)) from error
         await self._server.start()
         for task in (BackgroundTask("health", self._poll_health), *self._app.tasks):
@@ -178,7 +193,7 @@ async def _run_task(task: BackgroundTask) -> None:
     await task.run()
 
 
-async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
     running = [task for task in tasks if not task.done()]
     for task in running:
         task.cancel()
@@ -243,11 +258,9 @@ def run(service: str, settings: Settings, build: Build[Settings]) -> int:
 
 
 def _close(loop: asyncio.AbstractEventLoop) -> None:
-    tasks: Sequence[asyncio.Task[object]] = list(asyncio.all_tasks(loop))
-    for task in tasks:
-        task.cancel()
-    with suppress(asyncio.CancelledError):
-        loop.run_until_complete(asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), _CANCEL_S))
+    """As asyncio.run ends, except that it does not wait for blocking calls."""
+    tasks = asyncio.all_tasks(loop)
+    loop.run_until_complete(_cancel(tasks))
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
 

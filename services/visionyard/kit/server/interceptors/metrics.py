@@ -19,7 +19,11 @@ from visionyard.kit.server.interceptors.chain import Call, Layer, Method, Tap, o
 
 _LABELS = ("grpc_type", "grpc_service", "grpc_method")
 _BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
-_CODE_NAMES = {code: "".join(part.capitalize() for part in code.name.split("_")) if code is not Code.OK else "OK" for code in Code}
+_CODE_NAMES = {code: "".join(part.capitalize() for part in code.name.split("_")) for code in Code} | {
+    Code.OK: "OK",
+    Code.CANCELLED: "Canceled",
+}
+"""As Go's grpc/codes prints them."""
 
 
 def grpc_type(method: Method) -> str:
