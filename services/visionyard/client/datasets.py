@@ -1,0 +1,116 @@
+"""Datasets and their versions: read, list, report, download."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from visionyard.client.dataset_download import DatasetDownload, Downloaded, OnDownload
+from visionyard.client.jobs import PAGE, all_pages
+from visionyard.client.references import References
+from visionyard.client.sync import Blocking, Facade
+from visionyard.client.transport import Transport
+from visionyard.dataset.v1 import dataset_pb2, dataset_service_pb2
+from visionyard.dataset.v1.dataset_service_pb2_grpc import DatasetServiceStub
+
+_COLLECTION = "datasets"
+
+
+class AsyncDatasets:
+    """The datasets of a project.
+
+    Args:
+        transport: The channels.
+        names: Names in the project.
+    """
+
+    def __init__(self, transport: Transport, names: References) -> None:
+        self._transport = transport
+        self._names = names
+
+    async def get(self, dataset: str) -> dataset_pb2.Dataset:
+        """Reads a dataset.
+
+        Args:
+            dataset: Its id or resource name.
+
+        Raises:
+            ClientError: NOT_FOUND (DATASET_NOT_FOUND).
+        """
+        request = dataset_service_pb2.GetDatasetRequest(name=self._names.resource(_COLLECTION, dataset))
+        response = await self._transport.unary("dataset", lambda channel: DatasetServiceStub(channel).GetDataset, request)
+        return response.dataset
+
+    async def list(self) -> list[dataset_pb2.Dataset]:
+        """All datasets, by name."""
+
+        async def page(token: str) -> dataset_service_pb2.ListDatasetsResponse:
+            request = dataset_service_pb2.ListDatasetsRequest(parent=self._names.parent, page_size=PAGE, page_token=token)
+            return await self._transport.unary("dataset", lambda channel: DatasetServiceStub(channel).ListDatasets, request)
+
+        return await all_pages(page, "datasets")
+
+    async def get_version(self, version: str) -> dataset_pb2.DatasetVersion:
+        """Reads a version.
+
+        Args:
+            version: ``NAME``, ``NAME@V`` or a resource name; without a number the newest.
+
+        Raises:
+            ClientError: NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND).
+        """
+        request = dataset_service_pb2.GetDatasetVersionRequest(name=self._names.version(_COLLECTION, version))
+        response = await self._transport.unary("dataset", lambda channel: DatasetServiceStub(channel).GetDatasetVersion, request)
+        return response.dataset_version
+
+    async def list_versions(self, dataset: str) -> Sequence[dataset_pb2.DatasetVersion]:
+        """All versions of a dataset, newest first.
+
+        Raises:
+            ClientError: NOT_FOUND (DATASET_NOT_FOUND).
+        """
+        parent = self._names.resource(_COLLECTION, dataset)
+
+        async def page(token: str) -> dataset_service_pb2.ListDatasetVersionsResponse:
+            request = dataset_service_pb2.ListDatasetVersionsRequest(parent=parent, page_size=PAGE, page_token=token)
+            return await self._transport.unary("dataset", lambda channel: DatasetServiceStub(channel).ListDatasetVersions, request)
+
+        return await all_pages(page, "dataset_versions")
+
+    async def report(self, version: str) -> dataset_pb2.ImportReport:
+        """What the import that made a version found.
+
+        Args:
+            version: As for :meth:`get_version`.
+
+        Raises:
+            ClientError: NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND).
+        """
+        request = dataset_service_pb2.GetImportReportRequest(name=self._names.version(_COLLECTION, version))
+        response = await self._transport.unary("dataset", lambda channel: DatasetServiceStub(channel).GetImportReport, request)
+        return response.report
+
+    async def download(self, version: str, to: Path | str, on_progress: OnDownload | None = None) -> Downloaded:
+        """Downloads a version as the folder that Ultralytics reads: data.yaml, images and labels. Goes on where an earlier call stopped.
+
+        Args:
+            version: As for :meth:`get_version`.
+            to: The folder; made where it is not there.
+            on_progress: Called with the file at hand, bytes done and bytes in all.
+
+        Raises:
+            ClientError: NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND), INVALID_ARGUMENT (INVALID_NAME).
+        """
+        found = await self.get_version(version)
+        return await DatasetDownload(self._transport, found, Path(to), on_progress).run()
+
+
+class Datasets(Facade[AsyncDatasets]):
+    """The datasets of a project."""
+
+    get = Blocking(AsyncDatasets.get)
+    list = Blocking(AsyncDatasets.list)
+    get_version = Blocking(AsyncDatasets.get_version)
+    list_versions = Blocking(AsyncDatasets.list_versions)
+    report = Blocking(AsyncDatasets.report)
+    download = Blocking(AsyncDatasets.download)

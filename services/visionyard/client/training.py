@@ -1,0 +1,172 @@
+"""Training jobs: from a dataset version and a model to a new model version."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from visionyard.client.downloads import Downloads, OnFile
+from visionyard.client.errors import local
+from visionyard.client.jobs import PAGE, AsyncJobs, Snapshot
+from visionyard.client.references import References
+from visionyard.client.sync import Blocking, BlockingIterator, Facade
+from visionyard.client.transport import Patience, Transport
+from visionyard.kit.errors import Reason
+from visionyard.kit.request_id import new_request_id
+from visionyard.training.v1 import training_job_pb2, training_job_service_pb2
+from visionyard.training.v1.training_job_service_pb2_grpc import TrainingJobServiceStub
+from visionyard.transfer.v1 import transfer_service_pb2
+
+SnapshotOfTraining = Snapshot[training_job_pb2.TrainingJob]
+
+
+class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
+    """The training jobs of a project."""
+
+    service = "training"
+    collection = "trainingJobs"
+
+    def __init__(self, transport: Transport, names: References, downloads: Downloads) -> None:
+        super().__init__(transport, names)
+        self._downloads = downloads
+
+    async def create(
+        self,
+        dataset: str,
+        *,
+        model: str,
+        model_version: str = "",
+        architecture: str = "",
+        model_yaml: str = "",
+        epochs: int = 0,
+        batch_size: int = 0,
+        image_size_px: int = 0,
+        overrides: Mapping[str, Any] | None = None,
+        request_id: str = "",
+    ) -> training_job_pb2.TrainingJob:
+        """Queues a training. Exactly one of ``model_version``, ``architecture`` and ``model_yaml`` says what it starts from.
+
+        Args:
+            dataset: The dataset version, ``NAME[@V]`` or a resource name.
+            model: The model that gets a new version, an id or resource name; made where it is not there.
+            model_version: A model version, ``NAME[@V]`` or a resource name.
+            architecture: The name of a YAML that Ultralytics brings: ``yolov8n.yaml``.
+            model_yaml: The text of a model YAML of one's own.
+            epochs: How many; 0: Ultralytics' default, 100.
+            batch_size: Images a step; 0: Ultralytics' default, 16.
+            image_size_px: The image's side in pixels; 0: Ultralytics' default, 640.
+            overrides: Other training arguments of Ultralytics by their own names.
+            request_id: A UUID; the same one again gives the same job. Empty: a fresh one.
+
+        Raises:
+            ClientError: INVALID_ARGUMENT (INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID,
+                UNSUPPORTED_TASK), NOT_FOUND (DATASET_NOT_FOUND, MODEL_NOT_FOUND and their versions).
+        """
+        spec = training_job_pb2.TrainingSpec(
+            dataset_version=self._names.version("datasets", dataset),
+            model=self._names.resource("models", model),
+            epochs=epochs,
+            batch_size=batch_size,
+            image_size_px=image_size_px,
+        )
+        if model_version:
+            spec.model_version = self._names.version("models", model_version)
+        if architecture:
+            spec.architecture = architecture
+        if model_yaml:
+            spec.model_yaml = model_yaml
+        try:
+            spec.overrides.update(dict(overrides or {}))
+        except (TypeError, ValueError) as error:
+            raise local(
+                Reason.INVALID_ARGUMENT_VALUE,
+                f"a training argument cannot be sent: {error}; use numbers, texts, booleans and lists of them",
+            ) from error
+        request = training_job_service_pb2.CreateTrainingJobRequest(
+            parent=self._names.parent, training_job=training_job_pb2.TrainingJob(spec=spec), request_id=request_id or new_request_id()
+        )
+        response = await self._transport.unary(self.service, lambda channel: TrainingJobServiceStub(channel).CreateTrainingJob, request)
+        return response.training_job
+
+    async def logs(self, job: str, *, offset: int = 0, follow: bool = False) -> AsyncIterator[training_job_service_pb2.ReadLogsResponse]:
+        """What a job's workers printed.
+
+        Args:
+            job: Its id or resource name.
+            offset: Where to begin, in bytes.
+            follow: Whether to go on until the job has ended.
+
+        Raises:
+            ClientError: NOT_FOUND (JOB_NOT_FOUND).
+        """
+        name = self._names.resource(self.collection, job)
+        request = training_job_service_pb2.ReadLogsRequest(name=name, offset=offset, follow=follow)
+        async for response in self._transport.stream(
+            self.service,
+            lambda channel: TrainingJobServiceStub(channel).ReadLogs,
+            lambda: request,
+            Patience(self._transport, self.service),
+        ):
+            request.offset = response.offset + len(response.data)
+            yield response
+
+    async def list_files(self, job: str) -> list[transfer_service_pb2.StoredFile]:
+        """The files that a job has made so far, by path.
+
+        Raises:
+            ClientError: NOT_FOUND (JOB_NOT_FOUND).
+        """
+        request = training_job_service_pb2.ListJobFilesRequest(name=self._names.resource(self.collection, job))
+        response = await self._transport.unary(self.service, lambda channel: TrainingJobServiceStub(channel).ListJobFiles, request)
+        return list(response.files)
+
+    async def download(self, job: str, to: Path | str, on_file: OnFile | None = None) -> list[Path]:
+        """Downloads the files that a job has made so far: best.pt, last.pt, results.csv, args.yaml, plots.
+
+        Returns:
+            Their paths.
+
+        Raises:
+            ClientError: NOT_FOUND (JOB_NOT_FOUND, FILE_NOT_FOUND).
+        """
+        name = self._names.resource(self.collection, job)
+        return await self._downloads.files(self.service, name, await self.list_files(job), Path(to), on_file)
+
+    async def _get(self, name: str) -> training_job_pb2.TrainingJob:
+        request = training_job_service_pb2.GetTrainingJobRequest(name=name)
+        response = await self._transport.unary(self.service, lambda channel: TrainingJobServiceStub(channel).GetTrainingJob, request)
+        return response.training_job
+
+    async def _page(self, token: str) -> tuple[list[training_job_pb2.TrainingJob], str]:
+        request = training_job_service_pb2.ListTrainingJobsRequest(parent=self._names.parent, page_size=PAGE, page_token=token)
+        response = await self._transport.unary(self.service, lambda channel: TrainingJobServiceStub(channel).ListTrainingJobs, request)
+        return list(response.training_jobs), response.next_page_token
+
+    async def _cancel(self, name: str) -> training_job_pb2.TrainingJob:
+        request = training_job_service_pb2.CancelTrainingJobRequest(name=name)
+        response = await self._transport.unary(self.service, lambda channel: TrainingJobServiceStub(channel).CancelTrainingJob, request)
+        return response.training_job
+
+    async def _watch(self, name: str, sequence: Callable[[], int], patience: Patience) -> AsyncIterator[SnapshotOfTraining]:
+        async for response in self._transport.stream(
+            self.service,
+            lambda channel: TrainingJobServiceStub(channel).WatchTrainingJob,
+            lambda: training_job_service_pb2.WatchTrainingJobRequest(name=name, after_sequence=sequence()),
+            patience,
+        ):
+            yield Snapshot(response.training_job, response.sequence, response)
+
+
+class TrainingJobs(Facade[AsyncTrainingJobs]):
+    """The training jobs of a project."""
+
+    create = Blocking(AsyncTrainingJobs.create)
+    get = Blocking(AsyncTrainingJobs.get)
+    list = Blocking(AsyncTrainingJobs.list)
+    cancel = Blocking(AsyncTrainingJobs.cancel)
+    watch = BlockingIterator(AsyncTrainingJobs.watch)
+    wait = Blocking(AsyncTrainingJobs.wait)
+    logs = BlockingIterator(AsyncTrainingJobs.logs)
+    list_files = Blocking(AsyncTrainingJobs.list_files)
+    download = Blocking(AsyncTrainingJobs.download)
