@@ -7,7 +7,6 @@ import fcntl
 import logging
 import os
 import shutil
-import signal
 import socket
 import sys
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.jobs import joblog
+from visionyard.kit.jobs.child import Child
 from visionyard.kit.jobs.model import Job, JobKind, JobState, heartbeat_key
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.jobs.worker import EXIT_GIVEN_BACK, LOCK_FILE, LOG_FILE, SCRATCH_VARIABLE
@@ -79,7 +79,7 @@ class Dispatcher:
         self._poll_s = poll_s
         self._stop_workers = stop_workers
         self._seen: dict[str, _Seen] = {}
-        self._children: dict[str, asyncio.subprocess.Process] = {}
+        self._children: dict[str, Child] = {}
         self._watchers: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -178,10 +178,7 @@ class Dispatcher:
         environment = {**os.environ, **self._slots[slot], SCRATCH_VARIABLE: str(scratch)}
         command = [sys.executable, "-m", self._module, "--job", str(claimed.name), "--attempt", str(claimed.attempt)]
         await asyncio.to_thread(scratch.mkdir, parents=True, exist_ok=True)
-        with (scratch / LOG_FILE).open("ab") as log:
-            child = await asyncio.create_subprocess_exec(
-                *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd=scratch, start_new_session=True
-            )
+        child = await asyncio.to_thread(Child, command, environment, scratch / LOG_FILE)
         _log.info(
             "worker started",
             extra={"job": str(claimed.name), "attempt": claimed.attempt, "pid": child.pid, "slot": slot, "request_id": claimed.request_id},
@@ -192,12 +189,11 @@ class Dispatcher:
         watcher.add_done_callback(self._watchers.discard)
         return True
 
-    async def _watch(self, job: Job, child: asyncio.subprocess.Process, scratch: Path) -> None:
+    async def _watch(self, job: Job, child: Child, scratch: Path) -> None:
         """Waits for a worker's end, and takes the job up again at once where the worker died over it."""
         code = await child.wait()
         _log.info("worker ended", extra={"job": str(job.name), "attempt": job.attempt, "pid": child.pid, "exit_code": code})
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, signal.SIGKILL)  # what it may have left: data loaders and the like
+        child.kill_group()
         if code not in {0, EXIT_GIVEN_BACK}:
             await asyncio.to_thread(joblog.merge, self.records.store, job.name, job.attempt, scratch / LOG_FILE)
         await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
@@ -238,14 +234,12 @@ class Dispatcher:
     async def _end_children(self) -> None:
         children = list(self._children.values())
         for child in children:
-            with suppress(ProcessLookupError):
-                child.send_signal(signal.SIGTERM)
+            child.terminate()
         if children:
             with suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.gather(*(child.wait() for child in children)), _STOP_WORKERS_S)
+                await asyncio.wait_for(asyncio.gather(*(asyncio.shield(child.wait()) for child in children)), _STOP_WORKERS_S)
         for child in children:
-            with suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
+            child.kill_group()
 
     def _sweep_scratch(self) -> None:
         """Removes the folders of attempts whose worker is dead; a living one holds its lock."""

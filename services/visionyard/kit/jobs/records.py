@@ -106,12 +106,15 @@ class JobRecords:
         except NotFound:
             with self._lock:
                 self._cache.pop(str(name), None)
-            raise YardError(
-                Reason.JOB_NOT_FOUND,
-                f"there is no {self.kind.value} job {name.id!r} in project {name.project!r}: see `yard job list`",
-                {"name": str(name)},
-            ) from None
+            raise self._not_found(name) from None
         return self._remember(name, document)
+
+    def _not_found(self, name: ResourceName) -> YardError:
+        return YardError(
+            Reason.JOB_NOT_FOUND,
+            f"there is no {self.kind.value} job {name.id!r} in project {name.project!r}: see `yard job list`",
+            {"name": str(name)},
+        )
 
     def _remember(self, name: ResourceName, document: Document) -> Job:
         with self._lock:
@@ -131,11 +134,12 @@ class JobRecords:
             YardError: JOB_NOT_FOUND, or what ``change`` raises.
         """
         while True:
-            job = self.get(name)
-            with self._lock:
-                document = self._cache[str(name)]
-            if document.etag != job.etag:
-                continue  # another thread refreshed it in between
+            # Read anew, not from the cache: the store's clock comes with the answer.
+            try:
+                document = self._documents.read(job_key(name))
+            except NotFound:
+                raise self._not_found(name) from None
+            job = Job.from_document(name, self.kind, document)
             wanted = change(job, document.now)
             if wanted is None:
                 return job

@@ -259,6 +259,7 @@ def run(
     settings = load_settings(settings_type)
     name = ResourceName.parse(arguments.job, kind.collection)
     scratch = Path(environment[SCRATCH_VARIABLE])
+    os.chdir(scratch)  # what a library writes into the working directory goes with it
     configure_logging(f"{kind.value}-worker", settings.log_level, settings.secrets())
     with (scratch / LOCK_FILE).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
