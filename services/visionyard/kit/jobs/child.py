@@ -42,8 +42,11 @@ class Child:
             await ended.wait()
         finally:
             loop.remove_reader(self._pidfd)
+        return self._collect()
+
+    def _collect(self) -> int:
         if self._exit_code is None:
-            _, status = os.waitpid(self.pid, os.WNOHANG)  # it has ended: this only collects it
+            _, status = os.waitpid(self.pid, 0)  # it has ended, so this does not wait
             self._exit_code = os.waitstatus_to_exitcode(status)
             os.close(self._pidfd)
         return self._exit_code
