@@ -50,7 +50,7 @@ class DeploymentServicer(deployment_service_pb2_grpc.DeploymentServiceServicer):
     def _message(self, deployment: Deployment) -> deployment_pb2.Deployment:
         return mapping.deployment_to_proto(deployment, self._table.get(deployment.name), self._backend)
 
-    async def CreateDeployment(  # noqa: N802 - the proto's name
+    async def CreateDeployment(
         self, request: deployment_service_pb2.CreateDeploymentRequest, _context: Context
     ) -> deployment_service_pb2.CreateDeploymentResponse:
         """Writes the wish down; the reconciler loads it."""
@@ -60,7 +60,7 @@ class DeploymentServicer(deployment_service_pb2_grpc.DeploymentServiceServicer):
         await asyncio.to_thread(self._deployments.create, name, wanted, request.request_id)
         return deployment_service_pb2.CreateDeploymentResponse(deployment=self._message(await self._reconciler.refresh(name)))
 
-    async def UpdateDeployment(  # noqa: N802 - the proto's name
+    async def UpdateDeployment(
         self, request: deployment_service_pb2.UpdateDeploymentRequest, _context: Context
     ) -> deployment_service_pb2.UpdateDeploymentResponse:
         """Writes the changed wish down; the reconciler loads it beside what serves."""
@@ -71,14 +71,14 @@ class DeploymentServicer(deployment_service_pb2_grpc.DeploymentServiceServicer):
         await asyncio.to_thread(self._deployments.update, name, change, request.deployment.etag, serving)
         return deployment_service_pb2.UpdateDeploymentResponse(deployment=self._message(await self._reconciler.refresh(name)))
 
-    async def GetDeployment(  # noqa: N802 - the proto's name
+    async def GetDeployment(
         self, request: deployment_service_pb2.GetDeploymentRequest, _context: Context
     ) -> deployment_service_pb2.GetDeploymentResponse:
         """Reads a deployment."""
         deployment = await self._reconciler.refresh(ResourceName.parse(request.name, _COLLECTION))
         return deployment_service_pb2.GetDeploymentResponse(deployment=self._message(deployment))
 
-    async def ListDeployments(  # noqa: N802 - the proto's name
+    async def ListDeployments(
         self, request: deployment_service_pb2.ListDeploymentsRequest, _context: Context
     ) -> deployment_service_pb2.ListDeploymentsResponse:
         """Reads a page of deployments."""
@@ -89,7 +89,7 @@ class DeploymentServicer(deployment_service_pb2_grpc.DeploymentServiceServicer):
         messages = [self._message(deployment) for deployment in found[: page.size]]
         return deployment_service_pb2.ListDeploymentsResponse(deployments=messages, next_page_token=token)
 
-    async def DeleteDeployment(  # noqa: N802 - the proto's name
+    async def DeleteDeployment(
         self, request: deployment_service_pb2.DeleteDeploymentRequest, _context: Context
     ) -> deployment_service_pb2.DeleteDeploymentResponse:
         """Writes down that it is gone; the reconciler drains and unloads it."""
@@ -98,7 +98,7 @@ class DeploymentServicer(deployment_service_pb2_grpc.DeploymentServiceServicer):
         await self._reconciler.forget(name)
         return deployment_service_pb2.DeleteDeploymentResponse()
 
-    async def WatchDeployment(  # noqa: N802 - the proto's name
+    async def WatchDeployment(
         self, request: deployment_service_pb2.WatchDeploymentRequest, _context: Context
     ) -> AsyncIterator[deployment_service_pb2.WatchDeploymentResponse]:
         """Streams snapshots until the client goes or the deployment is deleted."""
@@ -131,16 +131,14 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
 
-    async def Predict(  # noqa: N802 - the proto's name
-        self, request: prediction_service_pb2.PredictRequest, context: Context
-    ) -> prediction_service_pb2.PredictResponse:
+    async def Predict(self, request: prediction_service_pb2.PredictRequest, context: Context) -> prediction_service_pb2.PredictResponse:
         """Predicts on one image."""
         name = ResourceName.parse(request.name, _COLLECTION)
         options = mapping.options_from_proto(request.options)
         prediction = await self._predictor.predict(name, request.image, options, _remaining_s(context))
         return prediction_service_pb2.PredictResponse(prediction=mapping.prediction_to_proto(prediction))
 
-    async def BatchPredict(  # noqa: N802 - the proto's name
+    async def BatchPredict(
         self, request: prediction_service_pb2.BatchPredictRequest, context: Context
     ) -> prediction_service_pb2.BatchPredictResponse:
         """Predicts on several images."""

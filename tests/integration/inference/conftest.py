@@ -7,7 +7,6 @@ import contextlib
 import os
 import socket
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -31,8 +30,6 @@ from visionyard.kit.objectstore.memory import MemoryObjectStore
 from visionyard.kit.vision.letterbox import LetterboxMode
 from visionyard.local import triton as embedded
 from visionyard.local.leftovers import STACK_ID_VARIABLE
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 DEPLOYMENT = ResourceName("default", "deployments", "front-door")
 
@@ -84,14 +81,21 @@ class Triton:
         self.process.wait(10)
 
 
-@pytest.fixture
-def triton(tmp_path: Path) -> Iterator[Triton]:
-    server = Triton(tmp_path / "triton")
-    server.folder.mkdir()
-    server.start()
+@pytest.fixture(scope="session")
+def one_triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
+    server = Triton(tmp_path_factory.mktemp("triton"))
     yield server
-    server.kill()
+    if server.process is not None:
+        server.kill()
     embedded.remove_remains(server.stack_id)
+
+
+@pytest.fixture
+def triton(one_triton: Triton) -> Triton:
+    """One Triton for all tests; what an earlier test has deployed is cleared away by the next one's room."""
+    if one_triton.process is None or one_triton.process.poll() is not None:
+        one_triton.start()
+    return one_triton
 
 
 @pytest.fixture

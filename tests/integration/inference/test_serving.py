@@ -76,7 +76,11 @@ async def test_two_versions_swap_under_load_without_a_failure(room: Room, store:
     assert wanted is not None
     only = [wanted.wanted.triton_model(DEPLOYMENT)]
     await eventually(lambda: [p.name for p in triton.repository.iterdir() if not p.name.startswith(".")] == only)
-    assert await room.triton.loaded_models() == set(only)
+
+    async def nothing_else() -> bool:
+        return await room.triton.loaded_models() == set(only)
+
+    await eventually(nothing_else)
 
 
 async def test_triton_killed_comes_back_with_its_models_and_no_request_fails(
@@ -109,7 +113,10 @@ async def test_a_killed_model_process_of_triton_is_replaced_and_no_request_fails
 ) -> None:
     await deploy(room, publish(store, tiny_graph(tmp_path / "a.onnx", 1)))
     assert triton.process is not None
-    stubs = [p for p in psutil.Process(triton.process.pid).children(recursive=True) if "stub" in p.name()]
+    served = room.table.ensure(DEPLOYMENT).served
+    assert served is not None
+    children = psutil.Process(triton.process.pid).children(recursive=True)
+    stubs = [p for p in children if "stub" in p.name() and served.triton_model in " ".join(p.cmdline())]
     assert stubs
     for stub in stubs:
         os.kill(stub.pid, signal.SIGKILL)
@@ -131,13 +138,15 @@ async def test_a_service_that_starts_again_serves_what_the_bucket_says(
     first, second = (publish(store, tiny_graph(tmp_path / f"{i}.onnx", i)) for i in range(2))
     async with running(settings, store) as room:
         await deploy(room, first)
-        kept = (triton.repository / next(iter(await room.triton.loaded_models())) / "1" / "model.onnx").stat().st_mtime_ns
+        served = room.table.ensure(DEPLOYMENT).served
+        assert served is not None
+        loaded = served.triton_model
+        kept = (triton.repository / loaded / "1" / "model.onnx").stat().st_mtime_ns
     (triton.repository / ".staging" / "torn").mkdir(parents=True)
     (triton.repository / "default.gone.0123456789ab" / "1").mkdir(parents=True)
     async with running(settings, store) as room:
         # Asked at once, before it can know of any deployment: waited for, not refused.
         assert classes(await room.predictor.predict(DEPLOYMENT, picture(), Options(), 20)) == [0]
-        loaded = next(iter(await room.triton.loaded_models()))
         assert (triton.repository / loaded / "1" / "model.onnx").stat().st_mtime_ns == kept
         await eventually(lambda: sorted(p.name for p in triton.repository.iterdir() if p.name != ".staging") == [loaded])
         assert not (triton.repository / ".staging" / "torn").exists()
@@ -201,7 +210,11 @@ async def test_a_deleted_deployment_leaves_nothing_behind(room: Room, store: Mem
     for answer in await asyncio.gather(*under_way, return_exceptions=True):
         assert isinstance(answer, Prediction) or (isinstance(answer, YardError) and answer.reason is Reason.DEPLOYMENT_NOT_FOUND)
     await eventually(lambda: [p.name for p in triton.repository.iterdir() if not p.name.startswith(".")] == [])
-    assert await room.triton.loaded_models() == set()
+
+    async def nothing_loaded() -> bool:
+        return not await room.triton.loaded_models()
+
+    await eventually(nothing_loaded)
     with pytest.raises(YardError) as raised:
         await room.predictor.predict(DEPLOYMENT, picture(), Options(), 20)
     assert raised.value.reason is Reason.DEPLOYMENT_NOT_FOUND

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from visionyard.inference.deployments import Deployments, Wanted
+from visionyard.kit.artifacts import exported, versions
+from visionyard.kit.artifacts.exported import Artifact, ArtifactFormat, Comparison
+from visionyard.kit.artifacts.model import ModelFile, ModelVersion
+from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.names import ArtifactName, ResourceName, VersionName
+from visionyard.kit.objectstore.documents import Documents
+from visionyard.kit.objectstore.memory import MemoryObjectStore
+from visionyard.kit.vision.letterbox import LetterboxMode
+
+MODEL = ResourceName("p", "models", "m")
+NAME = ResourceName("p", "deployments", "d")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        self.now += timedelta(seconds=1)
+        return self.now
+
+
+@pytest.fixture
+def store() -> MemoryObjectStore:
+    return MemoryObjectStore(Clock())
+
+
+@pytest.fixture
+def deployments(store: MemoryObjectStore) -> Deployments:
+    return Deployments(store, Documents(store))
+
+
+def version(store: MemoryObjectStore, number: int) -> VersionName:
+    body = ModelVersion(
+        VersionName(MODEL, None), "sha256:0", "detect", ("a",), 1, 64, 32, "", "best.pt", {"best.pt": ModelFile("k", 1, "0")}
+    ).body()
+    return versions.publish(store, MODEL, body, made_by=str(number)).name
+
+
+def artifact(store: MemoryObjectStore, of: VersionName, id_: str) -> ArtifactName:
+    name = ArtifactName(of, id_)
+    nothing = Comparison("nothing", 1, 0.0, 0.0, 1.0, 1.0, 0)
+    exported.publish_artifact(store, Artifact(name, ArtifactFormat.ONNX, {}, "sha256:0", 1, ("a",), 32, 64, 10, False, nothing))
+    return name
+
+
+def wanted(of: VersionName, name: ArtifactName | None = None, letterbox: LetterboxMode = LetterboxMode.RECT) -> Wanted:
+    return Wanted(of, name, letterbox)
+
+
+def refusal(call: object, *arguments: object) -> Reason:
+    with pytest.raises(YardError) as raised:
+        call(*arguments)  # type: ignore[operator]
+    return raised.value.reason
+
+
+def test_the_newest_version_and_artifact_are_taken_and_held(store: MemoryObjectStore, deployments: Deployments) -> None:
+    artifact(store, version(store, 1), "old")
+    second = version(store, 2)
+    artifact(store, second, "b")
+    newest = artifact(store, second, "a")
+    made = deployments.create(NAME, wanted(VersionName(MODEL, None)), "")
+    assert (made.wanted.model_version, made.wanted.artifact) == (second, newest)
+    artifact(store, version(store, 3), "c")
+    assert deployments.get(NAME) == made
+
+
+def test_a_version_that_was_not_exported_says_what_to_run(store: MemoryObjectStore, deployments: Deployments) -> None:
+    with pytest.raises(YardError) as raised:
+        deployments.create(NAME, wanted(version(store, 1)), "")
+    assert raised.value.reason is Reason.ARTIFACT_NOT_FOUND
+    assert "yard export m@1" in raised.value.message
+
+
+def test_the_same_request_makes_one_deployment(store: MemoryObjectStore, deployments: Deployments) -> None:
+    first = version(store, 1)
+    artifact(store, first, "a")
+    made = deployments.create(NAME, wanted(first), "request")
+    assert deployments.create(NAME, wanted(first), "request") == made
+    assert refusal(deployments.create, NAME, wanted(first), "another") is Reason.ALREADY_EXISTS
+    assert refusal(deployments.create, NAME, wanted(first), "") is Reason.ALREADY_EXISTS
+
+
+def test_an_update_changes_the_revision_and_keeps_the_creation(store: MemoryObjectStore, deployments: Deployments) -> None:
+    first, second = version(store, 1), version(store, 2)
+    a, b = artifact(store, first, "a"), artifact(store, second, "b")
+    made = deployments.create(NAME, wanted(first), "")
+    changed = deployments.update(NAME, {"model_version": second}, made.etag, made.wanted.id)
+    assert (changed.wanted.artifact, changed.fallback) == (b, made.wanted)
+    assert changed.wanted.id != made.wanted.id
+    assert (changed.create_time, changed.update_time > made.update_time) == (made.create_time, True)
+    assert refusal(deployments.update, NAME, {"letterbox": LetterboxMode.SQUARE}, made.etag, "") is Reason.ETAG_MISMATCH
+    # The second never served: what is fallen back to stays the first.
+    third = deployments.update(NAME, {"letterbox": LetterboxMode.SQUARE}, "", made.wanted.id)
+    assert (third.wanted.artifact, third.wanted.letterbox, third.fallback) == (b, LetterboxMode.SQUARE, made.wanted)
+    assert third.fallback is not None
+    assert third.fallback.artifact == a
+
+
+def test_an_update_that_changes_nothing_writes_nothing(store: MemoryObjectStore, deployments: Deployments) -> None:
+    first = version(store, 1)
+    name = artifact(store, first, "a")
+    made = deployments.create(NAME, wanted(first), "")
+    assert deployments.update(NAME, {"model_version": first, "artifact": name, "letterbox": LetterboxMode.RECT}, "", "") == made
+
+
+def test_an_artifact_of_another_version_is_refused(store: MemoryObjectStore, deployments: Deployments) -> None:
+    first, second = version(store, 1), version(store, 2)
+    name = artifact(store, first, "a")
+    assert refusal(deployments.create, NAME, wanted(second, name), "") is Reason.INVALID_FIELD
+    assert refusal(deployments.create, NAME, wanted(VersionName(MODEL, None), name), "") is Reason.INVALID_FIELD
+
+
+def test_a_deleted_deployment_is_gone_and_its_name_free(store: MemoryObjectStore, deployments: Deployments) -> None:
+    first = version(store, 1)
+    artifact(store, first, "a")
+    made = deployments.create(NAME, wanted(first), "request")
+    assert refusal(deployments.delete, NAME, "stale") is Reason.ETAG_MISMATCH
+    deployments.delete(NAME, made.etag)
+    assert refusal(deployments.get, NAME) is Reason.DEPLOYMENT_NOT_FOUND
+    assert refusal(deployments.delete, NAME, "") is Reason.DEPLOYMENT_NOT_FOUND
+    assert refusal(deployments.update, NAME, {}, "", "") is Reason.DEPLOYMENT_NOT_FOUND
+    assert deployments.list("p", "", 10) == []
+    assert deployments.create(NAME, wanted(first), "request").wanted.id != made.wanted.id
+
+
+def test_lists_go_by_name_in_pages(store: MemoryObjectStore, deployments: Deployments) -> None:
+    first = version(store, 1)
+    artifact(store, first, "a")
+    for id_ in ("b", "a.b", "c", "a"):
+        deployments.create(ResourceName("p", "deployments", id_), wanted(first), "")
+    deployments.delete(ResourceName("p", "deployments", "b"), "")
+    assert [d.name.id for d in deployments.list("p", "", 10)] == ["a", "a.b", "c"]
+    assert [d.name.id for d in deployments.list("p", "a", 1)] == ["a.b"]
+    assert deployments.projects() == ["p"]
