@@ -210,7 +210,8 @@ class Child:
         process.terminate()
         grace = self.spec.stop_grace_s if grace_s is None else grace_s
         if not await _until(lambda: process.poll() is not None, _POLL_S / 2, grace):
-            _log.info("%s did not end within its grace; killing it", self.spec.name)
+            if grace:
+                _log.info("%s did not end within its grace; killing it", self.spec.name)
             process.kill()
             await asyncio.to_thread(process.wait)
         self._set("stopped")

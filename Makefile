@@ -1,0 +1,73 @@
+# Visionyard. `make help` lists what there is; everything else works on a fresh machine with Python 3.11 and make.
+
+# The first Python that will do, or nothing. Another one: make PYTHON=/path/to/python3.12
+PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
+	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && { echo "$$p"; break; }; done)
+
+BIN := .venv/bin
+PIP_INSTALL := -m pip install --disable-pip-version-check --no-input --quiet
+TIERS ?= architecture unit contract integration e2e
+PYTEST := $(BIN)/python -m pytest -m "not bench and not compose and not faults"
+
+# For `make run`
+DATA ?=
+MODEL ?=
+EPOCHS ?=
+IMGSZ ?=
+export DATA MODEL EPOCHS IMGSZ
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup run test lint proto bench up down faults compose-test
+
+help: ## Lists what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
+
+setup: .venv/.made .venv-triton/.made ## Makes the environments .venv and .venv-triton; does nothing when nothing changed
+
+run: setup ## The whole line on a generated sample, or on DATA=… with MODEL=… EPOCHS=… IMGSZ=…
+	@$(BIN)/python -m visionyard.local.demo \
+		$(if $(DATA),--data "$$DATA") $(if $(MODEL),--model "$$MODEL") $(if $(EPOCHS),--epochs "$$EPOCHS") $(if $(IMGSZ),--imgsz "$$IMGSZ")
+
+test: setup ## All tests against real servers, tier by tier (TIERS="unit contract" for some)
+	@set -e; for tier in $(TIERS); do echo "== $$tier"; $(PYTEST) "tests/$$tier"; done
+
+lint: setup ## ruff, mypy --strict, import-linter, buf
+	deploy/lint.sh
+
+proto: setup ## Generates the Python code of protos/
+	deploy/generate-protos.sh
+
+bench: setup ## Measures and prints: imports, training overhead, predictions
+	$(BIN)/python tests/bench
+
+up: setup ## Starts the embedded stack in the background
+	@$(BIN)/yard up --detach
+
+down: ## Stops the embedded stack
+	@$(BIN)/yard down
+
+faults: setup ## Kills each process in each phase; writes docs/reliability.md
+	$(BIN)/python tests/e2e/faults.py
+
+compose-test: setup ## Builds the images and runs the line in containers; needs podman and the base images
+	$(BIN)/python -m pytest -m compose tests/compose
+
+# An environment that was interrupted while it was made has no pip, and is made anew.
+define environment
+	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 was found: install one, or name it with make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(1)/bin/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(1) || { \
+		echo "$(PYTHON) cannot make environments: it lacks the venv module (python3-venv on Debian and Ubuntu)" >&2; exit 1; }
+endef
+
+.venv/.made: pyproject.toml constraints.txt
+	$(call environment,.venv)
+	@echo "installing into .venv; the first time some 5 GB are fetched"
+	@.venv/bin/python $(PIP_INSTALL) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+.venv-triton/.made: deploy/triton/requirements.txt
+	$(call environment,.venv-triton)
+	@echo "installing Triton into .venv-triton"
+	@.venv-triton/bin/python $(PIP_INSTALL) -r deploy/triton/requirements.txt
+	@touch $@
