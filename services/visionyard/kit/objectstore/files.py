@@ -17,12 +17,14 @@ _UNSAFE_SEGMENTS = {"", ".", ".."}
 def check_key(key: str) -> str:
     """Returns ``key`` if every store keeps it as it is.
 
-    Stores over a file system (SeaweedFS, MinIO) fold ``//``, ``.`` and ``..`` or refuse them, so none of them may stand between slashes.
+    Stores over a file system (SeaweedFS, MinIO) fold ``//``, ``.`` and ``..`` or refuse them, so none of them may stand between slashes;
+    SeaweedFS 4.48 turns backslashes into slashes.
 
     Raises:
-        ValueError: it is empty, too long, holds control characters, or begins, ends or is folded with a slash.
+        ValueError: it is empty, too long, holds control characters or a backslash, or begins, ends or is folded with a slash.
     """
-    if not key or len(key.encode()) > MAX_KEY_BYTES or not key.isprintable() or _UNSAFE_SEGMENTS.intersection(key.split("/")):
+    plain = bool(key) and len(key.encode()) <= MAX_KEY_BYTES and key.isprintable() and "\\" not in key
+    if not plain or _UNSAFE_SEGMENTS.intersection(key.split("/")):
         raise ValueError(f"{key[:200]!r} cannot be an object's key")
     return key
 

@@ -102,6 +102,8 @@ class MemoryObjectStore(ObjectStore):
 
     def list(self, prefix: str, *, start_after: str = "", delimiter: str = "", limit: int | None = None) -> Iterator[Listing]:
         """See the port; what the listing shows is fixed when it begins."""
+        if delimiter not in {"", "/"}:
+            raise ValueError(f"the delimiter must be '/' or empty, but is {delimiter!r}")
         with self._lock:
             # Python compares strings by code points, which is the order of their UTF-8 bytes.
             found = sorted((key, value) for key, value in self._objects.items() if key.startswith(prefix))
