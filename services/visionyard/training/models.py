@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -117,7 +118,8 @@ class Models:
             files={name: file},
             pushed_file=name,
         )
-        return ModelVersion.from_document(versions.publish(self._store, parent, made.body(), made_by=str(upload)))
+        # A call made again finds its version by the bytes (above), so each call is a maker of its own: an upload's name can come back later.
+        return ModelVersion.from_document(versions.publish(self._store, parent, made.body(), made_by=f"{upload} {uuid.uuid4()}"))
 
     def get(self, name: ResourceName) -> ModelView:
         """Reads a model; raises YardError (MODEL_NOT_FOUND)."""

@@ -42,7 +42,7 @@ def restore(store: ObjectStore, checkpoint: dict[str, Any], save_dir: Path) -> N
         YardError: ARTIFACT_CORRUPT, a file is gone or does not fit its sha256.
     """
     for path, entry in checkpoint["files"].items():
-        if path not in {LAST, BEST, RESULTS}:
+        if path not in {LAST, BEST, RESULTS, ARGUMENTS}:
             continue
         target = save_dir / path
         target.parent.mkdir(parents=True, exist_ok=True)
