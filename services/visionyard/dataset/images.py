@@ -18,7 +18,7 @@ import simplejpeg
 from PIL import Image
 
 from visionyard.dataset.findings import Code
-from visionyard.kit.errors import YardError
+from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.vision.decode import decode_image
 
 IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "jpe", "jfif", "png", "bmp", "webp", "mpo"})
@@ -108,6 +108,8 @@ def _decoded_size(data: bytes, limit_pixels: int) -> tuple[int, int]:
     try:
         pixels = decode_image(data, limit_pixels)
     except YardError as error:
+        if error.reason is Reason.IMAGE_TOO_LARGE:
+            raise ImageProblem(Code.IMAGE_TOO_LARGE, f"has more than the {limit_pixels} pixels that are read") from error
         raise ImageProblem(Code.CORRUPT_IMAGE, "cannot be decoded: it is damaged or cut off") from error
     return pixels.shape[1], pixels.shape[0]
 
@@ -119,8 +121,8 @@ def _check_jpeg(data: bytes, limit_pixels: int) -> CheckedImage:
     notes: list[tuple[Code, str]] = []
     try:
         height, width, _, _ = simplejpeg.decode_jpeg_header(data, strict=False)
-    except ValueError as error:
-        raise ImageProblem(Code.CORRUPT_IMAGE, "is a JPEG whose header cannot be read") from error
+    except (ValueError, KeyError):  # KeyError: a subsampling that it has no name for; OpenCV may read it all the same
+        width, height = _decoded_size(data, limit_pixels)
     _check_size(width, height, limit_pixels)
     if data.count(_JPEG_SCAN) > _MAX_SCANS:
         raise ImageProblem(Code.CORRUPT_IMAGE, f"is a JPEG of more than {_MAX_SCANS} scans")
@@ -160,7 +162,7 @@ def _decode_jpeg(data: bytes, limit_pixels: int) -> bool:
     """
     try:
         simplejpeg.decode_jpeg(data, colorspace="GRAY", fastdct=True, min_height=8, min_width=8, min_factor=1)
-    except ValueError as error:
+    except (ValueError, KeyError) as error:
         text = str(error)
         if "extraneous bytes" in text:
             return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -80,11 +81,12 @@ class SourceTree:
         """Takes a file; ``data`` where it is a text."""
         self.sizes[entry.path] = entry.size
         if data is not None:
-            self._texts[entry.path] = (self._spool.seek(0, 2), len(data))
+            self._texts[entry.path] = (self._spool.tell(), len(data))
             self._spool.write(data)
 
     def finish(self) -> None:
         """All files are there: makes the lists that look-ups need."""
+        self._spool.flush()
         known = IMAGE_SUFFIXES | UNREAD_SUFFIXES
         self.images = sorted(path for path in self.sizes if suffix_of(path) in known)
         self._lower = {path.lower(): path for path in sorted(self.sizes, reverse=True)}
@@ -113,8 +115,7 @@ class SourceTree:
             KeyError: it is no text of this source.
         """
         offset, length = self._texts[path]
-        self._spool.seek(offset)
-        return self._spool.read(length)
+        return os.pread(self._spool.fileno(), length, offset)
 
     def find(self, path: str) -> str | None:
         """The file of that path, whatever the case; None where there is none."""

@@ -19,7 +19,7 @@ TOLERANCE = 0.03
 """How far a class's share in a split may be from the asked one."""
 _AIM = 0.015
 _ROUNDS = 400
-_CANDIDATES = 600
+_CANDIDATES = 200
 
 
 def draw(counts: NDArray[np.int64], ratios: Sequence[float], seed: int, names: Sequence[str]) -> NDArray[np.int64]:
@@ -86,10 +86,10 @@ class _State:
 
     def __init__(self, counts: NDArray[np.int64], shares: NDArray[np.float64], assigned: NDArray[np.int64]) -> None:
         totals = counts.sum(axis=0)
-        # Images count as one more class; small classes weigh little beside those with a promise.
+        # Images count as one more class; classes without a promise weigh little beside those with one.
         self.columns = np.flatnonzero(totals > 0)
-        self.weights = np.where(totals[self.columns] >= STRATIFIED_FROM, 1.0, 0.02)
-        self.weights[self.columns == counts.shape[1] - 1] = 0.3
+        self.promised = (totals[self.columns] >= STRATIFIED_FROM) | (self.columns == counts.shape[1] - 1)
+        self.weights = np.where(self.promised, 1.0, 0.002)
         self.parts = counts[:, self.columns] / totals[self.columns]  # [groups, columns], each a share of its class
         self.assigned = assigned
         self.splits = len(shares)
@@ -98,14 +98,13 @@ class _State:
 
     def cost(self, off: NDArray[np.float64]) -> NDArray[np.float64]:
         """Of deviations FLOAT64 [..., columns]: what lies beyond the aim counts a hundredfold."""
-        beyond = np.maximum(np.abs(off) - _AIM, 0.0)
-        result: NDArray[np.float64] = ((off**2 + 100.0 * beyond**2) * self.weights).sum(axis=-1)
+        beyond = np.where(self.promised, np.maximum(np.abs(off) - _AIM, 0.0), 0.0)
+        result: NDArray[np.float64] = (self.weights * off**2 + 100.0 * beyond**2).sum(axis=-1)
         return result
 
     def satisfied(self) -> bool:
         """Whether every class with a promise, and the images, are within the aim."""
-        promised = self.weights > 0.1  # noqa: PLR2004 - between the small classes' weight and the others'
-        return bool((np.abs(self.off[:, promised]) <= _AIM).all())
+        return bool((np.abs(self.off[:, self.promised]) <= _AIM).all())
 
     def move(self, group: int, to: int) -> None:
         """Puts a group into another split."""

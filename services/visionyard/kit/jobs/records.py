@@ -77,10 +77,21 @@ class JobRecords:
             return self.get(name), False
         return self._remember(name, document), True
 
-    def _claim_request(self, project: str, spec: dict[str, Any], request_id: str, job_id: str) -> tuple[str, datetime]:
+    def was_requested(self, project: str, request_id: str) -> bool:
+        """Whether a job was asked for under this request_id before, so that what it needed then need not be there any more."""
+        try:
+            self.store.head(self._request_key(project, request_id))
+        except NotFound:
+            return False
+        return True
+
+    def _request_key(self, project: str, request_id: str) -> str:
         digest = hashlib.sha256(f"{self.kind.value}\n{request_id}".encode()).hexdigest()
+        return f"projects/{project}/requests/{digest}"
+
+    def _claim_request(self, project: str, spec: dict[str, Any], request_id: str, job_id: str) -> tuple[str, datetime]:
         wanted = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()
-        key = f"projects/{project}/requests/{digest}"
+        key = self._request_key(project, request_id)
         try:
             record = self._documents.create(key, {"job": job_id, "spec": wanted})
         except Conflict:

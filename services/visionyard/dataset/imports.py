@@ -1,0 +1,137 @@
+"""Queues and shows import jobs. All calls block; the servicer runs them in threads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from visionyard.dataset.catalogue import Catalogue
+from visionyard.dataset.import_job import ImportSpec
+from visionyard.kit.artifacts.dataset import DatasetVersion
+from visionyard.kit.errors import YardError, invalid_field
+from visionyard.kit.jobs.model import Job, JobState, ProgressSnapshot
+from visionyard.kit.jobs.service import JobService
+from visionyard.kit.names import ProjectName, ResourceName, VersionName
+
+_CACHED = 1000
+
+
+class UploadStates(Protocol):
+    """What is asked of the uploads."""
+
+    def check_complete(self, name: ResourceName) -> None:
+        """Returns if the upload is complete.
+
+        Raises:
+            YardError: UPLOAD_NOT_FOUND or UPLOAD_INCOMPLETE.
+        """
+
+    def delete(self, name: ResourceName) -> None:
+        """Throws an upload away; a missing one is no error."""
+
+
+@dataclass(frozen=True)
+class ImportView:
+    """A job with what is shown beside its document.
+
+    Attributes:
+        job: The job.
+        progress: How far its worker is.
+        queue_position: Its place in the queue, from 1; 0 unless it waits.
+        version: What it made, once it has succeeded.
+        report: What it found; None where it has not got that far.
+    """
+
+    job: Job
+    progress: ProgressSnapshot
+    queue_position: int
+    version: DatasetVersion | None
+    report: dict[str, Any] | None
+
+
+class Imports:
+    """The use cases of import jobs.
+
+    Args:
+        jobs: The import jobs in the bucket.
+        catalogue: The datasets in it.
+        uploads: The uploads in it.
+    """
+
+    def __init__(self, jobs: JobService, catalogue: Catalogue, uploads: UploadStates) -> None:
+        self.jobs = jobs
+        self._catalogue = catalogue
+        self._uploads = uploads
+        self._results: dict[ResourceName, tuple[DatasetVersion | None, dict[str, Any] | None]] = {}
+
+    def create(self, project: ProjectName, spec: ImportSpec, request_id: str) -> ImportView:
+        """Queues a job; a repeated request finds its job, also when its upload is gone already.
+
+        Raises:
+            YardError: INVALID_FIELD, UPLOAD_NOT_FOUND, UPLOAD_INCOMPLETE, REQUEST_ID_REUSED.
+        """
+        for field, name in (("dataset", spec.dataset), ("upload", spec.upload)):
+            if name.project != project.project:
+                raise invalid_field(f"import_job.spec.{field}", f"{name} is not in {project}")
+        if not (request_id and self.jobs.records.was_requested(project.project, request_id)):
+            self._uploads.check_complete(spec.upload)
+        return self.view(self.jobs.create(project.project, spec.to_json(), request_id))
+
+    def get(self, name: ResourceName) -> ImportView:
+        """Reads a job.
+
+        Raises:
+            YardError: JOB_NOT_FOUND.
+        """
+        return self.view(self.jobs.get(name))
+
+    def list_jobs(self, project: ProjectName, page_size: int, page_token: str) -> tuple[list[ImportView], str]:
+        """A page of a project's jobs, newest first, without their reports, and the next page's token.
+
+        Raises:
+            YardError: INVALID_FIELD, INVALID_PAGE_TOKEN.
+        """
+        jobs, token = self.jobs.list(project.project, page_size, page_token)
+        return [self.view(job, with_report=False) for job in jobs], token
+
+    def cancel(self, name: ResourceName) -> ImportView:
+        """Cancels a job; the upload of one that no worker had begun goes at once.
+
+        Raises:
+            YardError: JOB_NOT_FOUND, JOB_FINISHED.
+        """
+        job = self.jobs.cancel(name)
+        if job.state is JobState.CANCELLED:
+            self._uploads.delete(ImportSpec.from_json(job.spec).upload)
+        return self.view(job)
+
+    def view(self, job: Job, progress: ProgressSnapshot | None = None, *, with_report: bool = True) -> ImportView:
+        """A job with its progress (read, unless given or the job has ended), its place in the queue, its version and report."""
+        version, report = self._result(job, with_report=with_report)
+        if progress is None:
+            progress = ProgressSnapshot() if job.state.finished else self.jobs.progress(job)
+        return ImportView(job, progress, self.jobs.queue_position(job), version, report)
+
+    def _result(self, job: Job, *, with_report: bool) -> tuple[DatasetVersion | None, dict[str, Any] | None]:
+        """Version and report of a job that has ended; read once, for they never change."""
+        if not job.state.finished:
+            return None, None
+        if job.name in self._results:
+            version, report = self._results[job.name]
+            if report is not None or not with_report:
+                return version, report if with_report else None
+        version = self._version(job)
+        key = job.pointers.get("report_key")
+        report = self._catalogue.read_report(key) if key and with_report else None
+        if len(self._results) >= _CACHED:
+            self._results.pop(next(iter(self._results)))
+        self._results[job.name] = version, report
+        return version, report
+
+    def _version(self, job: Job) -> DatasetVersion | None:
+        if job.state is not JobState.SUCCEEDED:
+            return None
+        try:
+            return self._catalogue.get_version(VersionName.parse(job.pointers["version"], "datasets"))
+        except YardError:
+            return None  # deleted since

@@ -1,0 +1,149 @@
+"""The dataset service's RPCs: each translates its request, calls a use case in a thread, and translates the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc.aio
+
+from visionyard.dataset import mapping
+from visionyard.dataset.catalogue import Catalogue
+from visionyard.dataset.imports import Imports
+from visionyard.dataset.metrics import Metrics
+from visionyard.dataset.v1 import (
+    dataset_service_pb2,
+    dataset_service_pb2_grpc,
+    import_job_service_pb2,
+    import_job_service_pb2_grpc,
+)
+from visionyard.kit.jobs.model import JobKind
+from visionyard.kit.names import ProjectName, ResourceName, VersionName
+
+Context = grpc.aio.ServicerContext[Any, Any]
+_PARTS_AT_ONCE = 32
+
+
+def _job_name(name: str) -> ResourceName:
+    return ResourceName.parse(name, JobKind.IMPORT.collection)
+
+
+class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
+    """``visionyard.dataset.v1.DatasetService``.
+
+    Args:
+        catalogue: The use cases.
+        metrics: What is counted.
+    """
+
+    def __init__(self, catalogue: Catalogue, metrics: Metrics) -> None:
+        self._catalogue = catalogue
+        self._metrics = metrics
+
+    async def GetDataset(self, request: dataset_service_pb2.GetDatasetRequest, _context: Context) -> dataset_service_pb2.GetDatasetResponse:
+        """Reads a dataset."""
+        view = await asyncio.to_thread(self._catalogue.get_dataset, ResourceName.parse(request.name, "datasets"))
+        return dataset_service_pb2.GetDatasetResponse(dataset=mapping.dataset_to_proto(view))
+
+    async def ListDatasets(
+        self, request: dataset_service_pb2.ListDatasetsRequest, _context: Context
+    ) -> dataset_service_pb2.ListDatasetsResponse:
+        """Reads a page of datasets."""
+        project = ProjectName.parse(request.parent).project
+        views, token = await asyncio.to_thread(self._catalogue.list_datasets, project, request.page_size, request.page_token)
+        return dataset_service_pb2.ListDatasetsResponse(datasets=map(mapping.dataset_to_proto, views), next_page_token=token)
+
+    async def GetDatasetVersion(
+        self, request: dataset_service_pb2.GetDatasetVersionRequest, _context: Context
+    ) -> dataset_service_pb2.GetDatasetVersionResponse:
+        """Reads a version."""
+        version = await asyncio.to_thread(self._catalogue.get_version, VersionName.parse(request.name, "datasets"))
+        return dataset_service_pb2.GetDatasetVersionResponse(dataset_version=mapping.version_to_proto(version))
+
+    async def ListDatasetVersions(
+        self, request: dataset_service_pb2.ListDatasetVersionsRequest, _context: Context
+    ) -> dataset_service_pb2.ListDatasetVersionsResponse:
+        """Reads a page of a dataset's versions."""
+        parent = ResourceName.parse(request.parent, "datasets")
+        found, token = await asyncio.to_thread(self._catalogue.list_versions, parent, request.page_size, request.page_token)
+        return dataset_service_pb2.ListDatasetVersionsResponse(dataset_versions=map(mapping.version_to_proto, found), next_page_token=token)
+
+    async def GetImportReport(
+        self, request: dataset_service_pb2.GetImportReportRequest, _context: Context
+    ) -> dataset_service_pb2.GetImportReportResponse:
+        """Reads the report of the import that made a version."""
+        version = await asyncio.to_thread(self._catalogue.get_version, VersionName.parse(request.name, "datasets"))
+        report = await asyncio.to_thread(self._catalogue.report, version)
+        return dataset_service_pb2.GetImportReportResponse(report=mapping.report_to_proto(report))
+
+    async def DownloadDatasetVersion(
+        self, request: dataset_service_pb2.DownloadDatasetVersionRequest, _context: Context
+    ) -> AsyncIterator[dataset_service_pb2.DownloadDatasetVersionResponse]:
+        """Streams a version's files."""
+        version = await asyncio.to_thread(self._catalogue.get_version, VersionName.parse(request.name, "datasets"))
+        download = await asyncio.to_thread(self._catalogue.download, version, request.after_path)
+        while parts := await asyncio.to_thread(lambda: list(itertools.islice(download.parts, _PARTS_AT_ONCE))):
+            for part in parts:
+                if part.path:
+                    header = dataset_service_pb2.DownloadedFile(
+                        path=part.path, size_bytes=part.size, file_count=download.file_count, total_bytes=download.total_bytes
+                    )
+                    yield dataset_service_pb2.DownloadDatasetVersionResponse(file=header)
+                else:
+                    self._metrics.downloaded(len(part.data))
+                    yield dataset_service_pb2.DownloadDatasetVersionResponse(data=part.data)
+
+
+class ImportJobServicer(import_job_service_pb2_grpc.ImportJobServiceServicer):
+    """``visionyard.dataset.v1.ImportJobService``.
+
+    Args:
+        imports: The use cases.
+        metrics: What is counted.
+    """
+
+    def __init__(self, imports: Imports, metrics: Metrics) -> None:
+        self._imports = imports
+        self._metrics = metrics
+
+    async def CreateImportJob(
+        self, request: import_job_service_pb2.CreateImportJobRequest, _context: Context
+    ) -> import_job_service_pb2.CreateImportJobResponse:
+        """Queues a job."""
+        project = ProjectName.parse(request.parent)
+        spec = mapping.spec_from_proto(request.import_job.spec)
+        self._metrics.created()
+        view = await asyncio.to_thread(self._imports.create, project, spec, request.request_id)
+        return import_job_service_pb2.CreateImportJobResponse(import_job=mapping.import_job_to_proto(view))
+
+    async def GetImportJob(
+        self, request: import_job_service_pb2.GetImportJobRequest, _context: Context
+    ) -> import_job_service_pb2.GetImportJobResponse:
+        """Reads a job."""
+        view = await asyncio.to_thread(self._imports.get, _job_name(request.name))
+        return import_job_service_pb2.GetImportJobResponse(import_job=mapping.import_job_to_proto(view))
+
+    async def ListImportJobs(
+        self, request: import_job_service_pb2.ListImportJobsRequest, _context: Context
+    ) -> import_job_service_pb2.ListImportJobsResponse:
+        """Reads a page of jobs."""
+        project = ProjectName.parse(request.parent)
+        views, token = await asyncio.to_thread(self._imports.list_jobs, project, request.page_size, request.page_token)
+        return import_job_service_pb2.ListImportJobsResponse(import_jobs=map(mapping.import_job_to_proto, views), next_page_token=token)
+
+    async def CancelImportJob(
+        self, request: import_job_service_pb2.CancelImportJobRequest, _context: Context
+    ) -> import_job_service_pb2.CancelImportJobResponse:
+        """Cancels a job."""
+        view = await asyncio.to_thread(self._imports.cancel, _job_name(request.name))
+        return import_job_service_pb2.CancelImportJobResponse(import_job=mapping.import_job_to_proto(view))
+
+    async def WatchImportJob(
+        self, request: import_job_service_pb2.WatchImportJobRequest, _context: Context
+    ) -> AsyncIterator[import_job_service_pb2.WatchImportJobResponse]:
+        """Streams a job's snapshots until it has ended."""
+        async for job, progress, sequence in self._imports.jobs.watch(_job_name(request.name), request.after_sequence):
+            view = await asyncio.to_thread(self._imports.view, job, progress)
+            yield import_job_service_pb2.WatchImportJobResponse(import_job=mapping.import_job_to_proto(view), sequence=sequence)

@@ -1,0 +1,120 @@
+import io
+import shutil
+import tarfile
+import zipfile
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from visionyard.dataset.import_job import ImportLimits, ImportSpec, run_import
+from visionyard.kit.artifacts.dataset import read_dataset_version, read_manifest
+from visionyard.kit.names import ResourceName, VersionName
+from visionyard.kit.objectstore.memory import MemoryObjectStore
+
+YAML = "train: images/train\nval: images/val\nnames: [thing, other]\n"
+
+
+def picture(seed, width=64, height=48, suffix=".jpg"):
+    """A generated image's bytes; another seed, other bytes."""
+    pixels = np.random.default_rng(seed).integers(0, 255, (height, width, 3), np.uint8)
+    return cv2.imencode(suffix, pixels)[1].tobytes()
+
+
+def zipped(files):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, data in files.items():
+            archive.writestr(path, data)
+    return buffer.getvalue()
+
+
+def tarred(files, mode="w"):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as archive:
+        for path, data in files.items():
+            data = data.encode() if isinstance(data, str) else data
+            info = tarfile.TarInfo(path)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def good_set(count=4):
+    """A small YOLO set: `count` images in train, half as many in val, a box in each."""
+    files = {"data.yaml": YAML}
+    for split, number in (("train", count), ("val", max(1, count // 2))):
+        for i in range(number):
+            files[f"images/{split}/{split}{i}.jpg"] = picture((split == "val") * 1000 + i)
+            files[f"labels/{split}/{split}{i}.txt"] = f"{i % 2} 0.5 0.5 0.25 0.25\n"
+    return files
+
+
+@dataclass
+class Uploads:
+    """Uploads in memory."""
+
+    held: dict = field(default_factory=dict)
+
+    def open(self, name):
+        return io.BytesIO(self.held[str(name)]), len(self.held[str(name)])
+
+    def delete(self, name):
+        self.held.pop(str(name), None)
+
+
+class Bench:
+    """Runs imports against a store in memory, one attempt at a time."""
+
+    def __init__(self, scratch: Path):
+        self.store = MemoryObjectStore()
+        self.uploads = Uploads()
+        self.scratch = scratch
+        self.jobs = 0
+        self.phases = []
+
+    def spec(self, archive, dataset="set", **options):
+        self.jobs += 1
+        upload = ResourceName("default", "uploads", f"u{self.jobs}")
+        self.uploads.held[str(upload)] = archive
+        return ImportSpec(ResourceName("default", "datasets", dataset), upload, source_name="the.zip", **options)
+
+    def context(self, spec, attempt=1, pointers=None, job=None):
+        job_name = job or ResourceName("default", "importJobs", f"j{self.jobs}")
+        scratch = self.scratch / f"{job_name.id}-{attempt}"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        record = SimpleNamespace(
+            name=job_name, attempt=attempt, spec=spec.to_json(), pointers=dict(pointers or {}), create_time=datetime(2020, 1, 1, tzinfo=UTC)
+        )
+        context = SimpleNamespace(job=record, store=self.store, scratch=scratch, check=lambda: None)
+        context.point = lambda **moved: record.pointers.update(moved)
+        context.report = lambda phase, *_: self.phases.append(phase)
+        return context
+
+    def run(self, archive, dataset="set", limits=None, **options):
+        """Imports an archive; returns the version and the job's context."""
+        context = self.context(self.spec(archive, dataset, **options))
+        result = run_import(context, self.uploads, limits or ImportLimits())
+        context.job.pointers.update(result)
+        return read_dataset_version(self.store, VersionName.parse(result["version"], "datasets")), context
+
+    def report(self, context):
+        import json
+
+        return json.loads(self.store.get(context.job.pointers["report_key"]).data)
+
+    def rows(self, version):
+        return read_manifest(self.store, version)
+
+    def keys(self):
+        return [entry.key for entry in self.store.list("")]
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return Bench(tmp_path / "scratch")
