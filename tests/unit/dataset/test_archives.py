@@ -1,0 +1,180 @@
+"""Archives from strangers: what is read, and a case for each way of being refused."""
+
+import gzip
+import io
+import os
+import tarfile
+import zipfile
+
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.dataset.conftest import tarred, zipped
+from visionyard.dataset.archives.entry import ArchiveLimits
+from visionyard.dataset.archives.opened import open_archive
+from visionyard.kit.errors import Reason, YardError
+
+FILES = {"a/images/1.jpg": b"\xff" * 3000, "a/labels/1.txt": b"0 .5 .5 .1 .1\n", "a/empty.txt": b"", "a/" + "long" * 60 + ".txt": b"x"}
+
+
+def entries(data, limits=None, wanted=lambda _: True):
+    return {entry.path: content for entry, content in open_archive(io.BytesIO(data), len(data), "x", limits or ArchiveLimits()).read(wanted)}
+
+
+def packed(kind, files):
+    if kind == "zip":
+        return zipped(files)
+    if kind == "tar.zst":
+        return zstandard.compress(tarred(files))
+    return tarred(files, {"tar": "w", "tar.gz": "w:gz"}[kind])
+
+
+KINDS = ["zip", "tar", "tar.gz", "tar.zst"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_read_and_can_be_read_again(kind):
+    data = packed(kind, FILES)
+    archive = open_archive(io.BytesIO(data), len(data), "x", ArchiveLimits())
+    for _ in range(2):
+        assert {entry.path: content for entry, content in archive.read(lambda _: True)} == FILES
+    assert set(entries(data, wanted=lambda entry: entry.path.endswith("jpg")).values()) == {None, FILES["a/images/1.jpg"]}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_clutter_is_passed_over(kind):
+    clutter = dict.fromkeys(["__MACOSX/a/._1.jpg", "a/.DS_Store", "a/Thumbs.db", ".git/config", "a/.ipynb_checkpoints/x.txt"], b"x")
+    assert entries(packed(kind, {**clutter, **FILES})) == FILES
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("part", [0.3, 0.6, 0.9])
+def test_truncated(kind, part):
+    files = {f"{i}.jpg": os.urandom(5000) for i in range(20)}
+    data = packed(kind, files)
+    with pytest.raises(YardError) as caught:
+        entries(data[: int(len(data) * part)])
+    assert caught.value.reason is Reason.ARCHIVE_TRUNCATED
+
+
+def test_a_tar_cut_between_entries_is_truncated():
+    data = tarred({"a.txt": b"x" * 512, "b.txt": b"y" * 512})
+    with pytest.raises(YardError) as caught:
+        entries(data[:1024])
+    assert caught.value.reason is Reason.ARCHIVE_TRUNCATED
+
+
+NO_ARCHIVES = {
+    "nothing": b"",
+    "noise": b"\x07" * 5000,
+    "a picture": b"\xff\xd8\xff\xe0" + bytes(1000),
+    "7z": b"7z\xbc\xaf\x27\x1c" + bytes(600),
+    "rar": b"Rar!\x1a\x07\x00" + bytes(600),
+    "a pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n",
+    "a text in gzip": gzip.compress(b"hello " * 300),
+    "noise in gzip": b"\x1f\x8b" + b"\x07" * 500,
+    "noise in zstd": b"\x28\xb5\x2f\xfd" + b"\xff" * 500,
+}
+
+
+@pytest.mark.parametrize("case", NO_ARCHIVES)
+def test_no_archive(case):
+    with pytest.raises(YardError) as caught:
+        entries(NO_ARCHIVES[case])
+    assert caught.value.reason is Reason.ARCHIVE_UNREADABLE
+    assert caught.value.metadata["file"] == "x"
+
+
+def test_encrypted():
+    data = bytearray(zipped(FILES))
+    for magic, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = data.find(magic)
+        while at >= 0:
+            data[at + offset] |= 1
+            at = data.find(magic, at + 1)
+    with pytest.raises(YardError) as caught:
+        entries(bytes(data))
+    assert caught.value.reason is Reason.ARCHIVE_ENCRYPTED
+
+
+UNSAFE = ["../x", "a/../../x", "/etc/passwd", "C:\\x", "C:/x", "a\\b", "..\\x", "x" * 2000, "/".join("d" * 100)]
+
+
+@pytest.mark.parametrize("path", UNSAFE)
+@pytest.mark.parametrize("kind", KINDS)
+def test_unsafe_paths(kind, path):
+    with pytest.raises(YardError) as caught:
+        entries(packed(kind, {**FILES, path: b"x"}))
+    assert caught.value.reason is Reason.ARCHIVE_UNSAFE_PATH
+
+
+@pytest.mark.parametrize("type_", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
+def test_links_and_devices_in_tars(type_):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        info = tarfile.TarInfo("images/link.jpg")
+        info.type, info.linkname = type_, "/etc/passwd"
+        archive.addfile(info)
+    with pytest.raises(YardError) as caught:
+        entries(buffer.getvalue())
+    assert caught.value.reason is Reason.ARCHIVE_UNSAFE_PATH
+
+
+def test_links_in_zips():
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        info = zipfile.ZipInfo("link")
+        info.external_attr = 0o120777 << 16
+        archive.writestr(info, "/etc/passwd")
+    with pytest.raises(YardError) as caught:
+        entries(buffer.getvalue())
+    assert caught.value.reason is Reason.ARCHIVE_UNSAFE_PATH
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz", "tar.zst"])
+def test_bombs(kind):
+    with pytest.raises(YardError) as caught:
+        entries(packed(kind, {**FILES, "zeros.jpg": bytes(100 << 20)}))
+    assert caught.value.reason is Reason.ARCHIVE_BOMB
+
+
+def test_files_that_share_their_bytes_are_a_bomb():
+    data = bytearray(zipped({"a": os.urandom(2000), "b": os.urandom(2000)}))
+    second = data.rfind(b"PK\x01\x02")
+    data[second + 42 : second + 46] = (10).to_bytes(4, "little")
+    with pytest.raises(YardError) as caught:
+        entries(bytes(data))
+    assert caught.value.reason is Reason.ARCHIVE_BOMB
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_limits(kind):
+    data = packed(kind, FILES)
+    with pytest.raises(YardError) as caught:
+        entries(data, ArchiveLimits(entries=3))
+    assert caught.value.reason is Reason.ARCHIVE_BOMB
+    found = {entry.path: (entry.too_large, content) for entry, content in open_archive(io.BytesIO(data), len(data), "x", ArchiveLimits(file_bytes=2000)).read(lambda _: True)}
+    assert found["a/images/1.jpg"] == (True, None)
+    assert found["a/labels/1.txt"] == (False, FILES["a/labels/1.txt"])
+
+
+def test_an_extended_header_of_any_size_is_a_bomb():
+    info = tarfile.TarInfo("a")
+    info.type, info.size = tarfile.XHDTYPE, 7 << 30
+    with pytest.raises(YardError) as caught:
+        entries(info.tobuf() + bytes(4096))
+    assert caught.value.reason is Reason.ARCHIVE_BOMB
+
+
+@settings(max_examples=150, deadline=None)
+@given(kind=st.sampled_from(KINDS), at=st.floats(0, 1), value=st.integers(0, 255), count=st.integers(1, 8))
+def test_damage_gives_an_answer_or_a_clear_refusal(kind, at, value, count):
+    data = bytearray(packed(kind, FILES))
+    begin = int(at * (len(data) - count))
+    data[begin : begin + count] = bytes([value]) * count
+    try:
+        entries(bytes(data), ArchiveLimits(unpacked_bytes=1 << 20))
+    except YardError as error:
+        assert error.reason.name.startswith("ARCHIVE_")
