@@ -10,9 +10,9 @@ from functools import partial
 import cv2
 from prometheus_client import CollectorRegistry
 
-from visionyard.inference.backends.config import TritonBackend
 from visionyard.inference.config import InferenceSettings
 from visionyard.inference.deployments import Deployments
+from visionyard.inference.execution import TritonBackend
 from visionyard.inference.loader import Loader
 from visionyard.inference.metrics import Metrics
 from visionyard.inference.predictor import Predictor

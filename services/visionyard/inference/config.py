@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from visionyard.inference.backends.config import Device, Execution, TritonBackend
+from visionyard.inference.execution import Device, Execution, TritonBackend
 from visionyard.inference.predictor import Limits
 from visionyard.kit.config import Address, ServiceSettings, listen_field, metrics_listen_field
 

@@ -13,9 +13,8 @@ from typing import TypeVar
 import numpy as np
 
 from visionyard.inference.deployments import Revision
-from visionyard.inference.repository import ModelRepository
+from visionyard.inference.modelserver import ModelBroken, ModelDirectories, ModelRefused, ModelServer, TritonLost
 from visionyard.inference.serving import ServedModel
-from visionyard.inference.triton import ModelBroken, ModelRefused, TritonClient, TritonLost
 from visionyard.kit.artifacts import exported
 from visionyard.kit.artifacts.exported import Artifact
 from visionyard.kit.errors import Reason, YardError
@@ -42,7 +41,7 @@ class Loader:
         load_timeout_s: How long Triton may take to load one model.
     """
 
-    def __init__(self, store: ObjectStore, repository: ModelRepository, triton: TritonClient, load_timeout_s: float) -> None:
+    def __init__(self, store: ObjectStore, repository: ModelDirectories, triton: ModelServer, load_timeout_s: float) -> None:
         self._store = store
         self._repository = repository
         self._triton = triton

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from visionyard.inference.deployments import not_found
 from visionyard.inference.metrics import Metrics
+from visionyard.inference.modelserver import Inference, ModelBroken, ModelRefused, ModelServer, TritonLost
 from visionyard.inference.options import Options
 from visionyard.inference.reconciler import Reconciler
 from visionyard.inference.serving import Alias, ServedModel, ServingTable
-from visionyard.inference.triton import Inference, ModelBroken, ModelRefused, TritonClient, TritonLost
 from visionyard.kit.artifacts.exported import Artifact
 from visionyard.kit.errors import Code, Reason, YardError, invalid_field
 from visionyard.kit.names import ResourceName, VersionName
@@ -115,7 +115,7 @@ class Predictor:
     """
 
     def __init__(
-        self, table: ServingTable, reconciler: Reconciler, triton: TritonClient, threads: Executor, limits: Limits, metrics: Metrics
+        self, table: ServingTable, reconciler: Reconciler, triton: ModelServer, threads: Executor, limits: Limits, metrics: Metrics
     ) -> None:
         self._table = table
         self._reconciler = reconciler

@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from visionyard.inference.deployments import Deployment, Deployments, Revision
 from visionyard.inference.loader import Loader
 from visionyard.inference.metrics import Metrics
-from visionyard.inference.repository import ModelRepository
+from visionyard.inference.modelserver import ModelDirectories, ModelServer, TritonLost
 from visionyard.inference.serving import Alias, ServedModel, ServingTable
-from visionyard.inference.triton import TritonClient, TritonLost
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.names import ResourceName
 from visionyard.kit.objectstore.port import StoreUnavailable
@@ -63,8 +62,8 @@ class Reconciler:
         self,
         deployments: Deployments,
         loader: Loader,
-        repository: ModelRepository,
-        triton: TritonClient,
+        repository: ModelDirectories,
+        triton: ModelServer,
         table: ServingTable,
         metrics: Metrics,
         poll_interval_s: float,
@@ -314,17 +313,11 @@ class Reconciler:
 
     async def _collect(self, loaded: set[str]) -> None:
         """Unloads and removes models that no deployment needs: retired ones, and leftovers of interrupted work."""
-        needed = set(self._retiring)
-        for followed in self._followed.values():
-            deployment = followed.deployment
-            needed.add(deployment.wanted.triton_model(deployment.name))
-            alias = self._table.get(deployment.name)
-            if alias is not None and alias.served is not None:
-                needed.add(alias.served.triton_model)
-            if deployment.fallback is not None and (alias is None or alias.served is None or alias.served.revision != deployment.wanted.id):
-                needed.add(deployment.fallback.triton_model(deployment.name))
-        on_disk = set(await asyncio.to_thread(self._repository.models))
-        for model in sorted((loaded | on_disk) - needed):
+        there = loaded | set(await asyncio.to_thread(self._repository.models))
+        for model in sorted(there):
+            # Asked anew for each: a deployment may have been made since the folder was listed. What is not needed once never is again.
+            if model in self._needed():
+                continue
             try:
                 if model in loaded:
                     await self._triton.unload(model)
@@ -332,6 +325,19 @@ class Reconciler:
                 return
             await asyncio.to_thread(self._repository.remove, model)
             _LOG.info("a model was removed", extra={"model": model})
+
+    def _needed(self) -> set[str]:
+        """The models that serve, are being brought up, are being drained, or may have to be fallen back to."""
+        needed = set(self._retiring)
+        for name, followed in self._followed.items():
+            deployment, alias = followed.deployment, self._table.get(name)
+            needed.add(deployment.wanted.triton_model(name))
+            served = alias.served if alias is not None else None
+            if served is not None:
+                needed.add(served.triton_model)
+            if deployment.fallback is not None and (served is None or served.revision != deployment.wanted.id):
+                needed.add(deployment.fallback.triton_model(name))
+        return needed
 
 
 async def _pause(wake: asyncio.Event, seconds: float) -> None:

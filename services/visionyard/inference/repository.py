@@ -15,14 +15,16 @@ from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
-from visionyard.inference.backends.config import Execution, TritonBackend, model_config, to_pbtxt
+from visionyard.inference.backends.config import model_config, to_pbtxt
+from visionyard.inference.execution import Execution, TritonBackend
+from visionyard.inference.modelserver import ModelDirectories
 from visionyard.kit.artifacts.exported import MODEL_FILE, Artifact
 
 _STAGING = ".staging"
 _VERSION = "1"
 
 
-class ModelRepository:
+class ModelRepository(ModelDirectories):
     """A folder of Triton models. All methods block.
 
     Args:
@@ -34,27 +36,12 @@ class ModelRepository:
         self._root = root
         self._execution = execution
 
-    @property
-    def execution(self) -> Execution:
-        """How the models are run."""
-        return self._execution
-
     def has(self, model: str) -> bool:
         """Whether the model's directory is there, hence complete."""
         return (self._root / model / "config.pbtxt").is_file()
 
     def write(self, model: str, artifact: Artifact, fetch: Callable[[Path], None]) -> None:
-        """Writes a model's directory unless it is there already.
-
-        Args:
-            model: The Triton model's name.
-            artifact: What it runs.
-            fetch: Writes the artifact's graph to a path, checked.
-
-        Raises:
-            YardError: whatever `fetch` raises.
-            OSError: the disk refused it.
-        """
+        """See ModelDirectories."""
         if self.has(model):
             return
         staged = self._root / _STAGING / uuid.uuid4().hex
@@ -78,7 +65,7 @@ class ModelRepository:
             raise
 
     def remove(self, model: str) -> None:
-        """Removes a model's directory, which Triton has unloaded; nothing happens where it is missing."""
+        """See ModelDirectories."""
         directory = self._root / model
         if not directory.exists():
             return
@@ -89,12 +76,12 @@ class ModelRepository:
         shutil.rmtree(doomed, ignore_errors=True)
 
     def models(self) -> list[str]:
-        """The names of the models whose directories are there."""
+        """See ModelDirectories."""
         if not self._root.is_dir():
             return []
         return sorted(entry.name for entry in self._root.iterdir() if entry.is_dir() and entry.name != _STAGING)
 
     def clear_staging(self) -> None:
-        """Makes the folder where it is missing, and removes what an interrupted write or removal left. For the service's start only."""
+        """See ModelDirectories."""
         shutil.rmtree(self._root / _STAGING, ignore_errors=True)
         self._root.mkdir(parents=True, exist_ok=True)

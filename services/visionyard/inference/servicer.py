@@ -10,8 +10,8 @@ from typing import Any
 import grpc.aio
 
 from visionyard.inference import mapping
-from visionyard.inference.backends.config import TritonBackend
 from visionyard.inference.deployments import Deployment, Deployments, not_found
+from visionyard.inference.execution import TritonBackend
 from visionyard.inference.predictor import Predictor
 from visionyard.inference.reconciler import Reconciler
 from visionyard.inference.serving import ServingTable

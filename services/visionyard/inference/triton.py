@@ -6,15 +6,15 @@ https://github.com/triton-inference-server/server/tree/main/docs/protocol (KServ
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from tritonclient.grpc import InferInput, InferRequestedOutput
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from visionyard.inference.backends.config import COMPUTE_OUTPUT, TritonBackend
+from visionyard.inference.backends.config import COMPUTE_OUTPUT
+from visionyard.inference.execution import TritonBackend
+from visionyard.inference.modelserver import Inference, ModelBroken, ModelRefused, ModelServer, TritonLost
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.vision.nms import Candidates
 
@@ -35,37 +35,12 @@ _CHANNEL_OPTIONS = [
 ]
 
 
-class TritonLost(Exception):
-    """Triton, or the model in it, went away (or was not there): nothing is known of the request, and asking again later is right."""
-
-
-class ModelBroken(TritonLost):
-    """The process that ran a model died inside a Triton that goes on (the Python backend's stub): it must be unloaded and loaded again."""
-
-
-class ModelRefused(Exception):
-    """Triton answered, and refused to load the model or to run it; the text is Triton's."""
-
-
-@dataclass(frozen=True)
-class Inference:
-    """What a model said to one image.
-
-    Attributes:
-        candidates: The serving graph's output.
-        compute_ms: How long the graph ran, in milliseconds; None where the backend does not tell.
-    """
-
-    candidates: Candidates
-    compute_ms: float | None
-
-
 def _status(error: InferenceServerException) -> str:
     return str(error.status() or "").removeprefix("StatusCode.")
 
 
-class TritonClient:
-    """One Triton. Reconnects by itself; every call is bounded in time. Made and used on one event loop.
+class TritonClient(ModelServer):
+    """One Triton, see ModelServer. Reconnects by itself; every call is bounded in time. Made and used on one event loop.
 
     Args:
         url: Its gRPC address, host:port.
@@ -84,24 +59,16 @@ class TritonClient:
         await self._client.close()
 
     def unavailable(self) -> YardError:
-        """The error that a user gets when Triton stays away."""
+        """See ModelServer."""
         message = f"the inference server (Triton) at {self._url} does not answer: see that it runs, then try again"
         return YardError(Reason.TRITON_UNAVAILABLE, message, {"endpoint": self._url}, retry_after_s=2.0)
 
     async def ready_models(self) -> set[str]:
-        """The names of the models that are loaded and ready.
-
-        Raises:
-            TritonLost: no answer within a second.
-        """
+        """See ModelServer."""
         return {name for name, state in (await self._index()).items() if state == "READY"}
 
     async def loaded_models(self) -> set[str]:
-        """The names of the models that take memory in Triton: ready ones, and those being loaded or unloaded.
-
-        Raises:
-            TritonLost: no answer within a second.
-        """
+        """See ModelServer."""
         return {name for name, state in (await self._index()).items() if state in {"READY", "LOADING", "UNLOADING"}}
 
     async def _index(self) -> dict[str, str]:
@@ -112,12 +79,7 @@ class TritonClient:
         return {entry.name: entry.state for entry in index.models}
 
     async def load(self, model: str, timeout_s: float) -> None:
-        """Loads a model from the repository; warm-up included. A loaded one stays as it is.
-
-        Raises:
-            TritonLost: no answer in time.
-            ModelRefused: Triton cannot load it.
-        """
+        """See ModelServer."""
         try:
             await self._client.load_model(model, client_timeout=timeout_s)
         except InferenceServerException as error:
@@ -127,11 +89,7 @@ class TritonClient:
             raise ModelRefused(error.message()) from error
 
     async def unload(self, model: str) -> None:
-        """Unloads a model; Triton answers what is under way in it first. One that is not loaded is no error.
-
-        Raises:
-            TritonLost: no answer in time.
-        """
+        """See ModelServer."""
         try:
             await self._client.unload_model(model, client_timeout=_UNLOAD_TIMEOUT_S)
         except InferenceServerException as error:
@@ -139,18 +97,7 @@ class TritonClient:
                 raise TritonLost(error.message()) from error
 
     async def infer(self, model: str, images: NDArray[np.uint8], timeout_s: float) -> Inference:
-        """Runs one image through a model.
-
-        Args:
-            model: The Triton model's name.
-            images: UINT8 [1, H, W, 3], RGB, contiguous.
-            timeout_s: How long an answer may take.
-
-        Raises:
-            TritonLost: Triton or the model went away (ModelBroken: inside a Triton that goes on).
-            TimeoutError: no answer in time.
-            ModelRefused: Triton answered with an error.
-        """
+        """See ModelServer."""
         tensor = InferInput("images", list(images.shape), "UINT8")
         tensor.set_data_from_numpy(images)
         try:

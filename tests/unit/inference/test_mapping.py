@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from visionyard.inference.backends.config import TritonBackend
 from visionyard.inference.deployments import Deployment, Revision
+from visionyard.inference.execution import TritonBackend
 from visionyard.inference.mapping import change_from_proto, deployment_to_proto, options_from_proto, wanted_from_proto
 from visionyard.inference.options import Options
 from visionyard.inference.serving import Alias, DeploymentState, ServedModel

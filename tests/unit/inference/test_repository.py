@@ -6,7 +6,8 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from visionyard.inference.backends.config import COMPUTE_OUTPUT, Device, Execution, TritonBackend, model_config, to_pbtxt
+from visionyard.inference.backends.config import COMPUTE_OUTPUT, model_config, to_pbtxt
+from visionyard.inference.execution import Device, Execution, TritonBackend
 from visionyard.inference.repository import ModelRepository
 from visionyard.kit.artifacts.exported import Artifact, ArtifactFormat, Comparison
 from visionyard.kit.errors import Reason, YardError

@@ -5,50 +5,14 @@ Format: https://github.com/triton-inference-server/common/blob/main/protobuf/mod
 
 from __future__ import annotations
 
-import enum
-from dataclasses import dataclass
-
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
+
+from visionyard.inference.execution import Device, Execution, TritonBackend
 
 COMPUTE_OUTPUT = "compute_us"
 """An output that only the Python backend has: how many microseconds the graph ran."""
 _WARM_UP_IMAGES = 1
-
-
-class TritonBackend(enum.Enum):
-    """Which of Triton's backends runs an artifact."""
-
-    PYTHON = "python"
-    """The Python backend with ONNX Runtime inside: what the embedded Triton has."""
-    ONNXRUNTIME = "onnxruntime"
-    """Triton's own ONNX Runtime backend: what Triton's containers have."""
-
-
-class Device(enum.Enum):
-    """Where a model runs. It never falls from the one to the other by itself."""
-
-    CPU = "cpu"
-    GPU = "gpu"
-
-
-@dataclass(frozen=True)
-class Execution:
-    """How models are run.
-
-    Attributes:
-        backend: Which of Triton's backends.
-        device: Where.
-        instances: How many copies of a model run at once (on each GPU); 1 or more.
-        threads: Threads of one instance on the CPU; 1 or more.
-        max_batch_size: How many images of one shape Triton may run together; 1 means none, which is best on a CPU.
-    """
-
-    backend: TritonBackend
-    device: Device
-    instances: int
-    threads: int
-    max_batch_size: int
 
 
 def model_config(name: str, execution: Execution, max_candidates: int, warm_up_size_px: int) -> pb.ModelConfig:
