@@ -25,7 +25,9 @@ MAX_METADATA_BYTES = 65_536
 
 _MAX_MESSAGE = 2_000
 _MAX_VALUE = 500
-_MAX_ENTRIES = 32
+_MAX_ENTRIES = (32, 8, 2)
+_MAX_STATUS_BYTES = 24 * 1024
+"""With the message a second time as grpc-message, percent-encoded, and base64's third, this stays below MAX_METADATA_BYTES."""
 _GRPC_TOO_LARGE = "larger than max"
 
 
@@ -34,13 +36,21 @@ def _short(text: str, limit: int) -> str:
 
 
 def to_status(error: YardError) -> status_pb2.Status:
-    """The error as it travels. Over-long texts are cut, so that it fits the trailing metadata."""
+    """The error as it travels. Over-long texts and lists are cut, so that it fits the trailing metadata."""
+    for entries in _MAX_ENTRIES:
+        status = _build_status(error, entries)
+        if status.ByteSize() <= _MAX_STATUS_BYTES:
+            break
+    return status
+
+
+def _build_status(error: YardError, entries: int) -> status_pb2.Status:
     status = status_pb2.Status(code=int(error.reason.code), message=_short(error.message, _MAX_MESSAGE))
-    metadata = {_short(k, _MAX_VALUE): _short(v, _MAX_VALUE) for k, v in list(error.metadata.items())[:_MAX_ENTRIES]}
+    metadata = {_short(k, _MAX_VALUE): _short(v, _MAX_VALUE) for k, v in list(error.metadata.items())[:entries]}
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason=error.reason.name, domain=DOMAIN, metadata=metadata))
-    if error.violations:
+    if error.violations[:entries]:
         bad_request = error_details_pb2.BadRequest()
-        for violation in error.violations[:_MAX_ENTRIES]:
+        for violation in error.violations[:entries]:
             bad_request.field_violations.add(
                 field=_short(violation.field, _MAX_VALUE), description=_short(violation.description, _MAX_VALUE), reason=error.reason.name
             )

@@ -50,6 +50,10 @@ async def act(script, context):
     word, _, rest = script.partition(" ")
     if word == "yard":
         raise YardError(Reason.INVALID_FIELD, "name: not so", {"field": "name"}, (FieldViolation("name", "not so"),), retry_after_s=1.5)
+    if word == "huge":
+        raise YardError(
+            Reason.INVALID_FIELD, "界" * 100_000, {str(n): "界" * 9000 for n in range(99)}, (FieldViolation("f", "界" * 9000),) * 99
+        )
     if word == "crash":
         raise RuntimeError("secret detail")
     if word == "store":

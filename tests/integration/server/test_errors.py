@@ -33,6 +33,13 @@ async def test_a_yard_error_arrives_whole(serving, shape):
     assert dict(error.trailing_metadata())["x-request-id"] == "r-1"
 
 
+async def test_the_largest_error_there_can_be_arrives(serving):
+    async with serving() as running:
+        received = from_rpc_error(await refusal(running, "unary", "huge"))
+    assert (received.reason, len(received.message)) == ("INVALID_FIELD", 2000)
+    assert received.violations
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_an_unexpected_error_tells_the_request_id_and_nothing_else(serving, shape, caplog):
     async with serving() as running:
