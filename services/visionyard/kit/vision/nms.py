@@ -21,7 +21,7 @@ CLASS_OFFSET_PX = 7680
 """By how much the boxes of one class are shifted against those of the class before it (``max_wh``)."""
 MAX_BOXES = 30_000
 """At most so many boxes enter the suppression, the surest ones (``max_nms``)."""
-_MATRIX_BOXES = 256
+_BLOCK_BOXES = 128
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,9 @@ def _best_class(anchors: NDArray[np.int32], scores: NDArray[np.float32], classes
 def suppress(boxes: NDArray[np.float32], iou: float, limit: int) -> NDArray[np.intp]:
     """Greedy non-maximum suppression of boxes that are sorted by score, descending.
 
+    Block by block: what the boxes kept so far cover goes first, then each block is settled within itself. So the few boxes that a usual
+    threshold leaves cost one small matrix, and memory stays flat for many.
+
     Args:
         boxes: FP32 [M, 4], x1 y1 x2 y2; already shifted by class.
         iou: A box goes when it overlaps a surer, kept one by more than this.
@@ -119,9 +122,28 @@ def suppress(boxes: NDArray[np.float32], iou: float, limit: int) -> NDArray[np.i
     Returns:
         Indices of the kept boxes, ascending.
     """
-    if len(boxes) <= _MATRIX_BOXES:
-        return _suppress_matrix(boxes, np.float32(iou), limit)
-    return _suppress_rows(boxes, np.float32(iou), limit)
+    threshold = np.float32(iou)
+    areas = _areas(boxes)
+    kept = np.empty(0, np.intp)
+    for start in range(0, len(boxes), _BLOCK_BOXES):
+        block = np.arange(start, min(start + _BLOCK_BOXES, len(boxes)))
+        if len(kept):
+            covered = _overlaps(boxes[kept, None], areas[kept, None], boxes[None, block], areas[None, block]) > threshold
+            block = block[~covered.any(axis=0)]
+        kept = np.concatenate([kept, block[_settle(boxes[block], areas[block], threshold)]])
+        if len(kept) >= limit:
+            break
+    return kept[:limit]
+
+
+def _settle(boxes: NDArray[np.float32], areas: NDArray[np.float32], threshold: np.float32) -> NDArray[np.bool_]:
+    """Which boxes of a block are kept: those that no surer, kept one of the block covers."""
+    covers = np.triu(_overlaps(boxes[:, None], areas[:, None], boxes[None], areas[None]) > threshold, 1)
+    alive = np.ones(len(boxes), bool)
+    for row in np.flatnonzero(covers.any(axis=1)):
+        if alive[row]:
+            alive &= ~covers[row]
+    return alive
 
 
 def _overlaps(
@@ -141,27 +163,3 @@ def _overlaps(
 def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
     areas: NDArray[np.float32] = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return areas
-
-
-def _suppress_matrix(boxes: NDArray[np.float32], iou: np.float32, limit: int) -> NDArray[np.intp]:
-    """All pairs at once: the fastest for the few boxes that a usual threshold leaves."""
-    areas = _areas(boxes)
-    covers = _overlaps(boxes[:, None], areas[:, None], boxes[None], areas[None]) > iou
-    alive = np.ones(len(boxes), bool)
-    # Only rows that cover a later box can change anything.
-    for row in np.flatnonzero(np.triu(covers, 1).any(axis=1)):
-        if alive[row]:
-            alive[row + 1 :] &= ~covers[row, row + 1 :]
-    return np.flatnonzero(alive)[:limit]
-
-
-def _suppress_rows(boxes: NDArray[np.float32], iou: np.float32, limit: int) -> NDArray[np.intp]:
-    """One kept box after the other against what is left: flat memory for many boxes."""
-    areas = _areas(boxes)
-    left = np.arange(len(boxes))
-    kept: list[int] = []
-    while len(left) and len(kept) < limit:
-        first, left = left[0], left[1:]
-        kept.append(int(first))
-        left = left[~(_overlaps(boxes[first], areas[first], boxes[left], areas[left]) > iou)]
-    return np.array(kept, np.intp)
