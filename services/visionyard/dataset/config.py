@@ -23,3 +23,7 @@ class DatasetSettings(JobServiceSettings):
     )
     archive_entries_limit: int = Field(2_000_000, ge=1, description="The most files and folders that an archive may hold.")
     archive_unpacked_limit_bytes: int = Field(2 << 40, ge=1 << 20, description="The most bytes that an archive may unpack to.")
+    upload_limit_bytes: int = Field(1 << 40, ge=1, description="The largest archive taken, in bytes.")
+    upload_keep_days: float = Field(
+        7.0, gt=0, le=3650, description="Days after which an upload that nothing came of is deleted; longer than a job may wait."
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Protocol
+from typing import Any
 
 from visionyard.dataset.archives.entry import ArchiveLimits
 from visionyard.dataset.archives.opened import open_archive
@@ -19,6 +19,7 @@ from visionyard.kit.jobs.lease import LeaseLost, Preempted
 from visionyard.kit.jobs.worker import JobContext
 from visionyard.kit.names import ResourceName
 from visionyard.kit.objectstore.port import StoreFull, StoreUnavailable
+from visionyard.kit.transfer.uploads import UploadStore
 from visionyard.kit.vision.decode import MAX_PIXELS
 
 
@@ -79,21 +80,7 @@ class ImportLimits:
     image_pixels: int = MAX_PIXELS
 
 
-class Uploads(Protocol):
-    """Where the archives wait."""
-
-    def open(self, name: ResourceName) -> tuple[BinaryIO, int]:
-        """A seekable file over a complete upload, and its size in bytes.
-
-        Raises:
-            YardError: UPLOAD_NOT_FOUND or UPLOAD_INCOMPLETE.
-        """
-
-    def delete(self, name: ResourceName) -> None:
-        """Throws an upload away; a missing one is no error."""
-
-
-def run_import(context: JobContext, uploads: Uploads, limits: ImportLimits) -> dict[str, Any]:
+def run_import(context: JobContext, uploads: UploadStore, limits: ImportLimits) -> dict[str, Any]:
     """Runs one attempt.
 
     The upload is deleted when the job has ended one way or the other, not where another attempt will need it.
@@ -143,12 +130,12 @@ def run_import(context: JobContext, uploads: Uploads, limits: ImportLimits) -> d
     return result
 
 
-def _clear_up(publisher: Publisher, uploads: Uploads, spec: ImportSpec) -> None:
+def _clear_up(publisher: Publisher, uploads: UploadStore, spec: ImportSpec) -> None:
     publisher.abandon()
     uploads.delete(spec.upload)
 
 
-def _prepare(context: JobContext, publisher: Publisher, spec: ImportSpec, uploads: Uploads, limits: ImportLimits) -> dict[str, Any]:
+def _prepare(context: JobContext, publisher: Publisher, spec: ImportSpec, uploads: UploadStore, limits: ImportLimits) -> dict[str, Any]:
     """Imports up to the ``prepared`` pointer; see :meth:`Publisher.prepare`. A refused source leaves its report with the job."""
 
     def progress(phase: str, done: int, total: int, unit: str) -> None:
@@ -156,12 +143,12 @@ def _prepare(context: JobContext, publisher: Publisher, spec: ImportSpec, upload
         context.report(phase, done, total, unit)
 
     project = spec.dataset.project
-    file, size = uploads.open(spec.upload)
+    size = uploads.get(spec.upload).size
     maker = publisher.maker
     writer = ShardWriter(project, context.scratch, f"{maker['job']} {maker['attempt']}", publisher.store_shard)
     report = Report()
     try:
-        with file:
+        with uploads.open(spec.upload) as file:
             progress("reading the archive", 0, 0, "files")
             archive = open_archive(file, size, spec.source_name or "the archive", limits.archive)
             known = KnownImages.read(context.store, project)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from visionyard.dataset.catalogue import Catalogue
 from visionyard.dataset.import_job import ImportSpec
@@ -12,22 +12,9 @@ from visionyard.kit.errors import YardError, invalid_field
 from visionyard.kit.jobs.model import Job, JobState, ProgressSnapshot
 from visionyard.kit.jobs.service import JobService
 from visionyard.kit.names import ProjectName, ResourceName, VersionName
+from visionyard.kit.transfer.uploads import UploadStore
 
 _CACHED = 1000
-
-
-class UploadStates(Protocol):
-    """What is asked of the uploads."""
-
-    def check_complete(self, name: ResourceName) -> None:
-        """Returns if the upload is complete.
-
-        Raises:
-            YardError: UPLOAD_NOT_FOUND or UPLOAD_INCOMPLETE.
-        """
-
-    def delete(self, name: ResourceName) -> None:
-        """Throws an upload away; a missing one is no error."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +45,7 @@ class Imports:
         uploads: The uploads in it.
     """
 
-    def __init__(self, jobs: JobService, catalogue: Catalogue, uploads: UploadStates) -> None:
+    def __init__(self, jobs: JobService, catalogue: Catalogue, uploads: UploadStore) -> None:
         self.jobs = jobs
         self._catalogue = catalogue
         self._uploads = uploads
@@ -74,7 +61,7 @@ class Imports:
             if name.project != project.project:
                 raise invalid_field(f"import_job.spec.{field}", f"{name} is not in {project}")
         if not (request_id and self.jobs.records.was_requested(project.project, request_id)):
-            self._uploads.check_complete(spec.upload)
+            self._uploads.open(spec.upload).close()  # refuses one that is not complete
         return self.view(self.jobs.create(project.project, spec.to_json(), request_id))
 
     def get(self, name: ResourceName) -> ImportView:

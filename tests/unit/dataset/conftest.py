@@ -1,20 +1,24 @@
+import hashlib
 import io
+import json
 import shutil
 import tarfile
+import uuid
 import zipfile
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
+import google_crc32c
 import numpy as np
 import pytest
 
 from visionyard.dataset.import_job import ImportLimits, ImportSpec, run_import
 from visionyard.kit.artifacts.dataset import read_dataset_version, read_manifest
-from visionyard.kit.names import ResourceName, VersionName
+from visionyard.kit.names import ProjectName, ResourceName, VersionName
 from visionyard.kit.objectstore.memory import MemoryObjectStore
+from visionyard.kit.transfer.uploads import UploadStore
 
 YAML = "train: images/train\nval: images/val\nnames: [thing, other]\n"
 
@@ -54,17 +58,28 @@ def good_set(count=4):
     return files
 
 
-@dataclass
-class Uploads:
-    """Uploads in memory."""
+class Uploads(UploadStore):
+    """Uploads made at once, in a store of their own, so that a listing shows what imports leave."""
 
-    held: dict = field(default_factory=dict)
+    def __init__(self):
+        super().__init__(MemoryObjectStore(), 1 << 30)
 
-    def open(self, name):
-        return io.BytesIO(self.held[str(name)]), len(self.held[str(name)])
+    def take(self, data):
+        upload = self.start(ProjectName("default"), len(data), hashlib.sha256(data).hexdigest(), uuid.uuid4().hex)
+        writer = self.writer(upload.name)
+        for offset in range(0, len(data), 1 << 20):
+            chunk = data[offset : offset + (1 << 20)]
+            part = writer.add(offset, chunk, google_crc32c.value(chunk))
+            if part:
+                writer.store(part)
+        if part := writer.rest():
+            writer.store(part)
+        writer.finish()
+        return upload.name
 
-    def delete(self, name):
-        self.held.pop(str(name), None)
+    @property
+    def held(self):
+        return [entry.key for entry in self._store.list("")]
 
 
 class Bench:
@@ -79,8 +94,7 @@ class Bench:
 
     def spec(self, archive, dataset="set", **options):
         self.jobs += 1
-        upload = ResourceName("default", "uploads", f"u{self.jobs}")
-        self.uploads.held[str(upload)] = archive
+        upload = self.uploads.take(archive)
         return ImportSpec(ResourceName("default", "datasets", dataset), upload, source_name="the.zip", **options)
 
     def context(self, spec, attempt=1, pointers=None, job=None):
@@ -104,8 +118,6 @@ class Bench:
         return read_dataset_version(self.store, VersionName.parse(result["version"], "datasets")), context
 
     def report(self, context):
-        import json
-
         return json.loads(self.store.get(context.job.pointers["report_key"]).data)
 
     def rows(self, version):

@@ -1,0 +1,73 @@
+"""Puts the dataset service together: the only place where its adapters are built."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from functools import partial
+
+from prometheus_client import CollectorRegistry
+
+from visionyard.dataset.aftercare import Aftercare
+from visionyard.dataset.catalogue import Catalogue
+from visionyard.dataset.config import DatasetSettings
+from visionyard.dataset.files import DatasetFiles
+from visionyard.dataset.imports import Imports
+from visionyard.dataset.metrics import Metrics
+from visionyard.dataset.servicer import DatasetServicer, ImportJobServicer
+from visionyard.dataset.v1.dataset_service_pb2_grpc import add_DatasetServiceServicer_to_server
+from visionyard.dataset.v1.import_job_service_pb2_grpc import add_ImportJobServiceServicer_to_server
+from visionyard.kit.jobs.dispatcher import Dispatcher
+from visionyard.kit.jobs.model import JobKind
+from visionyard.kit.jobs.service import JobService
+from visionyard.kit.objectstore.port import ObjectStore
+from visionyard.kit.objectstore.readiness import StoreReadiness
+from visionyard.kit.objectstore.s3 import open_store
+from visionyard.kit.server.app import App, BackgroundTask, Service
+from visionyard.kit.transfer.servicer import TransferServicer
+from visionyard.kit.transfer.uploads import UploadStore
+from visionyard.transfer.v1.transfer_service_pb2_grpc import add_TransferServiceServicer_to_server
+
+_WORKER_MODULE = "visionyard.dataset.worker"
+
+
+async def build_app(settings: DatasetSettings, registry: CollectorRegistry) -> App:
+    """Builds the service over the store that its settings name."""
+    return build(settings, registry, await asyncio.to_thread(open_store, settings))
+
+
+def build(settings: DatasetSettings, registry: CollectorRegistry, store: ObjectStore) -> App:
+    """Builds the service over a store.
+
+    Args:
+        settings: Its configuration.
+        registry: Where its metrics are registered.
+        store: The bucket.
+    """
+    metrics = Metrics(registry)
+    jobs = JobService(store, JobKind.IMPORT)
+    uploads = UploadStore(store, settings.upload_limit_bytes)
+    catalogue = Catalogue(store)
+    aftercare = Aftercare(jobs.records, uploads, metrics, timedelta(days=settings.upload_keep_days))
+    dispatcher = Dispatcher(
+        store,
+        JobKind.IMPORT,
+        _WORKER_MODULE,
+        [{} for _ in range(settings.import_slots)],
+        settings.work_dir,
+        settings.lease_s,
+        stop_workers=settings.stop_workers,
+    )
+    imports = ImportJobServicer(Imports(jobs, catalogue, uploads), metrics)
+    transfers = TransferServicer(store, uploads, DatasetFiles(store, catalogue))
+    return App(
+        services=[
+            Service(
+                "visionyard.dataset.v1.DatasetService", partial(add_DatasetServiceServicer_to_server, DatasetServicer(catalogue, metrics))
+            ),
+            Service("visionyard.dataset.v1.ImportJobService", partial(add_ImportJobServiceServicer_to_server, imports)),
+            Service("visionyard.transfer.v1.TransferService", partial(add_TransferServiceServicer_to_server, transfers)),
+        ],
+        ready=StoreReadiness(store).ready,
+        tasks=[BackgroundTask("dispatcher", dispatcher.run), BackgroundTask("aftercare", aftercare.run)],
+    )

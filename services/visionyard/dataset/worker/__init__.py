@@ -1,0 +1,1 @@
+"""The dataset worker's process."""

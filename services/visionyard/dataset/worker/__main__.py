@@ -1,0 +1,27 @@
+"""The import worker: ``python -m visionyard.dataset.worker --job NAME --attempt N``, started by the service."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from visionyard.dataset.archives.entry import ArchiveLimits
+from visionyard.dataset.config import DatasetSettings
+from visionyard.dataset.import_job import ImportLimits, run_import
+from visionyard.kit.jobs.model import JobKind
+from visionyard.kit.jobs.worker import JobContext, run
+from visionyard.kit.transfer.uploads import UploadStore
+
+
+def import_(context: JobContext) -> dict[str, Any]:
+    """Does one import job; see :func:`visionyard.dataset.import_job.run_import`."""
+    settings = context.settings
+    if not isinstance(settings, DatasetSettings):
+        raise TypeError(f"{type(settings).__name__} are not this worker's settings")
+    archive = ArchiveLimits(entries=settings.archive_entries_limit, unpacked_bytes=settings.archive_unpacked_limit_bytes)
+    uploads = UploadStore(context.store, settings.upload_limit_bytes)
+    return run_import(context, uploads, ImportLimits(archive, settings.image_limit_pixels))
+
+
+if __name__ == "__main__":
+    sys.exit(run(JobKind.IMPORT, import_, DatasetSettings))
