@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 
 
-class TritonBackend(enum.Enum):
+class TritonBackend(enum.StrEnum):
     """Which of Triton's backends runs an artifact."""
 
     PYTHON = "python"
@@ -15,7 +15,7 @@ class TritonBackend(enum.Enum):
     """Triton's own ONNX Runtime backend: what Triton's containers have."""
 
 
-class Device(enum.Enum):
+class Device(enum.StrEnum):
     """Where a model runs. It never falls from the one to the other by itself."""
 
     CPU = "cpu"
