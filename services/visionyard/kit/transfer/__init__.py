@@ -1,0 +1,1 @@
+"""Files between clients and the bucket: resumable uploads, and downloads in chunks."""

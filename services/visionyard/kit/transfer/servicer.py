@@ -1,0 +1,130 @@
+"""The transfer service on the wire, served by every room that takes or gives files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc.aio
+
+from visionyard.kit.errors import invalid_field
+from visionyard.kit.names import ProjectName
+from visionyard.kit.objectstore.port import NotFound, ObjectStore
+from visionyard.kit.transfer.files import Chunk, FileResolver, file_not_found, read_chunks
+from visionyard.kit.transfer.mapping import chunk_message, upload_message, upload_name
+from visionyard.kit.transfer.parts import Part
+from visionyard.kit.transfer.uploads import UploadStore
+from visionyard.kit.transfer.writer import UploadWriter
+from visionyard.transfer.v1 import transfer_service_pb2 as pb
+from visionyard.transfer.v1 import transfer_service_pb2_grpc
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class TransferServicer(transfer_service_pb2_grpc.TransferServiceServicer):
+    """Uploads and downloads. A stream holds at most three parts (24 MiB); while the store is slower than the client, nothing more is read from it.
+
+    Args:
+        store: The bucket.
+        uploads: The room's uploads.
+        files: Finds the files of the room's resources.
+    """
+
+    def __init__(self, store: ObjectStore, uploads: UploadStore, files: FileResolver) -> None:
+        self._store = store
+        self._uploads = uploads
+        self._files = files
+        self._last_parts: set[asyncio.Task[None]] = set()
+
+    async def StartUpload(self, request: pb.StartUploadRequest, context: Context) -> pb.StartUploadResponse:
+        """Begins or finds an upload."""
+        project = ProjectName.parse(request.parent)
+        upload = await asyncio.to_thread(self._uploads.start, project, request.size_bytes, request.sha256, request.request_id)
+        return pb.StartUploadResponse(upload=upload_message(upload))
+
+    async def GetUpload(self, request: pb.GetUploadRequest, context: Context) -> pb.GetUploadResponse:
+        """Tells how an upload stands."""
+        upload = await asyncio.to_thread(self._uploads.get, upload_name(request.name))
+        return pb.GetUploadResponse(upload=upload_message(upload))
+
+    async def WriteUpload(self, request_iterator: AsyncIterator[pb.WriteUploadRequest], context: Context) -> pb.WriteUploadResponse:
+        """Takes chunks until the stream ends; what came before a break is stored."""
+        first = await anext(request_iterator, None)
+        if first is None:
+            raise invalid_field("name", "the stream held no message, so there is no upload to write to")
+        writer = await asyncio.to_thread(self._uploads.writer, upload_name(first.name))
+        storing = _Storing(writer)
+        try:
+            await storing.take(first)
+            async for request in request_iterator:
+                await storing.take(request)
+        finally:
+            # A task of its own: the call may be cancelled here, and once more when the server drains.
+            last = asyncio.create_task(storing.store_rest())
+            self._last_parts.add(last)
+            last.add_done_callback(self._last_parts.discard)
+            await asyncio.shield(last)
+        return pb.WriteUploadResponse(upload=upload_message(await asyncio.to_thread(writer.finish)))
+
+    async def DeleteUpload(self, request: pb.DeleteUploadRequest, context: Context) -> pb.DeleteUploadResponse:
+        """Throws an upload away."""
+        await asyncio.to_thread(self._uploads.delete, upload_name(request.name))
+        return pb.DeleteUploadResponse()
+
+    async def ReadFile(self, request: pb.ReadFileRequest, context: Context) -> AsyncIterator[pb.ReadFileResponse]:
+        """Sends a file; the next chunk is read while one is sent."""
+        location = await asyncio.to_thread(self._files.resolve, request.name, request.path)
+        chunks = read_chunks(self._store, location, request.offset)
+        reading = asyncio.create_task(asyncio.to_thread(next, chunks, None))
+        try:
+            while (chunk := await self._finish_read(reading, request)) is not None:
+                reading = asyncio.create_task(asyncio.to_thread(next, chunks, None))
+                yield chunk_message(chunk, location.size)
+        finally:
+            await asyncio.wait({reading})
+            reading.cancelled() or reading.exception()  # looked at, so that nothing is logged about it
+            await asyncio.to_thread(chunks.close)
+
+    @staticmethod
+    async def _finish_read(reading: asyncio.Task[Chunk | None], request: pb.ReadFileRequest) -> Chunk | None:
+        try:
+            return await reading
+        except NotFound:
+            raise file_not_found(request.name, request.path) from None
+
+
+class _Storing:
+    """Stores the parts of one stream, one after another, while the next one is received."""
+
+    def __init__(self, writer: UploadWriter) -> None:
+        self._writer = writer
+        self._waiting: deque[Part] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    async def take(self, request: pb.WriteUploadRequest) -> None:
+        """Takes a chunk; waits while a part is full and the one before is not stored yet."""
+        part = self._writer.add(request.offset, request.data, request.crc32c)
+        if part is not None:
+            self._waiting.append(part)
+            await self._advance()
+
+    async def _advance(self) -> None:
+        await self._settle()
+        self._task = asyncio.create_task(asyncio.to_thread(self._writer.store, self._waiting.popleft()))
+
+    async def _settle(self) -> None:
+        if self._task is not None:
+            # Not awaited itself: a cancelled call would cancel the task, while its thread goes on unwatched.
+            await asyncio.wait({self._task})
+            self._task.result()
+
+    async def store_rest(self) -> None:
+        """Stores what has come and is not stored yet."""
+        rest = self._writer.rest()
+        if rest is not None:
+            self._waiting.append(rest)
+        while self._waiting:
+            await self._advance()
+        await self._settle()
