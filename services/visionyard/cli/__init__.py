@@ -1,0 +1,1 @@
+"""The ``yard`` command, on top of the client."""

@@ -1,0 +1,75 @@
+"""The command tree of ``yard``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+import typer.main
+
+from visionyard import __version__
+from visionyard.cli import dataset, deployments, jobs, models, stack
+from visionyard.cli.export import export
+from visionyard.cli.options import AsJson, example
+from visionyard.cli.output import write, write_json
+from visionyard.cli.predict import predict
+from visionyard.cli.training import train
+
+_UNWRAPPED = 10_000
+"""Columns of help without a terminal, where nothing is wrapped."""
+
+
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Visionyard: from a labelled archive to boxes over gRPC."""
+    if version:
+        if as_json:
+            write_json({"version": __version__})
+        else:
+            write(f"yard {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        raise typer.BadParameter("a command is missing", ctx=context)
+
+
+def tree() -> typer.Typer:
+    """All commands."""
+    app = typer.Typer(
+        name="yard",
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["--help", "-h"], **({} if sys.stdout.isatty() else {"terminal_width": _UNWRAPPED})},
+        epilog=example("yard up --detach", "yard dataset import cones.zip --name cones", "yard train cones --model yolov8n.yaml"),
+    )
+    app.callback(invoke_without_command=True)(_root)
+    app.command("up", epilog=example("yard up --detach"))(stack.up)
+    app.command("down", epilog=example("yard down"))(stack.down)
+    app.command("status", epilog=example("yard status --json"))(stack.status)
+    app.add_typer(dataset.app, name="dataset", epilog=example("yard dataset import cones.zip --name cones"))
+    app.command(
+        "train",
+        epilog=example("yard train cones --model yolov8n.pt --epochs 50", "yard train cones@2 --model yolov8n.yaml --set lr0=0.005"),
+    )(train)
+    app.command("export", epilog=example("yard export cones --format onnx"))(export)
+    app.add_typer(jobs.app, name="job", epilog=example("yard job list"))
+    app.add_typer(models.app, name="model", epilog=example("yard model list"))
+    app.command("deploy", epilog=example("yard deploy cones --name cones", "yard deploy cones@2 --name cones --letterbox square"))(
+        deployments.deploy
+    )
+    app.add_typer(deployments.app, name="deployment", epilog=example("yard deployment list"))
+    app.command(
+        "predict",
+        epilog=example("yard predict cones a.jpg b.jpg --save ./boxes", "yard predict cones a.jpg --conf 0.5 --classes cone --json"),
+    )(predict)
+    app.command("sample", epilog=example("yard sample ./sample"))(stack.sample)
+    return app
+
+
+def build() -> Any:
+    """The command, ready to be called with arguments."""
+    return typer.main.get_command(tree())

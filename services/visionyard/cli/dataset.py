@@ -1,0 +1,205 @@
+"""``yard dataset``: import, list, show, report, download."""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from visionyard.cli import following, output
+from visionyard.cli.options import AsJson, DatasetVersion, Detach, Directory, To, example
+from visionyard.cli.session import Session, run
+from visionyard.client.errors import local
+from visionyard.client.references import References, short
+from visionyard.client.sources import open_source
+from visionyard.dataset.v1 import dataset_pb2, dataset_service_pb2, import_job_pb2, import_job_service_pb2
+from visionyard.kit.errors import Reason
+
+app = typer.Typer(help="Datasets: import, list, show, report, download.", no_args_is_help=True)
+_SPLITS = (2, 3)
+_MAX_SEED = 2**63 - 1
+
+
+class SourceFormat(StrEnum):
+    """What ``--format`` takes."""
+
+    AUTO = "auto"
+    YOLO = "yolo"
+    VOC = "voc"
+
+
+def _ratios(text: str) -> list[float]:
+    try:
+        ratios = [float(part) for part in text.split(",")]
+    except ValueError:
+        ratios = []
+    if len(ratios) not in _SPLITS or any(not 0 <= ratio <= 1 for ratio in ratios) or not math.isclose(sum(ratios), 1, abs_tol=1e-6):
+        raise typer.BadParameter(f"{text!r}: give the shares of train, val and, as a third, test, together 1, like 0.8,0.1,0.1")
+    return ratios
+
+
+@app.command(
+    "import",
+    epilog=example(
+        "yard dataset import cones.zip --name cones", "yard dataset import ./voc --name blood --format voc --split 0.8,0.1,0.1 --seed 7"
+    ),
+)
+def import_(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="An archive (zip, tar, tar.gz, tar.zst) or a folder.")],
+    name: Annotated[str, typer.Option("--name", help="The dataset that gets a new version.")],
+    source_format: Annotated[
+        SourceFormat, typer.Option("--format", help="How the labels are written; auto finds out.")
+    ] = SourceFormat.AUTO,
+    split: Annotated[
+        str,
+        typer.Option(
+            "--split", metavar="R,R[,R]", help="Draw the splits anew: shares of train, val and test. Else the source's own are kept."
+        ),
+    ] = "",
+    seed: Annotated[int, typer.Option("--seed", min=0, max=_MAX_SEED, help="Seed of a drawn split.")] = 0,
+    detach: Detach = False,
+    as_json: AsJson = False,
+    directory: Directory = None,
+) -> None:
+    """Import a labelled archive or folder as a new version of a dataset."""
+    ratios = _ratios(split) if split else []
+
+    async def work(session: Session) -> None:
+        imports = session.client.imports
+        References(session.client.project).resource("datasets", name)
+        source = open_source(path)
+        for sentence in source.skipped:
+            session.progress.say(sentence)
+        digest = await source.sha256(following.transfer(session, source.name))
+        decides = {"name": name, "format": source_format.value, "split": ratios, "seed": seed, "sha256": digest}
+
+        async def create(upload: str, request_id: str) -> import_job_pb2.ImportJob:
+            return await imports.create(
+                name, upload, source_name=output.plain(source.name), source_format=source_format.value, split_ratios=ratios, seed=seed, request_id=request_id
+            )  # fmt: skip
+
+        with session.pending("dataset import", **decides) as pending:
+            job = await following.begin_with_upload(session, "dataset", source, pending, create, imports.get)
+            if detach:
+                session.show(import_job_service_pb2.CreateImportJobResponse(import_job=job), lambda: output.write(short(job.name)))
+                return
+            job = await following.follow(session, imports, job, pending)
+        session.show(import_job_service_pb2.GetImportJobResponse(import_job=job), lambda: imported(job))
+
+    run(work, as_json=as_json, directory=directory)
+
+
+def imported(job: import_job_pb2.ImportJob) -> None:
+    """An import that ended well, for people."""
+    version, report = job.dataset_version, job.report
+    splits = ", ".join(f"{split.name} {split.image_count}" for split in version.splits)
+    output.write(f"{short(version.name)}: {version.image_count} images ({splits}), {version.label_count} labels")
+    if report.images.dropped or report.labels.dropped:
+        output.write(
+            f"dropped {report.images.dropped} of {report.images.found} images and {report.labels.dropped} of {report.labels.found} labels; "
+            f"see `yard dataset report {short(version.name)}`"
+        )
+
+
+@app.command("list", epilog=example("yard dataset list"))
+def list_(as_json: AsJson = False, directory: Directory = None) -> None:
+    """List the datasets of the project."""
+
+    async def work(session: Session) -> None:
+        datasets = await session.client.datasets.list()
+        rows = [
+            (short(d.latest_version.name), d.latest_version.image_count, d.latest_version.label_count, len(d.latest_version.classes), output.time(d.update_time))
+            for d in datasets
+        ]  # fmt: skip
+        session.show(
+            dataset_service_pb2.ListDatasetsResponse(datasets=datasets),
+            lambda: output.table(
+                ("DATASET", "IMAGES", "LABELS", "CLASSES", "UPDATED"), rows, right=frozenset({1, 2, 3}), empty="no datasets"
+            ),
+        )
+
+    run(work, as_json=as_json, directory=directory)
+
+
+@app.command("show", epilog=example("yard dataset show cones", "yard dataset show cones@2 --json"))
+def show(name: DatasetVersion, as_json: AsJson = False, directory: Directory = None) -> None:
+    """Show a version of a dataset: counts, classes, splits, digest."""
+
+    async def work(session: Session) -> None:
+        version = await session.client.datasets.get_version(name)
+        session.show(dataset_service_pb2.GetDatasetVersionResponse(dataset_version=version), lambda: _version(version))
+
+    run(work, as_json=as_json, directory=directory)
+
+
+def _version(version: dataset_pb2.DatasetVersion) -> None:
+    output.fields(
+        [
+            ("dataset", short(version.name)),
+            ("task", output.enum_word(dataset_pb2.Task.Name(version.task), "TASK_")),
+            ("images", version.image_count),
+            ("labels", version.label_count),
+            ("size", output.size(version.total_bytes)),
+            ("stored", f"{output.size(version.stored_bytes)} added to the store"),
+            ("format", version.source_format),
+            ("digest", version.digest),
+            ("created", output.time(version.create_time)),
+            ("import job", short(version.import_job)),
+        ]
+    )
+    output.write("")
+    output.table(("SPLIT", "IMAGES", "LABELS"), [(s.name, s.image_count, s.label_count) for s in version.splits], right=frozenset({1, 2}))
+    output.write("")
+    output.table(
+        ("ID", "CLASS", "LABELS"), [(c.id, c.name, c.label_count) for c in version.classes], right=frozenset({0, 2}), empty="no classes"
+    )
+
+
+@app.command("report", epilog=example("yard dataset report cones"))
+def report(name: DatasetVersion, as_json: AsJson = False, directory: Directory = None) -> None:
+    """Show what the import of a version found: what was dropped, where, and what to do about it."""
+
+    async def work(session: Session) -> None:
+        found = await session.client.datasets.report(name)
+        session.show(dataset_service_pb2.GetImportReportResponse(report=found), lambda: _report(found))
+
+    run(work, as_json=as_json, directory=directory)
+
+
+def _report(found: dataset_pb2.ImportReport) -> None:
+    output.fields(
+        [("format", f"{found.format}: {found.format_reason}" if found.format_reason else found.format), ("splits", found.split_reason)]
+    )
+    counts = [(what, c.found, c.kept, c.dropped) for what, c in (("images", found.images), ("labels", found.labels))]
+    output.table(("", "FOUND", "KEPT", "DROPPED"), counts, right=frozenset({1, 2, 3}))
+    if found.dropped_by_code:
+        output.write("")
+        output.table(("LABELS DROPPED FOR", "COUNT"), sorted(found.dropped_by_code.items()), right=frozenset({1}))
+    output.write("")
+    rows = [
+        (output.enum_word(dataset_pb2.Severity.Name(f.severity), "SEVERITY_"), f.code, f"{f.file}:{f.line}" if f.line else f.file, f"{f.message} {f.remedy}".strip())
+        for f in found.findings
+    ]  # fmt: skip
+    output.table(("SEVERITY", "CODE", "WHERE", "WHAT, AND WHAT TO DO"), rows, empty="no findings")
+    if found.findings_truncated:
+        output.write("there were more findings than are listed; the counts are whole")
+
+
+@app.command("download", epilog=example("yard dataset download cones@1 --to ./cones"))
+def download(name: DatasetVersion, to: To, as_json: AsJson = False, directory: Directory = None) -> None:
+    """Download a version as the folder that Ultralytics reads: data.yaml, images, labels. An interrupted download goes on."""
+
+    async def work(session: Session) -> None:
+        folder = to.expanduser()
+        if folder.exists() and not folder.is_dir():
+            raise local(Reason.INVALID_FIELD, f"{folder} is not a folder; choose another with --to", {"field": "to"})
+        done = await session.client.datasets.download(name, folder, lambda _, d, total: session.progress.bytes("downloading", d, total))
+        document = {"name": done.name, "directory": str(folder), "file_count": done.file_count, "total_bytes": done.total_bytes}
+        session.show_document(
+            document, lambda: output.write(f"{short(done.name)}: {done.file_count} files, {output.size(done.total_bytes)}, in {folder}")
+        )
+
+    run(work, as_json=as_json, directory=directory)

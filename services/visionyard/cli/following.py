@@ -1,0 +1,172 @@
+"""Following a job to its end, and beginning what an upload is needed for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from visionyard.cli.output import enum_word
+from visionyard.cli.pending import Pending
+from visionyard.cli.progress import Step
+from visionyard.cli.session import Session
+from visionyard.client.endpoints import Service
+from visionyard.client.errors import ClientError
+from visionyard.client.jobs import AnyJob, AsyncJobs, JobT, Snapshot, new_request
+from visionyard.client.sources import Source
+from visionyard.jobs.v1 import job_pb2
+from visionyard.kit.errors import Code, Reason
+from visionyard.training.v1 import training_job_pb2
+
+_SHOWN_METRICS = ("mAP50-95(B)", "mAP50(B)", "loss")
+_UPLOAD_GONE = frozenset({Reason.UPLOAD_NOT_FOUND.name, Reason.UPLOAD_INCOMPLETE.name})
+
+
+async def follow(session: Session, jobs: AsyncJobs[JobT], job: JobT, pending: Pending | None = None) -> JobT:
+    """Shows a job's progress until it has ended.
+
+    Args:
+        session: The run.
+        jobs: The calls of its kind.
+        job: The job.
+        pending: The request that made it; ended by Ctrl-C, because the job goes on without it.
+
+    Returns:
+        The job as it ended.
+
+    Raises:
+        JobFailed: it failed.
+        JobCancelled: it was cancelled.
+    """
+    show = JobProgress(session)
+    try:
+        return await jobs.wait(job.name, show)
+    except asyncio.CancelledError:
+        if pending is not None:
+            pending.end()
+        say_it_goes_on(session, job)
+        raise
+
+
+def say_it_goes_on(session: Session, job: AnyJob) -> None:
+    """What Ctrl-C leaves behind."""
+    id_ = job.name.split("/")[-1]
+    session.progress.say(f"stopped following; the job goes on: `yard job watch {id_}` follows it, `yard job cancel {id_}` cancels it")
+
+
+class JobProgress:
+    """Shows snapshots of a job.
+
+    Args:
+        session: The run.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._attempt = 0
+
+    def __call__(self, snapshot: Snapshot[JobT]) -> None:
+        """Shows one."""
+        job = snapshot.job
+        status = job.status
+        if self._attempt and status.attempt > self._attempt:
+            self._session.progress.say(f"its worker went away; attempt {status.attempt} goes on")
+        self._attempt = status.attempt
+        if status.state == job_pb2.JOB_STATE_QUEUED:
+            place = f", place {status.queue_position} in the queue" if status.queue_position else ""
+            self._session.progress.update(Step(f"waiting for a free slot{place}"))
+        elif status.state in {job_pb2.JOB_STATE_RUNNING, job_pb2.JOB_STATE_CANCELLING}:
+            self._session.progress.update(running_step(job))
+
+
+def running_step(job: AnyJob) -> Step:
+    """How far a running job is."""
+    status = job.status
+    progress = status.progress
+    what = progress.phase or enum_word(job_pb2.JobState.Name(status.state), "JOB_STATE_")
+    if isinstance(job, training_job_pb2.TrainingJob) and job.training_progress.epochs:
+        training = job.training_progress
+        running = min(training.epoch + 1, training.epochs)
+        detail = ", ".join(
+            f"{key.split('/')[-1]} {value:.3g}" for key, value in sorted(training.metrics.items()) if key.endswith(_SHOWN_METRICS)
+        )
+        return Step(
+            f"{what}, epoch {running}/{training.epochs}",
+            training.step or progress.done,
+            training.steps or progress.total,
+            "batches",
+            detail,
+        )
+    return Step(what, progress.done, progress.total, progress.unit)
+
+
+async def begin_with_upload(
+    session: Session,
+    service: Service,
+    source: Source,
+    pending: Pending,
+    create: Callable[[str, str], Awaitable[JobT]],
+    get: Callable[[str], Awaitable[JobT]],
+) -> JobT:
+    """Uploads what a job needs and creates the job, or finds the one that an earlier, killed run of the same command made.
+
+    Args:
+        session: The run.
+        service: Who takes the upload.
+        source: What to upload.
+        pending: The command's request.
+        create: Creates the job from an upload's name and a request_id.
+        get: Reads the job.
+    """
+    if "job" in pending.facts:
+        try:
+            return await get(pending.facts["job"])
+        except ClientError as error:
+            if error.code is not Code.NOT_FOUND:
+                raise
+            pending.renew()
+
+    async def upload() -> str:
+        made = await session.client.uploads.upload(
+            service, source, request_id=pending.request_id, on_progress=transfer(session, source.name)
+        )
+        pending.note(upload=made.name)
+        return made.name
+
+    known = pending.facts.get("upload", "")
+    name = known or await upload()
+    try:
+        job = await create(name, pending.request_id)
+    except ClientError as error:
+        if not (known and error.reason in _UPLOAD_GONE) and not new_request(error):
+            if error.code is not Code.UNAVAILABLE:
+                await session.client.uploads.delete(service, name)
+            raise
+        pending.renew()
+        job = await create(await upload(), pending.request_id)
+    pending.note(job=job.name)
+    return job
+
+
+async def begin(pending: Pending, create: Callable[[str], Awaitable[JobT]], get: Callable[[str], Awaitable[JobT]]) -> JobT:
+    """Creates a job, or finds the one that an earlier, killed run of the same command made; arguments as for :func:`begin_with_upload`."""
+    if "job" in pending.facts:
+        try:
+            return await get(pending.facts["job"])
+        except ClientError as error:
+            if error.code is not Code.NOT_FOUND:
+                raise
+            pending.renew()
+    try:
+        job = await create(pending.request_id)
+    except ClientError as error:
+        if not new_request(error):
+            raise
+        pending.renew()
+        job = await create(pending.request_id)
+    pending.note(job=job.name)
+    return job
+
+
+def transfer(session: Session, name: str) -> Callable[[str, int, int], None]:
+    """Shows the progress of a transfer of a file or folder."""
+    return lambda what, done, total: session.progress.bytes(f"{what} {name}", done, total)

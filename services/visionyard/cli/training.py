@@ -1,0 +1,187 @@
+"""``yard train``."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from visionyard.cli import following, output
+from visionyard.cli.models import push_file
+from visionyard.cli.options import AsJson, Detach, Directory
+from visionyard.cli.session import Session, run
+from visionyard.client.errors import ClientError, local
+from visionyard.client.references import References, short
+from visionyard.client.sources import open_source
+from visionyard.kit.errors import Reason
+from visionyard.training.v1 import training_job_pb2, training_job_service_pb2
+
+_YAML_SUFFIXES = frozenset({".yaml", ".yml"})
+_YAML_BYTES = 1 << 20
+_SCALE_IN_NAME = re.compile(r"yolo(?:e-)?v?\d+([nslmx])")
+"""How Ultralytics tells a model's scale by its file's name (8.4.190, nn/tasks.py, guess_model_scale)."""
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """``KEY=VALUE``, the value read as YAML: ``lr0=0.01``, ``amp=false``, ``classes=[0, 2]``, ``optimizer=AdamW``."""
+    key, equals, value = text.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise typer.BadParameter(f"{text!r}: give KEY=VALUE, like lr0=0.01")
+    try:
+        parsed = yaml.safe_load(value)
+        json.dumps(parsed)
+    except (yaml.YAMLError, TypeError, ValueError, RecursionError):
+        return key, value  # a date, an unbalanced bracket: what it means is the service's to say
+    if isinstance(parsed, str):
+        try:
+            return key, float(parsed)  # YAML 1.1 takes 1e-3 for a text
+        except ValueError:
+            return key, parsed
+    return key, parsed
+
+
+def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
+    """All ``--set`` options; a key given twice is wrong usage."""
+    overrides: dict[str, Any] = {}
+    for text in texts:
+        key, value = parse_override(text)
+        if key in overrides:
+            raise typer.BadParameter(f"{key!r} is set twice")
+        overrides[key] = value
+    return overrides
+
+
+def train(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET[@V]", help="What to train on; without a version the newest.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", metavar="MODEL", help="What to start from: FILE.yaml, FILE.pt, a YAML's name that Ultralytics knows, or MODEL[@V]."
+        ),
+    ],
+    name: Annotated[
+        str, typer.Option("--name", metavar="MODEL", help="The model that gets a new version; else named after the dataset.")
+    ] = "",
+    epochs: Annotated[
+        int, typer.Option("--epochs", min=1, max=100_000, help="Epochs; Ultralytics' default is 100.", show_default=False)
+    ] = 0,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, max=65_536, help="Images a step; Ultralytics' default is 16.", show_default=False)
+    ] = 0,
+    imgsz: Annotated[
+        int, typer.Option("--imgsz", min=32, max=8192, help="The image's side in pixels; Ultralytics' default is 640.", show_default=False)
+    ] = 0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any other training argument of Ultralytics; may be given several times."),
+    ] = None,
+    detach: Detach = False,
+    as_json: AsJson = False,
+    directory: Directory = None,
+) -> None:
+    """Train a model on a dataset; follows the job until it has ended."""
+    overrides = parse_overrides(settings or [])
+
+    async def work(session: Session) -> None:
+        jobs = session.client.training
+        target = name or _dataset_id(session, dataset)
+        References(session.client.project).resource("models", target)
+        initial = await _initial_model(session, model)
+        arguments = {"model": target, "epochs": epochs, "batch_size": batch, "image_size_px": imgsz, "overrides": overrides, **initial}
+
+        async def create(request_id: str) -> training_job_pb2.TrainingJob:
+            return await jobs.create(
+                dataset,
+                model=target,
+                epochs=epochs,
+                batch_size=batch,
+                image_size_px=imgsz,
+                overrides=overrides,
+                request_id=request_id,
+                **initial,
+            )
+
+        with session.pending("train", dataset=dataset, **arguments) as pending:
+            job = await following.begin(pending, create, jobs.get)
+            if detach:
+                session.show(training_job_service_pb2.CreateTrainingJobResponse(training_job=job), lambda: output.write(short(job.name)))
+                return
+            session.progress.say(f"job {short(job.name)}")
+            job = await following.follow(session, jobs, job, pending)
+        session.show(training_job_service_pb2.GetTrainingJobResponse(training_job=job), lambda: trained(job))
+
+    run(work, as_json=as_json, directory=directory)
+
+
+def trained(job: training_job_pb2.TrainingJob) -> None:
+    """A training that ended well, for people."""
+    progress = job.training_progress
+    output.write(f"{short(job.model_version)}: trained for {progress.epoch} epochs on {progress.device or 'cpu'}")
+    output.fields([(key, f"{value:.4g}") for key, value in sorted(progress.metrics.items()) if key.startswith("metrics/")])
+
+
+def _dataset_id(session: Session, dataset: str) -> str:
+    return References(session.client.project).version("datasets", dataset).split("/")[3]
+
+
+async def _initial_model(session: Session, text: str) -> dict[str, str]:
+    """What ``--model`` means, as an argument of the client's ``create``."""
+    path = Path(text)
+    suffix = path.suffix.lower()
+    if suffix in _YAML_SUFFIXES:
+        if path.is_file():
+            return {"model_yaml": read_model_yaml(path)}
+        if len(path.parts) == 1:
+            return {"architecture": text}
+        raise _missing(path)
+    if suffix == ".pt":
+        if not path.is_file():
+            raise _missing(path)
+        return {"model_version": await _pushed(session, path)}
+    return {"model_version": text}
+
+
+def _missing(path: Path) -> ClientError:
+    return local(Reason.FILE_NOT_FOUND, f"there is no file {path}; give FILE.yaml, FILE.pt, or the name of a model", {"path": str(path)})
+
+
+def read_model_yaml(path: Path) -> str:
+    """The text of a model YAML. Where its name says the scale, as Ultralytics reads it, and the text does not, the scale is written into it."""
+    try:
+        if path.stat().st_size > _YAML_BYTES:
+            raise local(
+                Reason.MODEL_YAML_INVALID, f"{path} is larger than {_YAML_BYTES} bytes, so it is no model YAML", {"path": str(path)}
+            )
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise local(Reason.MODEL_YAML_INVALID, f"{path} is not UTF-8 text, so it is no model YAML", {"path": str(path)}) from error
+    except OSError as error:
+        raise local(Reason.FILE_NOT_FOUND, f"cannot read {path}: {error.strerror}", {"path": str(path)}) from error
+    scale = _SCALE_IN_NAME.search(path.stem)
+    if scale and re.search(r"^scales\s*:", text, re.MULTILINE) and not re.search(r"^scale\s*:", text, re.MULTILINE):
+        return f"scale: {scale.group(1)}\n{text}"
+    return text
+
+
+async def _pushed(session: Session, path: Path) -> str:
+    """The model version with the file's bytes: found under the model named after the file's stem, or pushed there."""
+    source = open_source(path)
+    model = _model_id(path)
+    digest = await source.sha256(following.transfer(session, source.name))
+    known = await session.client.models.find_content(model, digest)
+    if known is not None:
+        return known.name
+    pushed = await push_file(session, source, model)
+    session.progress.say(f"pushed {path.name} as {short(pushed.name)}")
+    return pushed.name
+
+
+def _model_id(path: Path) -> str:
+    """A model's id for a file: its stem, what an id may not hold replaced by '-'."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", path.stem).lstrip("._-")[:63] or "model"
