@@ -29,6 +29,7 @@ _MAX_ENTRIES = (32, 8, 2)
 _MAX_STATUS_BYTES = 24 * 1024
 """With the message a second time as grpc-message, percent-encoded, and base64's third, this stays below MAX_METADATA_BYTES."""
 _GRPC_TOO_LARGE = "larger than max"
+_GRPC_SEND_FAILED = "Internal error from Core"
 
 
 def _short(text: str, limit: int) -> str:
@@ -122,7 +123,9 @@ def from_rpc_error(error: grpc.RpcError) -> ReceivedError:
     """Reads the error that a call raised, of the sync or of the asyncio API.
 
     gRPC refuses a message far above the server's limit by itself, before the service sees it and without details (see
-    ``kit/server/interceptors/requests.py``); that refusal is given its reason here: REQUEST_TOO_LARGE.
+    ``kit/server/interceptors/requests.py``); that refusal is given its reason here: REQUEST_TOO_LARGE. And where the other side ends a call
+    while this one is still sending, grpc.aio may answer before it has seen the status, with an INTERNAL of its own making: to its caller
+    that is a broken connection, so it becomes UNAVAILABLE.
     """
     number = _code(error.code().value[0])
     text = error.details() or ""
@@ -138,6 +141,8 @@ def from_rpc_error(error: grpc.RpcError) -> ReceivedError:
                 return from_status(status)
     if number is Code.RESOURCE_EXHAUSTED and _GRPC_TOO_LARGE in text:
         return ReceivedError(number, Reason.REQUEST_TOO_LARGE.name, "the message is larger than the receiver takes: send less at once")
+    if number is Code.INTERNAL and text == _GRPC_SEND_FAILED:
+        return ReceivedError(Code.UNAVAILABLE, "", "the call ended while its messages were still being sent")
     return ReceivedError(number, "", text)
 
 

@@ -225,6 +225,25 @@ async def test_sigterm_withdraws_health_lets_a_call_finish_and_ends_with_0(progr
     await channel.close()
 
 
+async def test_a_server_killed_during_an_upload_is_unavailable(program):
+    server = program()
+    channel = await connected(server)
+    sent = asyncio.Event()
+
+    async def chunks():
+        while True:
+            yield pb.WriteUploadRequest(name="ok", data=b"x" * 1_000_000)
+            sent.set()
+
+    call = asyncio.ensure_future(pb_grpc.TransferServiceStub(channel).WriteUpload(chunks()))
+    await sent.wait()
+    server.process.kill()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    assert from_rpc_error(caught.value).code is Code.UNAVAILABLE
+    await channel.close()
+
+
 async def test_a_second_signal_ends_the_drain(program):
     server = program(VISIONYARD_DRAIN_S="60")
     channel = await connected(server)

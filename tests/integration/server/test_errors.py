@@ -127,6 +127,17 @@ async def test_a_request_above_grpcs_own_limit_gets_the_same_reason(serving, sha
         await running.call("unary")  # and the connection lives
 
 
+async def test_a_call_that_ends_while_the_client_still_sends_is_no_internal_error(serving):
+    """grpc.aio's client makes an INTERNAL of it by itself, now and then."""
+    async with serving() as running:
+        codes = set()
+        for _ in range(5):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await running.call("bidi_stream", "x" * (18 * 1024 * 1024), messages=3)
+            codes.add(from_rpc_error(caught.value).code)
+    assert codes <= {Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED}
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_bytes_that_are_no_message_are_refused(serving, shape):
     async with serving() as running:
