@@ -20,6 +20,13 @@ _UNWRAPPED = 10_000
 """Columns of help without a terminal, where nothing is wrapped."""
 
 
+class _NoCommand(typer.BadParameter):
+    """``yard`` alone; wrong usage, without the words about a parameter."""
+
+    def format_message(self) -> str:
+        return self.message
+
+
 def _root(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
@@ -33,7 +40,9 @@ def _root(
             write(f"yard {__version__}")
         raise typer.Exit
     if context.invoked_subcommand is None:
-        raise typer.BadParameter("a command is missing", ctx=context)
+        if not as_json:
+            sys.stderr.write(f"{context.get_help()}\n\n")
+        raise _NoCommand("yard needs a command", ctx=context)
 
 
 def tree() -> typer.Typer:

@@ -132,19 +132,31 @@ def _dataset_id(session: Session, dataset: str) -> str:
 
 async def _initial_model(session: Session, text: str) -> dict[str, str]:
     """What ``--model`` means, as an argument of the client's ``create``."""
+    kind, value = what_to_start_from(text)
+    if kind == "weights":
+        return {"model_version": await _pushed(session, Path(value))}
+    return {kind: value}
+
+
+def what_to_start_from(text: str) -> tuple[str, str]:
+    """What ``--model`` means: ("model_yaml", its text), ("architecture", a name), ("weights", a path) or ("model_version", a reference).
+
+    Raises:
+        ClientError: NOT_FOUND (FILE_NOT_FOUND), INVALID_ARGUMENT (MODEL_YAML_INVALID).
+    """
     path = Path(text)
     suffix = path.suffix.lower()
     if suffix in _YAML_SUFFIXES:
         if path.is_file():
-            return {"model_yaml": read_model_yaml(path)}
+            return "model_yaml", read_model_yaml(path)
         if len(path.parts) == 1:
-            return {"architecture": text}
+            return "architecture", text
         raise _missing(path)
     if suffix == ".pt":
         if not path.is_file():
             raise _missing(path)
-        return {"model_version": await _pushed(session, path)}
-    return {"model_version": text}
+        return "weights", text
+    return "model_version", text
 
 
 def _missing(path: Path) -> ClientError:
