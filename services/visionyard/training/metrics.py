@@ -2,24 +2,69 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from visionyard.kit.errors import YardError
+from visionyard.kit.jobs.model import JobState
+from visionyard.training.inspection import WeightFacts
 
-class TrainingMetrics:
+
+class Metrics:
     """The room's metrics, registered once.
 
-    Attributes:
-        pushes: Pushed weight files by what became of them: ``accepted``, or the reason in lower case.
-        inspection_seconds: How long opening a pushed weight file took.
-        slots: How many trainings can run at once on this machine, by device: ``gpu`` or ``cpu``.
+    Args:
+        registry: Where they are registered.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.pushes = Counter("visionyard_training_model_pushes", "Pushed weight files by outcome.", ["outcome"], registry=registry)
-        self.inspection_seconds = Histogram(
+        self._inspections = Counter(
+            "visionyard_training_inspections_total", "Pushed weight files by outcome.", ["outcome"], registry=registry
+        )
+        self._inspection_seconds = Histogram(
             "visionyard_training_inspection_seconds",
             "Seconds that opening a pushed weight file took.",
             buckets=(0.1, 0.5, 1, 2, 5, 10, 30, 60, 180),
             registry=registry,
         )
-        self.slots = Gauge("visionyard_training_slots", "Trainings that can run at once on this machine.", ["device"], registry=registry)
+        self._slots = Gauge("visionyard_training_slots", "Trainings that can run at once on this machine.", ["device"], registry=registry)
+        self._unfinished = Gauge(
+            "visionyard_training_jobs_unfinished", "Training jobs that have not ended, by state.", ["state"], registry=registry
+        )
+        self.unfinished(())
+
+    def slots(self, slots: Iterable[dict[str, str]]) -> None:
+        """Notes the machine's slots."""
+        tally = Tally("gpu" if slot.get("CUDA_VISIBLE_DEVICES") else "cpu" for slot in slots)
+        for device in ("gpu", "cpu"):
+            self._slots.labels(device).set(tally[device])
+
+    def unfinished(self, states: Iterable[JobState]) -> None:
+        """Notes the states of all jobs that have not ended."""
+        tally = Tally(states)
+        for state in JobState:
+            if not state.finished:
+                self._unfinished.labels(state.value.lower()).set(tally[state])
+
+    def watched(self, inspect: Callable[[Path, str], WeightFacts]) -> Callable[[Path, str], WeightFacts]:
+        """An inspection that is counted and timed."""
+
+        def inspect_and_count(path: Path, name: str) -> WeightFacts:
+            began, outcome = time.monotonic(), "failed"
+            try:
+                facts = inspect(path, name)
+                outcome = "accepted"
+            except YardError as error:
+                outcome = error.reason.name.lower()
+                raise
+            else:
+                return facts
+            finally:
+                self._inspections.labels(outcome).inc()
+                self._inspection_seconds.observe(time.monotonic() - began)
+
+        return inspect_and_count

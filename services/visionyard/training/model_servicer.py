@@ -30,7 +30,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     def __init__(self, models: Models) -> None:
         self._models = models
 
-    async def CreateModelVersion(  # noqa: N802 - the proto's name
+    async def CreateModelVersion(
         self, request: messages.CreateModelVersionRequest, _context: Context
     ) -> messages.CreateModelVersionResponse:
         """Makes a version from an uploaded weight file."""
@@ -38,26 +38,26 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         version = await asyncio.to_thread(self._models.push, parent, upload, request.source_name)
         return messages.CreateModelVersionResponse(model_version=mapping.model_version_to_proto(version))
 
-    async def GetModel(self, request: messages.GetModelRequest, _context: Context) -> messages.GetModelResponse:  # noqa: N802 - the proto's name
+    async def GetModel(self, request: messages.GetModelRequest, _context: Context) -> messages.GetModelResponse:
         """Reads a model."""
         view = await asyncio.to_thread(self._models.get, _model_name(request.name))
         return messages.GetModelResponse(model=mapping.model_to_proto(view))
 
-    async def ListModels(self, request: messages.ListModelsRequest, _context: Context) -> messages.ListModelsResponse:  # noqa: N802 - the proto's name
+    async def ListModels(self, request: messages.ListModelsRequest, _context: Context) -> messages.ListModelsResponse:
         """Reads a page of models."""
         views, token = await asyncio.to_thread(
             self._models.list_models, ProjectName.parse(request.parent), request.page_size, request.page_token
         )
         return messages.ListModelsResponse(models=map(mapping.model_to_proto, views), next_page_token=token)
 
-    async def GetModelVersion(  # noqa: N802 - the proto's name
+    async def GetModelVersion(
         self, request: messages.GetModelVersionRequest, _context: Context
     ) -> messages.GetModelVersionResponse:
         """Reads a version."""
         version = await asyncio.to_thread(self._models.version, VersionName.parse(request.name, "models"))
         return messages.GetModelVersionResponse(model_version=mapping.model_version_to_proto(version))
 
-    async def ListModelVersions(  # noqa: N802 - the proto's name
+    async def ListModelVersions(
         self, request: messages.ListModelVersionsRequest, _context: Context
     ) -> messages.ListModelVersionsResponse:
         """Reads a page of versions."""
@@ -66,7 +66,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         )
         return messages.ListModelVersionsResponse(model_versions=map(mapping.model_version_to_proto, found), next_page_token=token)
 
-    async def ListModelFiles(  # noqa: N802 - the proto's name
+    async def ListModelFiles(
         self, request: messages.ListModelFilesRequest, _context: Context
     ) -> messages.ListModelFilesResponse:
         """Lists a version's files."""

@@ -34,7 +34,7 @@ class TrainingJobServicer(training_job_service_pb2_grpc.TrainingJobServiceServic
     def __init__(self, trainings: Trainings) -> None:
         self._trainings = trainings
 
-    async def CreateTrainingJob(  # noqa: N802 - the proto's name
+    async def CreateTrainingJob(
         self, request: messages.CreateTrainingJobRequest, _context: Context
     ) -> messages.CreateTrainingJobResponse:
         """Queues a job."""
@@ -43,14 +43,14 @@ class TrainingJobServicer(training_job_service_pb2_grpc.TrainingJobServiceServic
         view = await asyncio.to_thread(self._trainings.create, project, spec, request.request_id)
         return messages.CreateTrainingJobResponse(training_job=mapping.job_to_proto(view))
 
-    async def GetTrainingJob(  # noqa: N802 - the proto's name
+    async def GetTrainingJob(
         self, request: messages.GetTrainingJobRequest, _context: Context
     ) -> messages.GetTrainingJobResponse:
         """Reads a job."""
         view = await asyncio.to_thread(self._trainings.get, _job_name(request.name))
         return messages.GetTrainingJobResponse(training_job=mapping.job_to_proto(view))
 
-    async def ListTrainingJobs(  # noqa: N802 - the proto's name
+    async def ListTrainingJobs(
         self, request: messages.ListTrainingJobsRequest, _context: Context
     ) -> messages.ListTrainingJobsResponse:
         """Reads a page of jobs."""
@@ -59,14 +59,14 @@ class TrainingJobServicer(training_job_service_pb2_grpc.TrainingJobServiceServic
         )
         return messages.ListTrainingJobsResponse(training_jobs=map(mapping.job_to_proto, views), next_page_token=token)
 
-    async def CancelTrainingJob(  # noqa: N802 - the proto's name
+    async def CancelTrainingJob(
         self, request: messages.CancelTrainingJobRequest, _context: Context
     ) -> messages.CancelTrainingJobResponse:
         """Cancels a job."""
         view = await asyncio.to_thread(self._trainings.cancel, _job_name(request.name))
         return messages.CancelTrainingJobResponse(training_job=mapping.job_to_proto(view))
 
-    async def WatchTrainingJob(  # noqa: N802 - the proto's name
+    async def WatchTrainingJob(
         self, request: messages.WatchTrainingJobRequest, _context: Context
     ) -> AsyncIterator[messages.WatchTrainingJobResponse]:
         """Streams a job's snapshots until it has ended."""
@@ -74,7 +74,7 @@ class TrainingJobServicer(training_job_service_pb2_grpc.TrainingJobServiceServic
             view = await asyncio.to_thread(self._trainings.view, job, progress)
             yield messages.WatchTrainingJobResponse(training_job=mapping.job_to_proto(view), sequence=sequence)
 
-    async def ReadLogs(  # noqa: N802 - the proto's name
+    async def ReadLogs(
         self, request: messages.ReadLogsRequest, _context: Context
     ) -> AsyncIterator[messages.ReadLogsResponse]:
         """Streams a job's log."""
@@ -83,7 +83,7 @@ class TrainingJobServicer(training_job_service_pb2_grpc.TrainingJobServiceServic
         async for offset, data in follow_log(self._trainings.jobs, _job_name(request.name), request.offset, follow=request.follow):
             yield messages.ReadLogsResponse(offset=offset, data=data)
 
-    async def ListJobFiles(  # noqa: N802 - the proto's name
+    async def ListJobFiles(
         self, request: messages.ListJobFilesRequest, _context: Context
     ) -> messages.ListJobFilesResponse:
         """Lists what a job has made so far."""

@@ -73,7 +73,7 @@ class Trainings:
             )
         initial = self._initial(project, checked)
         resolved = replace(checked, dataset_version=str(version.name), model=str(model), model_version=initial)
-        return self.view(self.jobs.create(project.project, resolved.to_json(), request_id))
+        return self.view(self.jobs.create(project.project, resolved.to_json(), request_id, asked=spec.to_json()))
 
     def _initial(self, project: ProjectName, spec: TrainingSpec) -> str:
         if not spec.model_version:

@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 LAST, BEST, RESULTS, ARGUMENTS = "weights/last.pt", "weights/best.pt", "results.csv", "args.yaml"
 """Where Ultralytics writes them in its ``save_dir``."""
 _POLL_S = 0.2
+_FOLDER = "checkpoints"
 
 
 def store_file(store: ObjectStore, path: Path, key: str) -> dict[str, Any]:
@@ -52,6 +53,18 @@ def restore(store: ObjectStore, checkpoint: dict[str, Any], save_dir: Path) -> N
             raise _corrupt(path, "is missing in the bucket") from None
         if sha256_of(target) != entry["sha256"]:
             raise _corrupt(path, "does not fit its recorded sha256")
+
+
+def sweep(context: JobContext, keep: dict[str, Any]) -> None:
+    """Deletes the job's checkpoints that nothing points at: a worker that was killed may have left some.
+
+    Args:
+        context: The job, held by this attempt: an older one that should still write moves no pointer any more.
+        keep: The entries of the files that are pointed at.
+    """
+    kept = {entry["key"] for entry in keep.values()}
+    keys = [entry.key for entry in context.store.list(f"{context.job.name}/attempts/") if f"/{_FOLDER}/" in entry.key]
+    context.store.delete_many([key for key in keys if key not in kept])
 
 
 def _corrupt(path: str, what: str) -> YardError:
@@ -127,7 +140,7 @@ class CheckpointStore:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _store(self, saved: Saved) -> None:
-        store, prefix = self._context.store, f"{self._context.attempt_prefix}checkpoints/{saved.epoch:06d}/"
+        store, prefix = self._context.store, f"{self._context.attempt_prefix}{_FOLDER}/{saved.epoch:06d}/"
         last = store_file(store, saved.folder / Path(LAST).name, f"{prefix}last.pt")
         results = store_file(store, saved.folder / RESULTS, f"{prefix}{RESULTS}")
         files = {**self._files, LAST: last, RESULTS: results}

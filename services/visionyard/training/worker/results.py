@@ -10,7 +10,7 @@ from visionyard.kit.artifacts.model import ModelFile, ModelVersion, fetch_weight
 from visionyard.kit.jobs.worker import JobContext
 from visionyard.kit.names import ResourceName, VersionName
 from visionyard.training.spec import TrainingSpec, yaml_file_name
-from visionyard.training.worker.checkpoints import ARGUMENTS, BEST, RESULTS, store_file
+from visionyard.training.worker.checkpoints import ARGUMENTS, BEST, RESULTS, store_file, sweep
 from visionyard.training.worker.inspection import inspect_weights
 from visionyard.training.worker.trainer import TrainedRun
 
@@ -38,8 +38,7 @@ def store_run(context: JobContext, run: TrainedRun, spec: TrainingSpec) -> dict[
             files[relative] = store_file(context.store, path, f"{context.attempt_prefix}files/{relative}")
     model = _model_version(context, run, spec, files)
     context.point(files=files, trained=model, checkpoint=None)
-    left = {entry["key"] for entry in checkpoint.get("files", {}).values()} - {entry["key"] for entry in files.values()}
-    context.store.delete_many(sorted(left))
+    sweep(context, files)
     return model
 
 

@@ -20,7 +20,7 @@ from ultralytics.utils.torch_utils import strip_optimizer
 
 from visionyard.kit.jobs.worker import JobContext
 from visionyard.training.worker.callbacks import TrainingHooks, finite, write_arguments
-from visionyard.training.worker.checkpoints import ARGUMENTS, BEST, LAST, RESULTS, restore
+from visionyard.training.worker.checkpoints import ARGUMENTS, BEST, LAST, RESULTS, restore, sweep
 
 _log = logging.getLogger(__name__)
 _LAST_MOMENT_S = 3.0
@@ -68,6 +68,8 @@ def train(context: JobContext, arguments: Mapping[str, Any], model: str, data: P
     if device != "cpu":
         _place_amp_model()
     hooks = TrainingHooks(context, context.job.spec, device_name, checkpoint["epoch"] if checkpoint else 0)
+    if context.job.attempt > 1:
+        sweep(context, checkpoint["files"] if checkpoint else {})
     if checkpoint:
         restore(context.store, checkpoint, folder)
         _log.info("going on after epoch %d, which attempt %d or an earlier one stored", checkpoint["epoch"], context.job.attempt - 1)

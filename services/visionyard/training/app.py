@@ -1,0 +1,94 @@
+"""Puts the training service together: the only place where its adapters are built."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+
+from prometheus_client import CollectorRegistry
+
+from visionyard.kit.jobs.dispatcher import Dispatcher
+from visionyard.kit.jobs.model import JobKind
+from visionyard.kit.jobs.records import JobRecords
+from visionyard.kit.objectstore.port import ObjectStore, StoreUnavailable
+from visionyard.kit.objectstore.readiness import StoreReadiness
+from visionyard.kit.objectstore.s3 import open_store
+from visionyard.kit.server.app import App, BackgroundTask, Service
+from visionyard.kit.transfer.servicer import TransferServicer
+from visionyard.kit.transfer.uploads import UploadStore
+from visionyard.training.child import ChildFailed
+from visionyard.training.config import TrainingSettings
+from visionyard.training.files import TrainingFiles
+from visionyard.training.inspection import inspect
+from visionyard.training.metrics import Metrics
+from visionyard.training.model_servicer import ModelServicer
+from visionyard.training.models import Models
+from visionyard.training.pushed_files import PushedFiles
+from visionyard.training.servicer import TrainingJobServicer
+from visionyard.training.slots import training_slots
+from visionyard.training.trainings import Trainings
+from visionyard.training.ultralytics_facts import UltralyticsFacts
+from visionyard.training.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
+from visionyard.training.v1.training_job_service_pb2_grpc import add_TrainingJobServiceServicer_to_server
+from visionyard.transfer.v1.transfer_service_pb2_grpc import add_TransferServiceServicer_to_server
+
+_log = logging.getLogger(__name__)
+_WORKER_MODULE = "visionyard.training.worker"
+_READ_LOGS = "/visionyard.training.v1.TrainingJobService/ReadLogs"
+_QUEUE_METRICS_S = 5.0
+
+
+async def build_app(settings: TrainingSettings, registry: CollectorRegistry) -> App:
+    """Builds the service over the store that its settings name."""
+    return build(settings, registry, await asyncio.to_thread(open_store, settings))
+
+
+def build(settings: TrainingSettings, registry: CollectorRegistry, store: ObjectStore) -> App:
+    """Builds the service over a store.
+
+    Args:
+        settings: Its configuration.
+        registry: Where its metrics are registered.
+        store: The bucket.
+    """
+    metrics, facts = Metrics(registry), UltralyticsFacts()
+    slots = training_slots(settings.cpu_slots)
+    metrics.slots(slots)
+    uploads = UploadStore(store, settings.upload_limit_bytes)
+    trainings = Trainings(store, facts.table)
+    models = Models(
+        store, PushedFiles(uploads, settings.work_dir), metrics.watched(partial(inspect, timeout_s=settings.inspection_timeout_s))
+    )
+    dispatcher = Dispatcher(
+        store, JobKind.TRAINING, _WORKER_MODULE, slots, settings.work_dir, settings.lease_s, stop_workers=settings.stop_workers
+    )
+    transfers = TransferServicer(store, uploads, TrainingFiles(trainings, models))
+    jobs = TrainingJobServicer(trainings)
+    return App(
+        services=[
+            Service("visionyard.training.v1.TrainingJobService", partial(add_TrainingJobServiceServicer_to_server, jobs)),
+            Service("visionyard.training.v1.ModelService", partial(add_ModelServiceServicer_to_server, ModelServicer(models))),
+            Service("visionyard.transfer.v1.TransferService", partial(add_TransferServiceServicer_to_server, transfers)),
+        ],
+        ready=StoreReadiness(store).ready,
+        tasks=[
+            BackgroundTask("dispatcher", dispatcher.run),
+            BackgroundTask("queue metrics", partial(_watch_queue, trainings.jobs.records, metrics, facts)),
+        ],
+        endless_methods=frozenset({_READ_LOGS}),
+    )
+
+
+async def _watch_queue(records: JobRecords, metrics: Metrics, facts: UltralyticsFacts) -> None:
+    """Asks Ultralytics about itself, so that the first job need not wait for it; then keeps the queue's metrics fresh."""
+    try:
+        await asyncio.to_thread(facts.table)
+    except ChildFailed:
+        _log.exception("Ultralytics could not be asked for its arguments; each new training tries again")
+    while True:
+        try:
+            metrics.unfinished(await asyncio.to_thread(lambda: [job.state for job in records.unfinished()]))
+        except StoreUnavailable as error:
+            _log.warning("the queue could not be counted: %s", error)
+        await asyncio.sleep(_QUEUE_METRICS_S)
