@@ -54,7 +54,7 @@ class Exports:
             YardError: what :func:`visionyard.export.specification.resolve` raises, REQUEST_ID_REUSED.
         """
         specification = resolve(self._store, project.project, asked)
-        return self.view(self.jobs.create(project.project, specification.to_json(), request_id))
+        return self.view(self.jobs.create(project.project, specification.to_json(), request_id, asked=asked.to_json()))
 
     def get(self, name: ResourceName) -> ExportView:
         """Reads a job.

@@ -104,6 +104,8 @@ async def test_the_same_request_gives_the_same_job(s3_store):
     assert error.value.reason is Reason.REQUEST_ID_REUSED
     jobs, _ = service.list("default", 0, "")
     assert [job.name for job in jobs] == [first.name]
+    newest = service.create("default", {"of": "version 1"}, "b8", asked={"of": "the newest"})
+    assert service.create("default", {"of": "version 2"}, "b8", asked={"of": "the newest"}).name == newest.name
 
 
 async def test_a_killed_worker_is_taken_over_where_it_was(s3_store, worker_environment):

@@ -61,9 +61,7 @@ def _read(store: ObjectStore, parent: ResourceName, number: int) -> VersionDocum
     return VersionDocument(VersionName(parent, number), document["body"], document["made_by"], stored.info.last_modified)
 
 
-def publish(
-    store: ObjectStore, parent: ResourceName, body: dict[str, Any], made_by: str, since: datetime | None = None
-) -> VersionDocument:
+def publish(store: ObjectStore, parent: ResourceName, body: dict[str, Any], made_by: str, since: datetime | None = None) -> VersionDocument:
     """Publishes ``body`` as the next version of ``parent``, or returns the version that ``made_by`` published before.
 
     Args:

@@ -39,7 +39,9 @@ class JobRecords:
         self._cache: dict[str, Document] = {}
         self._lock = threading.Lock()
 
-    def create(self, project: str, spec: dict[str, Any], request_id: str, call_id: str) -> tuple[Job, bool]:
+    def create(
+        self, project: str, spec: dict[str, Any], request_id: str, call_id: str, asked: dict[str, Any] | None = None
+    ) -> tuple[Job, bool]:
         """Queues a job, or finds the one that the same ``request_id`` queued before.
 
         The record of the request comes first and names the job; then the queue's marker; then the job. Dying in between leaves
@@ -50,6 +52,7 @@ class JobRecords:
             spec: What to do.
             request_id: The client's key for this creation; empty for none.
             call_id: The ``x-request-id`` of the call.
+            asked: What was asked for, where ``spec`` resolves it further ("the newest version"): a repeated request must ask for the same.
 
         Returns:
             The job, and whether this call made it.
@@ -59,7 +62,7 @@ class JobRecords:
         """
         job_id = new_job_id()
         if request_id:
-            job_id, at = self._claim_request(project, spec, request_id, job_id)
+            job_id, at = self._claim_request(project, asked or spec, request_id, job_id)
         else:
             at = None
         name = ResourceName(project, self.kind.collection, job_id)
@@ -89,8 +92,8 @@ class JobRecords:
         digest = hashlib.sha256(f"{self.kind.value}\n{request_id}".encode()).hexdigest()
         return f"projects/{project}/requests/{digest}"
 
-    def _claim_request(self, project: str, spec: dict[str, Any], request_id: str, job_id: str) -> tuple[str, datetime]:
-        wanted = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()
+    def _claim_request(self, project: str, asked: dict[str, Any], request_id: str, job_id: str) -> tuple[str, datetime]:
+        wanted = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
         key = self._request_key(project, request_id)
         try:
             record = self._documents.create(key, {"job": job_id, "spec": wanted})

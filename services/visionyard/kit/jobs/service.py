@@ -33,13 +33,19 @@ class JobService:
         self.records = JobRecords(store, kind)
         self.kind = kind
 
-    def create(self, project: str, spec: dict[str, Any], request_id: str) -> Job:
-        """Queues a job; the same request_id again gives the same job.
+    def create(self, project: str, spec: dict[str, Any], request_id: str, asked: dict[str, Any] | None = None) -> Job:
+        """Queues a job; the same request_id again, asking for the same, gives the same job.
+
+        Args:
+            project: The project's id.
+            spec: What to do, everything resolved.
+            request_id: The client's key for this creation; empty for none.
+            asked: What was asked for, where ``spec`` resolves it further.
 
         Raises:
             YardError: REQUEST_ID_REUSED.
         """
-        job, _ = self.records.create(project, spec, request_id, get_request_id())
+        job, _ = self.records.create(project, spec, request_id, get_request_id(), asked)
         return job
 
     def get(self, name: ResourceName) -> Job:
