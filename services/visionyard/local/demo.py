@@ -33,6 +33,7 @@ UNSEEN_IMAGES, UNSEEN_SEED = 10, 1
 LEARNED_MAP50 = 0.5
 MAX_PICTURES = 12
 MAP50, MAP50_95 = "metrics/mAP50(B)", "metrics/mAP50-95(B)"
+STEPS = ("start", "sample", "import", "train", "export", "deploy", "predict")
 _PICTURES = {".jpg", ".jpeg", ".png"}
 
 
@@ -53,6 +54,11 @@ class Line:
     arguments: dict[str, Any]
     yard: Path
     steps: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def in_order(self) -> dict[str, dict[str, Any]]:
+        """The finished steps in the line's order: a run that was taken up again started the stack last."""
+        return {name: self.steps[name] for name in STEPS if name in self.steps}
 
     @property
     def _notes(self) -> Path:
@@ -223,10 +229,10 @@ def _sample(folder: Path) -> dict[str, Any]:
 
 def write_summary(line: Line, error: str | None) -> None:
     """run/summary.json."""
-    results = {name: step["result"] for name, step in line.steps.items()}
+    results = {name: step["result"] for name, step in line.in_order.items()}
     summary = {
         "arguments": line.arguments,
-        "steps": [{"name": name, "seconds": step["seconds"], "result": step["told"]} for name, step in line.steps.items()],
+        "steps": [{"name": name, "seconds": step["seconds"], "result": step["told"]} for name, step in line.in_order.items()],
         "seconds": round(sum(step["seconds"] for step in line.steps.values()), 1),
         "dataset": results.get("import"),
         "model": results.get("train"),
@@ -241,7 +247,7 @@ def write_summary(line: Line, error: str | None) -> None:
 
 def table(line: Line) -> str:
     """The steps with their times."""
-    rows = [(name, f"{step['seconds']:.1f} s", step["told"]) for name, step in line.steps.items()]
+    rows = [(name, f"{step['seconds']:.1f} s", step["told"]) for name, step in line.in_order.items()]
     rows.append(("in all", f"{sum(step['seconds'] for step in line.steps.values()):.1f} s", ""))
     return "\n".join(f"{name:<9}{seconds:>9}  {told}".rstrip() for name, seconds, told in rows)
 
