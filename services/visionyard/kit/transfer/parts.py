@@ -78,14 +78,18 @@ def contiguous(prefix: str, entries: Iterable[Listing]) -> list[StoredPart]:
     return covering
 
 
-def store_part(store: ObjectStore, prefix: str, part: Part) -> None:
+def store_part(store: ObjectStore, prefix: str, part: Part) -> bool:
     """Stores a part. Where another writer has stored a shorter one at its offset, the rest goes behind that one. Blocks.
+
+    Returns:
+        Whether exactly these bytes were written now; False where there was a part already, whose bytes nobody has compared.
 
     Raises:
         StoreUnavailable: the store does not answer.
     """
     offset, data = part.offset, part.data
     lost = 0
+    alone = True
     while data:
         key = part_key(prefix, offset)
         try:
@@ -96,13 +100,15 @@ def store_part(store: ObjectStore, prefix: str, part: Part) -> None:
             if not held:
                 raise StoreUnavailable(f"{key} is empty, though nothing writes empty parts") from None
             offset, data = offset + held, data[held:]
+            alone = False
         except OutcomeUnknown as error:
             # If it was written after all, the next attempt finds it, whole.
             lost += 1
             if lost == _ATTEMPTS:
                 raise StoreUnavailable(f"storing {key} got no answer {lost} times: {error}") from error
         else:
-            return
+            break
+    return alone
 
 
 class PartsReader(io.RawIOBase):

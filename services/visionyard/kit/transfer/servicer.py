@@ -51,14 +51,15 @@ class TransferServicer(transfer_service_pb2_grpc.TransferServiceServicer):
 
     async def WriteUpload(self, request_iterator: AsyncIterator[pb.WriteUploadRequest], context: Context) -> pb.WriteUploadResponse:
         """Takes chunks until the stream ends; what came before a break is stored."""
-        first = await anext(request_iterator, None)
+        requests = aiter(request_iterator)
+        first = await anext(requests, None)
         if first is None:
             raise invalid_field("name", "the stream held no message, so there is no upload to write to")
         writer = await asyncio.to_thread(self._uploads.writer, upload_name(first.name))
         storing = _Storing(writer)
         try:
             await storing.take(first)
-            async for request in request_iterator:
+            async for request in requests:
                 await storing.take(request)
         finally:
             # A task of its own: the call may be cancelled here, and once more when the server drains.

@@ -37,7 +37,7 @@ class UploadWriter:
         self._finish = finish
         self._position = upload.committed
         self._buffer = bytearray()
-        # Only a stream that brings the whole file can tell the file's sha256 without reading it back.
+        # Only a stream that brings and stores the whole file, alone, can tell the file's sha256 without reading it back.
         self._digest = hashlib.sha256() if not upload.committed else None
         self._hashed = 0
 
@@ -99,7 +99,8 @@ class UploadWriter:
         if self._digest is not None and part.offset == self._hashed:
             self._digest.update(part.data)
             self._hashed += len(part.data)
-        store_part(self._store, self._prefix, part)
+        if not store_part(self._store, self._prefix, part):
+            self._digest = None
 
     def finish(self) -> Upload:
         """Says how the upload stands after everything was stored; see :meth:`UploadStore.finish`. Blocks."""
