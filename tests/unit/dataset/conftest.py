@@ -40,8 +40,8 @@ def zipped(files):
 def tarred(files, mode="w"):
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode=mode) as archive:
-        for path, data in files.items():
-            data = data.encode() if isinstance(data, str) else data
+        for path, content in files.items():
+            data = content.encode() if isinstance(content, str) else content
             info = tarfile.TarInfo(path)
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
@@ -123,7 +123,7 @@ class Bench:
     def rows(self, version):
         return read_manifest(self.store, version)
 
-    def keys(self):
+    def listing(self):
         return [entry.key for entry in self.store.list("")]
 
 

@@ -10,8 +10,8 @@ import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tests.unit.dataset.conftest import tarred, zipped
+
 from visionyard.dataset.archives.entry import ArchiveLimits
 from visionyard.dataset.archives.opened import open_archive
 from visionyard.kit.errors import Reason, YardError
@@ -20,7 +20,9 @@ FILES = {"a/images/1.jpg": b"\xff" * 3000, "a/labels/1.txt": b"0 .5 .5 .1 .1\n",
 
 
 def entries(data, limits=None, wanted=lambda _: True):
-    return {entry.path: content for entry, content in open_archive(io.BytesIO(data), len(data), "x", limits or ArchiveLimits()).read(wanted)}
+    return {
+        entry.path: content for entry, content in open_archive(io.BytesIO(data), len(data), "x", limits or ArchiveLimits()).read(wanted)
+    }
 
 
 def packed(kind, files):
@@ -155,7 +157,10 @@ def test_limits(kind):
     with pytest.raises(YardError) as caught:
         entries(data, ArchiveLimits(entries=3))
     assert caught.value.reason is Reason.ARCHIVE_BOMB
-    found = {entry.path: (entry.too_large, content) for entry, content in open_archive(io.BytesIO(data), len(data), "x", ArchiveLimits(file_bytes=2000)).read(lambda _: True)}
+    found = {
+        entry.path: (entry.too_large, content)
+        for entry, content in open_archive(io.BytesIO(data), len(data), "x", ArchiveLimits(file_bytes=2000)).read(lambda _: True)
+    }
     assert found["a/images/1.jpg"] == (True, None)
     assert found["a/labels/1.txt"] == (False, FILES["a/labels/1.txt"])
 
@@ -174,7 +179,9 @@ def test_damage_gives_an_answer_or_a_clear_refusal(kind, at, value, count):
     data = bytearray(packed(kind, FILES))
     begin = int(at * (len(data) - count))
     data[begin : begin + count] = bytes([value]) * count
+    refusal = None
     try:
         entries(bytes(data), ArchiveLimits(unpacked_bytes=1 << 20))
     except YardError as error:
-        assert error.reason.name.startswith("ARCHIVE_")
+        refusal = error
+    assert refusal is None or refusal.reason.name.startswith("ARCHIVE_")

@@ -4,10 +4,9 @@ import random
 
 import pytest
 import zstandard
-
 from tests.unit.dataset.conftest import YAML, good_set, picture, tarred, zipped
-from visionyard.dataset.import_job import run_import
-from visionyard.dataset.import_job import ImportLimits
+
+from visionyard.dataset.import_job import ImportLimits, run_import
 from visionyard.kit.artifacts.dataset import read_images
 from visionyard.kit.errors import Reason, YardError
 
@@ -47,17 +46,17 @@ def test_the_digest_depends_on_content_only(bench):
     assert first.digest == second.digest == third.digest
     changed, _ = bench.run(zipped({**files, "labels/train/train0.txt": "1 0.5 0.5 0.25 0.25\n"}), "four")
     assert changed.digest != first.digest
-    assert bench.keys().count(second.manifest_key) == 1
-    assert len([key for key in bench.keys() if key.endswith(".tar")]) == 1
+    assert bench.listing().count(second.manifest_key) == 1
+    assert len([key for key in bench.listing() if key.endswith(".tar")]) == 1
 
 
 def test_the_same_content_again_gives_the_same_version(bench):
     first, _ = bench.run(zipped(good_set()))
-    before = bench.keys()
+    before = bench.listing()
     second, context = bench.run(zipped(good_set()))
     assert second.name == first.name
     assert codes(bench.report(context)) == ["VERSION_UNCHANGED"]
-    assert [key for key in bench.keys() if key not in before] == [context.job.pointers["report_key"]]
+    assert [key for key in bench.listing() if key not in before] == [context.job.pointers["report_key"]]
 
 
 def test_only_new_images_are_stored(bench):
@@ -187,8 +186,16 @@ REFUSED = {
     "no images": ({"data.yaml": YAML, "labels/train/a.txt": "0 .5 .5 .1 .1"}, {}, Reason.NO_IMAGES),
     "nothing": ({"readme.md": "hello"}, {}, Reason.NO_IMAGES),
     "no labels": ({"images/a.jpg": picture(1), "images/b.jpg": picture(2)}, {}, Reason.NO_LABELS),
-    "only bad labels": ({**{k: v for k, v in good_set().items() if "labels" not in k}, "labels/train/train0.txt": "0 nan .5 .1 .1"}, {}, Reason.NO_LABELS),
-    "only empty labels": ({**{k: v for k, v in good_set().items() if "labels" not in k}, "labels/train/train0.txt": ""}, {}, Reason.NO_LABELS),
+    "only bad labels": (
+        {**{k: v for k, v in good_set().items() if "labels" not in k}, "labels/train/train0.txt": "0 nan .5 .1 .1"},
+        {},
+        Reason.NO_LABELS,
+    ),
+    "only empty labels": (
+        {**{k: v for k, v in good_set().items() if "labels" not in k}, "labels/train/train0.txt": ""},
+        {},
+        Reason.NO_LABELS,
+    ),
     "only corrupt images": ({**good_set(), **{k: b"\xff\xd8\xff\xe0" for k in good_set() if k.endswith("jpg")}}, {}, Reason.NO_IMAGES),
     "no classes": ({k: v for k, v in good_set().items() if k != "data.yaml"}, {}, Reason.CLASSES_UNKNOWN),
     "another format": ({"a.jpg": picture(1), "a.json": "{}"}, {}, Reason.FORMAT_UNKNOWN),
@@ -210,7 +217,7 @@ def test_a_refused_source_leaves_nothing_but_its_record(bench, case):
         bench.run(zipped(files), **options)
     assert caught.value.reason is reason
     assert len(str(caught.value)) > 20
-    assert all(key.startswith("projects/default/importJobs/") for key in bench.keys())
+    assert all(key.startswith("projects/default/importJobs/") for key in bench.listing())
     assert not bench.uploads.held
 
 
@@ -274,7 +281,7 @@ def test_a_killed_attempt_is_taken_up_and_publishes_once(bench, monkeypatch, num
     if died:
         again = bench.context(spec, attempt=2, pointers=context.job.pointers, job=context.job.name)
         context.job.pointers.update(run_import(again, bench.uploads, ImportLimits()))
-    keys = bench.keys()
+    keys = bench.listing()
     assert sum("/datasets/" in key for key in keys) == 1
     assert sum("/shards/" in key for key in keys) == 1
     assert sum("/manifests/" in key for key in keys) == 1
@@ -282,7 +289,7 @@ def test_a_killed_attempt_is_taken_up_and_publishes_once(bench, monkeypatch, num
     assert sum("/index/" in key for key in keys) == 1
     other, _ = bench.run(zipped(good_set()), "other")
     assert other.digest
-    assert sum("/shards/" in key for key in bench.keys()) == 1
+    assert sum("/shards/" in key for key in bench.listing()) == 1
 
 
 def test_a_failure_that_was_not_told_is_told_again(bench, monkeypatch):
@@ -312,5 +319,5 @@ def test_a_cancelled_import_leaves_nothing(bench):
     context.check = check
     with pytest.raises(JobCancelled):
         run_import(context, bench.uploads, ImportLimits())
-    assert not bench.keys()
+    assert not bench.listing()
     assert not bench.uploads.held

@@ -1,12 +1,12 @@
 """Versions as folders: what Ultralytics' own loader reads from them, and a cache that several processes share."""
 
 import multiprocessing
-import os
 import shutil
+from pathlib import Path
 
 import pytest
-
 from tests.unit.dataset.conftest import good_set, picture, zipped
+
 from visionyard.dataset.catalogue import Catalogue
 from visionyard.kit.artifacts.layout import label_path
 from visionyard.kit.artifacts.materialise import materialise
@@ -19,7 +19,9 @@ def odd_set():
     """Everything that Ultralytics would drop, change or complain of, if it met it."""
     files = good_set(6)
     files["data.yaml"] = 'train: images/train\nval: images/val\nnames: ["no", "1e3: \\"#x\\"", "猫"]\ndownload: "raise SystemExit"\n'
-    files["labels/train/train0.txt"] = "0 0.5 0.5 0.3 0.3\n0 0.5 0.5 0.3 0.3\n2 1.3 0.5 0.1 0.1\n1 0.95 0.5 0.2 0.2\n2 0.123456789012 0.3 0.1 0.1\n"
+    files["labels/train/train0.txt"] = (
+        "0 0.5 0.5 0.3 0.3\n0 0.5 0.5 0.3 0.3\n2 1.3 0.5 0.1 0.1\n1 0.95 0.5 0.2 0.2\n2 0.123456789012 0.3 0.1 0.1\n"
+    )
     files["labels/train/train1.txt"] = "1 0.1 0.2 0.5 0.2 0.5 0.6 0.1 0.4\n0 .5 .5 .1 .1\n"
     files["images/train/train2.jpg"] = picture(2) + b"trailing bytes"
     files["images/train/train3.jpg"] = picture(3)[:-2]
@@ -51,7 +53,7 @@ def test_ultralytics_reads_just_our_labels(bench, tmp_path, monkeypatch):
         assert data["names"] == {0: "no", 1: '1e3: "#x"', 2: "猫"}
         for split in ("train", "val"):
             dataset = YOLODataset(img_path=data[split], data=data, task="detect", augment=False)
-            read = {os.path.basename(label["im_file"]): label for label in dataset.labels}
+            read = {Path(label["im_file"]).name: label for label in dataset.labels}
             ours = {name: row for (of, name), row in rows.items() if of == split}
             assert set(read) == set(ours)
             for name, row in ours.items():
