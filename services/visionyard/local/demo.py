@@ -23,11 +23,11 @@ from visionyard.local.state import read_json, write_atomically
 STATE_DIR = Path(".visionyard")
 OUTPUT_DIR = Path("run")
 SAMPLE_RECIPE = (
-    *("batch=8", "nbs=8", "optimizer=AdamW", "lr0=0.003", "warmup_epochs=1", "mosaic=0", "amp=False", "plots=False"),
+    *("nbs=8", "optimizer=AdamW", "lr0=0.003", "warmup_epochs=1", "mosaic=0", "amp=False", "plots=False"),
     *("workers=0", "close_mosaic=0"),
 )
 """Ultralytics' defaults accumulate 64 images a step: on a set this small a model would never leave zero."""
-SAMPLE_IMAGES, SAMPLE_EPOCHS, SAMPLE_IMAGE_SIZE = 160, 12, 128
+SAMPLE_IMAGES, SAMPLE_EPOCHS, SAMPLE_IMAGE_SIZE, SAMPLE_BATCH = 160, 12, 128, 8
 DATA_EPOCHS = 10
 UNSEEN_IMAGES, UNSEEN_SEED = 10, 1
 LEARNED_MAP50 = 0.5
@@ -205,6 +205,7 @@ def run_line(line: Line, options: argparse.Namespace) -> None:
     words: list[object] = ["--model", options.model, "--epochs", options.epochs or (SAMPLE_EPOCHS if own else DATA_EPOCHS)]
     size = options.imgsz or (SAMPLE_IMAGE_SIZE if own else None)
     words += ["--imgsz", size] if size else []
+    words += ["--batch", SAMPLE_BATCH] if own else []
     words += [word for setting in SAMPLE_RECIPE for word in ("--set", setting)] if own else []
     trained = line.step("train", options.model, lambda: _train(line, _short(dataset["version"]), name, words))
     model = _short(trained["version"])
