@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 
 from visionyard.cli.output import enum_word
@@ -17,7 +18,7 @@ from visionyard.jobs.v1 import job_pb2
 from visionyard.kit.errors import Code, Reason
 from visionyard.training.v1 import training_job_pb2
 
-_SHOWN_METRICS = ("mAP50-95(B)", "mAP50(B)", "loss")
+_SHOWN_METRIC = re.compile(r"train/.*loss|metrics/mAP.*")
 _UPLOAD_GONE = frozenset({Reason.UPLOAD_NOT_FOUND.name, Reason.UPLOAD_INCOMPLETE.name})
 
 
@@ -86,9 +87,8 @@ def running_step(job: AnyJob) -> Step:
     if isinstance(job, training_job_pb2.TrainingJob) and job.training_progress.epochs:
         training = job.training_progress
         running = min(training.epoch + 1, training.epochs)
-        detail = ", ".join(
-            f"{key.split('/')[-1]} {value:.3g}" for key, value in sorted(training.metrics.items()) if key.endswith(_SHOWN_METRICS)
-        )
+        shown = (item for item in sorted(training.metrics.items()) if _SHOWN_METRIC.fullmatch(item[0]))
+        detail = ", ".join(f"{key.split('/')[-1]} {value:.3g}" for key, value in shown)
         return Step(
             f"{what}, epoch {running}/{training.epochs}",
             training.step or progress.done,

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypedDict
 
 import typer
 import yaml
@@ -25,6 +25,22 @@ _YAML_SUFFIXES = frozenset({".yaml", ".yml"})
 _YAML_BYTES = 1 << 20
 _SCALE_IN_NAME = re.compile(r"yolo(?:e-)?v?\d+([nslmx])")
 """How Ultralytics tells a model's scale by its file's name (8.4.190, nn/tasks.py, guess_model_scale)."""
+
+
+class _Numbers(TypedDict):
+    """Arguments of the client's ``create`` that have options of their own; 0: Ultralytics' default."""
+
+    epochs: int
+    batch_size: int
+    image_size_px: int
+
+
+class _Initial(TypedDict, total=False):
+    """What a training starts from: one of them."""
+
+    model_version: str
+    architecture: str
+    model_yaml: str
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -68,15 +84,11 @@ def train(
     name: Annotated[
         str, typer.Option("--name", metavar="MODEL", help="The model that gets a new version; else named after the dataset.")
     ] = "",
-    epochs: Annotated[
-        int, typer.Option("--epochs", min=1, max=100_000, help="Epochs; Ultralytics' default is 100.", show_default=False)
-    ] = 0,
-    batch: Annotated[
-        int, typer.Option("--batch", min=1, max=65_536, help="Images a step; Ultralytics' default is 16.", show_default=False)
-    ] = 0,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, max=100_000, help="Epochs; Ultralytics' default is 100.")] = None,
+    batch: Annotated[int | None, typer.Option("--batch", min=1, max=65_536, help="Images a step; Ultralytics' default is 16.")] = None,
     imgsz: Annotated[
-        int, typer.Option("--imgsz", min=32, max=8192, help="The image's side in pixels; Ultralytics' default is 640.", show_default=False)
-    ] = 0,
+        int | None, typer.Option("--imgsz", min=32, max=8192, help="The image's side in pixels; Ultralytics' default is 640.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any other training argument of Ultralytics; may be given several times."),
@@ -93,19 +105,11 @@ def train(
         target = name or _dataset_id(session, dataset)
         References(session.client.project).resource("models", target)
         initial = await _initial_model(session, model)
-        arguments = {"model": target, "epochs": epochs, "batch_size": batch, "image_size_px": imgsz, "overrides": overrides, **initial}
+        numbers: _Numbers = {"epochs": epochs or 0, "batch_size": batch or 0, "image_size_px": imgsz or 0}
+        arguments = {"model": target, **numbers, "overrides": overrides, **initial}
 
         async def create(request_id: str) -> training_job_pb2.TrainingJob:
-            return await jobs.create(
-                dataset,
-                model=target,
-                epochs=epochs,
-                batch_size=batch,
-                image_size_px=imgsz,
-                overrides=overrides,
-                request_id=request_id,
-                **initial,
-            )
+            return await jobs.create(dataset, model=target, overrides=overrides, request_id=request_id, **numbers, **initial)
 
         with session.pending("train", dataset=dataset, **arguments) as pending:
             job = await following.begin(pending, create, jobs.get)
@@ -130,16 +134,18 @@ def _dataset_id(session: Session, dataset: str) -> str:
     return References(session.client.project).version("datasets", dataset).split("/")[3]
 
 
-async def _initial_model(session: Session, text: str) -> dict[str, str]:
+async def _initial_model(session: Session, text: str) -> _Initial:
     """What ``--model`` means, as an argument of the client's ``create``."""
     kind, value = what_to_start_from(text)
     if kind == "weights":
         return {"model_version": await _pushed(session, Path(value))}
-    return {kind: value}
+    if kind == "model_yaml":
+        return {"model_yaml": value}
+    return {"architecture": value} if kind == "architecture" else {"model_version": value}
 
 
-def what_to_start_from(text: str) -> tuple[str, str]:
-    """What ``--model`` means: ("model_yaml", its text), ("architecture", a name), ("weights", a path) or ("model_version", a reference).
+def what_to_start_from(text: str) -> tuple[Literal["model_yaml", "architecture", "weights", "model_version"], str]:
+    """What ``--model`` means: the text of a YAML, the name of one, the path of a weight file, or a reference to a model version.
 
     Raises:
         ClientError: NOT_FOUND (FILE_NOT_FOUND), INVALID_ARGUMENT (MODEL_YAML_INVALID).
