@@ -18,6 +18,7 @@ from pathlib import Path
 HOST = "127.0.0.1"
 _SEARCH = 2000
 _LAST_PORT = 65535
+_NAMED = 4
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ class PortInUse(Exception):
 
     def __init__(self, ports: list[Port]) -> None:
         self.ports = ports
-        listed = "; ".join(f"port {p.default} ({p.purpose})" for p in ports)
+        listed = ", ".join(f"port {p.default} ({p.purpose})" for p in ports[:_NAMED])
+        listed += f" and {len(ports) - _NAMED} more" if len(ports) > _NAMED else ""
         super().__init__(f"already in use on {HOST}: {listed}; stop what listens there, or start with --any-port to use free ports instead")
 
 

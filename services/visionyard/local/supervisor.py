@@ -72,7 +72,7 @@ def plan(state: StateDir, stack_id: str, claims: PortClaims, *, any_port: bool) 
         CannotStart: no weed, no Triton, a store without keys, or ports in use.
     """
     store = external_store()
-    wanted = (*(() if store else STORE_PORTS), *TRITON_PORTS, *SERVICE_PORTS)
+    wanted = (*SERVICE_PORTS, *TRITON_PORTS, *(() if store else STORE_PORTS))  # an error names the first
     try:
         installation = triton.find_triton()
         ports = choose(wanted, claims, any_port=any_port)

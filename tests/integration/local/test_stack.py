@@ -10,13 +10,12 @@ import urllib.request
 from contextlib import suppress
 
 import pytest
+from embedded import YARD, Stack, until
 
 from visionyard.local import leftovers, probes
 from visionyard.local.ports import SERVICE_PORTS
 from visionyard.local.rooms import SERVICES
 from visionyard.local.state import StateDir
-
-from .conftest import YARD, Stack, until
 
 BACK_WITHIN_S = 60
 GONE_WITHIN_S = 10
