@@ -143,9 +143,18 @@ class ObjectStore(abc.ABC):
 
     @abc.abstractmethod
     def list(self, prefix: str, *, start_after: str = "", delimiter: str = "", limit: int | None = None) -> Iterator[Listing]:
-        """Objects whose key begins with ``prefix`` in the order of their keys' UTF-8 bytes, after ``start_after``.
+        """Objects whose key begins with ``prefix``, at most ``limit``, only those whose key is greater than ``start_after``.
 
-        With ``delimiter`` keys that hold it behind the prefix are folded into their common prefixes. At most ``limit`` entries.
+        With the delimiter ``/`` keys that hold it behind the prefix are folded into their common prefixes (``a/``), and the entries come in the order
+        of their keys' UTF-8 bytes. ``start_after`` is compared with the entry: ``a/`` and ``a/1`` both skip the folder ``a/``.
+
+        Without a delimiter the same holds where no key has a slash behind the prefix. Else the order between folders is the store's own (S3: by
+        bytes; SeaweedFS walks folders), and ``start_after`` is of no use.
+
+        A folder may be listed for a while after its last object was deleted (SeaweedFS).
+
+        Raises:
+            ValueError: another delimiter.
         """
 
     @abc.abstractmethod

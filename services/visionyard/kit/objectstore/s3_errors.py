@@ -14,8 +14,9 @@ from visionyard.kit.objectstore.port import NotFound, StoreFull, StoreUnavailabl
 _NOT_FOUND = 404
 _PRECONDITION_FAILED = 412
 _INSUFFICIENT_STORAGE = 507
-# MinIO's error codes; SeaweedFS passes the words of its master and volume servers on.
-_FULL_WORDS = ("StorageFull", "InsufficientStorage", "no space left", "no free volumes", "No writable volumes")
+# MinIO says XMinioStorageFull with 507. SeaweedFS 4.48 answers InternalError, as to anything that goes wrong inside (tried), so with it a full disk
+# looks like a store that is away.
+_FULL_CODES = ("StorageFull", "InsufficientStorage")
 
 
 def status_of(error: S3Error) -> int:
@@ -25,14 +26,15 @@ def status_of(error: S3Error) -> int:
 
 def check_room(endpoint: str, status: int, text: str) -> None:
     """Raises StoreFull if an answer says that there is no room left."""
-    if status == _INSUFFICIENT_STORAGE or any(word in text for word in _FULL_WORDS):
+    if status == _INSUFFICIENT_STORAGE or any(code in text for code in _FULL_CODES):
         raise StoreFull(f"the object store at {endpoint} has no room left: free some on its disk")
 
 
 def unavailable(endpoint: str, error: Exception) -> StoreUnavailable:
     """The store's failure in a sentence."""
     if isinstance(error, S3Error):
-        return StoreUnavailable(f"the object store at {endpoint} answered {error.code}: {error.message}")
+        hint = " (its log says why; a full disk is one cause)" if error.code == "InternalError" else ""
+        return StoreUnavailable(f"the object store at {endpoint} answered {error.code}: {error.message}{hint}")
     what = "sent no S3 answer" if isinstance(error, InvalidResponseError) else "does not answer"
     return StoreUnavailable(f"the object store at {endpoint} {what}: {str(error)[:300]}")
 

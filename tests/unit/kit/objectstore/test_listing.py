@@ -1,6 +1,6 @@
 """Listings in key order over a store that walks folders by their names."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from visionyard.kit.objectstore.listing import in_key_order, server_start
@@ -26,12 +26,14 @@ def by_key(entry):
     return entry.key
 
 
+@settings(deadline=None)
 @given(st.sets(NAMES, max_size=30), st.sets(NAMES, max_size=30), st.integers(1, 7), st.sampled_from([by_name, by_key]))
 def test_any_level_in_any_order_comes_out_in_key_order(names, folders, size, order):
     entries = level(names, folders)
     assert [entry.key for entry in in_key_order(pages_of(entries, size, order))] == sorted(entry.key for entry in entries)
 
 
+@settings(deadline=None)
 @given(
     st.sets(NAMES, max_size=30),
     st.sets(NAMES, max_size=30),
