@@ -50,25 +50,19 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         )
         return messages.ListModelsResponse(models=map(mapping.model_to_proto, views), next_page_token=token)
 
-    async def GetModelVersion(
-        self, request: messages.GetModelVersionRequest, _context: Context
-    ) -> messages.GetModelVersionResponse:
+    async def GetModelVersion(self, request: messages.GetModelVersionRequest, _context: Context) -> messages.GetModelVersionResponse:
         """Reads a version."""
         version = await asyncio.to_thread(self._models.version, VersionName.parse(request.name, "models"))
         return messages.GetModelVersionResponse(model_version=mapping.model_version_to_proto(version))
 
-    async def ListModelVersions(
-        self, request: messages.ListModelVersionsRequest, _context: Context
-    ) -> messages.ListModelVersionsResponse:
+    async def ListModelVersions(self, request: messages.ListModelVersionsRequest, _context: Context) -> messages.ListModelVersionsResponse:
         """Reads a page of versions."""
         found, token = await asyncio.to_thread(
             self._models.list_versions, _model_name(request.parent), request.page_size, request.page_token
         )
         return messages.ListModelVersionsResponse(model_versions=map(mapping.model_version_to_proto, found), next_page_token=token)
 
-    async def ListModelFiles(
-        self, request: messages.ListModelFilesRequest, _context: Context
-    ) -> messages.ListModelFilesResponse:
+    async def ListModelFiles(self, request: messages.ListModelFilesRequest, _context: Context) -> messages.ListModelFilesResponse:
         """Lists a version's files."""
         version = await asyncio.to_thread(self._models.version, VersionName.parse(request.name, "models"))
         return messages.ListModelFilesResponse(files=mapping.files_to_proto(version.files))

@@ -34,34 +34,26 @@ class TrainingJobServicer(training_job_service_pb2_grpc.TrainingJobServiceServic
     def __init__(self, trainings: Trainings) -> None:
         self._trainings = trainings
 
-    async def CreateTrainingJob(
-        self, request: messages.CreateTrainingJobRequest, _context: Context
-    ) -> messages.CreateTrainingJobResponse:
+    async def CreateTrainingJob(self, request: messages.CreateTrainingJobRequest, _context: Context) -> messages.CreateTrainingJobResponse:
         """Queues a job."""
         project = ProjectName.parse(request.parent)
         spec = mapping.spec_from_proto(request.training_job.spec)
         view = await asyncio.to_thread(self._trainings.create, project, spec, request.request_id)
         return messages.CreateTrainingJobResponse(training_job=mapping.job_to_proto(view))
 
-    async def GetTrainingJob(
-        self, request: messages.GetTrainingJobRequest, _context: Context
-    ) -> messages.GetTrainingJobResponse:
+    async def GetTrainingJob(self, request: messages.GetTrainingJobRequest, _context: Context) -> messages.GetTrainingJobResponse:
         """Reads a job."""
         view = await asyncio.to_thread(self._trainings.get, _job_name(request.name))
         return messages.GetTrainingJobResponse(training_job=mapping.job_to_proto(view))
 
-    async def ListTrainingJobs(
-        self, request: messages.ListTrainingJobsRequest, _context: Context
-    ) -> messages.ListTrainingJobsResponse:
+    async def ListTrainingJobs(self, request: messages.ListTrainingJobsRequest, _context: Context) -> messages.ListTrainingJobsResponse:
         """Reads a page of jobs."""
         views, token = await asyncio.to_thread(
             self._trainings.list_jobs, ProjectName.parse(request.parent), request.page_size, request.page_token
         )
         return messages.ListTrainingJobsResponse(training_jobs=map(mapping.job_to_proto, views), next_page_token=token)
 
-    async def CancelTrainingJob(
-        self, request: messages.CancelTrainingJobRequest, _context: Context
-    ) -> messages.CancelTrainingJobResponse:
+    async def CancelTrainingJob(self, request: messages.CancelTrainingJobRequest, _context: Context) -> messages.CancelTrainingJobResponse:
         """Cancels a job."""
         view = await asyncio.to_thread(self._trainings.cancel, _job_name(request.name))
         return messages.CancelTrainingJobResponse(training_job=mapping.job_to_proto(view))
@@ -74,18 +66,14 @@ class TrainingJobServicer(training_job_service_pb2_grpc.TrainingJobServiceServic
             view = await asyncio.to_thread(self._trainings.view, job, progress)
             yield messages.WatchTrainingJobResponse(training_job=mapping.job_to_proto(view), sequence=sequence)
 
-    async def ReadLogs(
-        self, request: messages.ReadLogsRequest, _context: Context
-    ) -> AsyncIterator[messages.ReadLogsResponse]:
+    async def ReadLogs(self, request: messages.ReadLogsRequest, _context: Context) -> AsyncIterator[messages.ReadLogsResponse]:
         """Streams a job's log."""
         if request.offset < 0:
             raise invalid_field("offset", f"must be 0 or more, but is {request.offset}")
         async for offset, data in follow_log(self._trainings.jobs, _job_name(request.name), request.offset, follow=request.follow):
             yield messages.ReadLogsResponse(offset=offset, data=data)
 
-    async def ListJobFiles(
-        self, request: messages.ListJobFilesRequest, _context: Context
-    ) -> messages.ListJobFilesResponse:
+    async def ListJobFiles(self, request: messages.ListJobFilesRequest, _context: Context) -> messages.ListJobFilesResponse:
         """Lists what a job has made so far."""
         files = await asyncio.to_thread(self._trainings.files, _job_name(request.name))
         return messages.ListJobFilesResponse(files=mapping.files_to_proto(files))

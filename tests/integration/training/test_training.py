@@ -44,14 +44,14 @@ async def test_a_training_learns_though_its_worker_is_killed_preempted_and_kille
     jobs = room.trainings.jobs
     async with room.dispatching():
         for epoch, number in ((2, signal.SIGKILL), (5, signal.SIGTERM)):
-            await room.until(lambda epoch=epoch: _checkpoint(jobs.get(name)).get("epoch", 0) >= epoch, 120)
+            await room.until(lambda epoch=epoch: _checkpoint(jobs.get(name)).get("epoch", 0) >= epoch, 240)
             attempt = jobs.get(name).attempt
             shown = job_to_proto(room.trainings.get(name)).training_progress
             assert shown.epoch >= epoch
             assert (shown.epochs, shown.steps, shown.device) == (EPOCHS, 16, "cpu")
             room.workers()[0].send_signal(number)
             await room.until(lambda attempt=attempt: jobs.get(name).attempt > attempt, 30)
-        await room.until(lambda: _checkpoint(jobs.get(name)).get("ended") or jobs.get(name).state.finished, 120)
+        await room.until(lambda: _checkpoint(jobs.get(name)).get("ended") or jobs.get(name).state.finished, 240)
         for worker in room.workers():
             worker.kill()
         await room.until(lambda: jobs.get(name).state.finished, 60)

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable
 
 _BATCHES_EACH = 3
-_TRIAL_EVERY_S = 60.0
+_CLEARLY_SLOWER = 1.5
+_TRIAL_EVERY_S, _TRIAL_AT_LEAST_EVERY_S = 60.0, 600.0
 
 
 class ThreadTrial:
@@ -30,6 +31,8 @@ class ThreadTrial:
         self._clock = clock
         self._times: dict[int, list[float]] = {}
         self._threads = self._candidates[-1]
+        self._choice = self._threads
+        self._interval_s = _TRIAL_EVERY_S
         self._began = 0.0
         self._next_trial = clock()
         set_threads(self._threads)
@@ -47,10 +50,20 @@ class ThreadTrial:
         if not self._times:
             return
         self._times[self._threads].append(self._clock() - self._began)
-        if all(len(times) >= _BATCHES_EACH for times in self._times.values()):
-            self._use(min(self._times, key=lambda candidate: statistics.median(self._times[candidate])))
-            self._times = {}
-            self._next_trial = self._clock() + _TRIAL_EVERY_S
+        if self._decided():
+            best = min(self._times, key=lambda candidate: statistics.median(self._times[candidate]))
+            # A choice that holds is questioned ever more rarely.
+            self._interval_s = min(2 * self._interval_s, _TRIAL_AT_LEAST_EVERY_S) if best == self._choice else _TRIAL_EVERY_S
+            self._choice, self._times = best, {}
+            self._use(best)
+            self._next_trial = self._clock() + self._interval_s
+
+    def _decided(self) -> bool:
+        """Whether the trial may end: after enough batches, or at once where one of the two is far slower."""
+        if not all(self._times.values()):
+            return False
+        fastest = [min(times) for times in self._times.values()]
+        return max(fastest) > _CLEARLY_SLOWER * min(fastest) or all(len(times) >= _BATCHES_EACH for times in self._times.values())
 
     def _use(self, threads: int) -> None:
         if threads != self._threads:
