@@ -52,14 +52,19 @@ def draw(data: bytes, prediction: prediction_service_pb2.Prediction) -> bytes:
     line = max(1, round(side / _LINE_SHARE))
     text = max(_MIN_TEXT_PX, side // _TEXT_SHARE)
     font = cv2.FontFace("sans")
-    for detection in reversed(prediction.detection.detections):
-        colour = colour_of(detection.class_id)
+    detections = list(reversed(prediction.detection.detections))
+    for detection in detections:
         box = detection.box
-        corner, far = (round(box.x1), round(box.y1)), (round(box.x2), round(box.y2))
-        cv2.rectangle(canvas, corner, far, colour, line, cv2.LINE_AA)
-        _label(canvas, f"{detection.class_name} {detection.confidence:.2f}", corner, colour, font, text)
+        cv2.rectangle(canvas, _corner(box), (round(box.x2), round(box.y2)), colour_of(detection.class_id), line, cv2.LINE_AA)
+    for detection in detections:
+        label = f"{detection.class_name} {detection.confidence:.2f}"
+        _label(canvas, label, _corner(detection.box), colour_of(detection.class_id), font, text)
     _, encoded = cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     return encoded.tobytes()
+
+
+def _corner(box: prediction_service_pb2.Box) -> tuple[int, int]:
+    return round(box.x1), round(box.y1)
 
 
 def _label(canvas: NDArray[np.uint8], text: str, corner: tuple[int, int], colour: Colour, font: cv2.FontFace, size: int) -> None:

@@ -155,7 +155,7 @@ def what_to_start_from(text: str) -> tuple[Literal["model_yaml", "architecture",
     if suffix in _YAML_SUFFIXES:
         if path.is_file():
             return "model_yaml", read_model_yaml(path)
-        if len(path.parts) == 1:
+        if "/" not in text:
             return "architecture", text
         raise _missing(path)
     if suffix == ".pt":
