@@ -31,6 +31,7 @@ def test_pictures_come_back_with_boxes_drawn(stack, line, small_deployment, tmp_
     answers = stack.json("predict", small_deployment, *pictures, "--conf", "0.0001", "--save", tmp_path / "drawn")
     assert [answer["image"] for answer in answers] == [str(path) for path in pictures]
     for answer, path in zip(answers, pictures, strict=True):
+        assert answer["prediction"]["detection"]["detections"]
         height, width = cv2.imread(str(path)).shape[:2]
         assert (answer["prediction"]["image_width_px"], answer["prediction"]["image_height_px"]) == (width, height)
         assert cv2.imread(str(tmp_path / "drawn" / path.name)).shape[:2] == (height, width)
