@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from minio import Minio
 from minio.datatypes import Object
@@ -32,7 +32,6 @@ from minio.error import S3Error, ServerError
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
-from visionyard.kit.config import ServiceSettings
 from visionyard.kit.objectstore.files import check_key, check_range, whole_file
 from visionyard.kit.objectstore.listing import in_key_order, server_start
 from visionyard.kit.objectstore.port import (
@@ -49,6 +48,9 @@ from visionyard.kit.objectstore.port import (
 from visionyard.kit.objectstore.s3_errors import check_room, status_of, translated, unavailable
 from visionyard.kit.objectstore.stream import ObjectStream, clean_etag, read_info
 from visionyard.kit.objectstore.transport import PatientPool, Pool, is_transient, never_sent, patience
+
+if TYPE_CHECKING:  # pydantic costs a spawned process half a second
+    from visionyard.kit.config import ServiceSettings
 
 _PART_BYTES = 16 * 1024 * 1024
 _COPY_BYTES = 1024 * 1024
