@@ -255,6 +255,15 @@ def test_the_probe_refuses_an_unfit_store(unfit, said):
     assert keys(store.list("")) == []
 
 
+def test_seaweedfs_takes_a_folder_for_an_object(s3_store):
+    """Why no key of the layout may be another's folder."""
+    s3_store.put("p/a/b", b"1")
+    with pytest.raises(Conflict):
+        s3_store.create("p/a", b"2")
+    with pytest.raises(NotFound):
+        s3_store.get("p/a")
+
+
 # Races between processes
 
 
