@@ -44,7 +44,7 @@ class ExportJobServicer(export_job_service_pb2_grpc.ExportJobServiceServicer):
         self._exports = exports
         self._metrics = metrics
 
-    async def CreateExportJob(  # noqa: N802 - the proto's name
+    async def CreateExportJob(
         self, request: export_job_service_pb2.CreateExportJobRequest, _context: Context
     ) -> export_job_service_pb2.CreateExportJobResponse:
         """Queues a job."""
@@ -54,14 +54,14 @@ class ExportJobServicer(export_job_service_pb2_grpc.ExportJobServiceServicer):
         view = await asyncio.to_thread(self._exports.create, project, asked, request.request_id)
         return export_job_service_pb2.CreateExportJobResponse(export_job=_job(view))
 
-    async def GetExportJob(  # noqa: N802 - the proto's name
+    async def GetExportJob(
         self, request: export_job_service_pb2.GetExportJobRequest, _context: Context
     ) -> export_job_service_pb2.GetExportJobResponse:
         """Reads a job."""
         view = await asyncio.to_thread(self._exports.get, _job_name(request.name))
         return export_job_service_pb2.GetExportJobResponse(export_job=_job(view))
 
-    async def ListExportJobs(  # noqa: N802 - the proto's name
+    async def ListExportJobs(
         self, request: export_job_service_pb2.ListExportJobsRequest, _context: Context
     ) -> export_job_service_pb2.ListExportJobsResponse:
         """Reads a page of jobs."""
@@ -69,14 +69,14 @@ class ExportJobServicer(export_job_service_pb2_grpc.ExportJobServiceServicer):
         views, token = await asyncio.to_thread(self._exports.list_jobs, project, request.page_size, request.page_token)
         return export_job_service_pb2.ListExportJobsResponse(export_jobs=map(_job, views), next_page_token=token)
 
-    async def CancelExportJob(  # noqa: N802 - the proto's name
+    async def CancelExportJob(
         self, request: export_job_service_pb2.CancelExportJobRequest, _context: Context
     ) -> export_job_service_pb2.CancelExportJobResponse:
         """Cancels a job."""
         view = await asyncio.to_thread(self._exports.cancel, _job_name(request.name))
         return export_job_service_pb2.CancelExportJobResponse(export_job=_job(view))
 
-    async def WatchExportJob(  # noqa: N802 - the proto's name
+    async def WatchExportJob(
         self, request: export_job_service_pb2.WatchExportJobRequest, _context: Context
     ) -> AsyncIterator[export_job_service_pb2.WatchExportJobResponse]:
         """Streams a job's snapshots until it has ended."""
@@ -95,14 +95,14 @@ class ArtifactServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
     def __init__(self, exports: Exports) -> None:
         self._exports = exports
 
-    async def GetArtifact(  # noqa: N802 - the proto's name
+    async def GetArtifact(
         self, request: artifact_service_pb2.GetArtifactRequest, _context: Context
     ) -> artifact_service_pb2.GetArtifactResponse:
         """Reads an artifact."""
         artifact = await asyncio.to_thread(self._exports.get_artifact, ArtifactName.parse(request.name))
         return artifact_service_pb2.GetArtifactResponse(artifact=mapping.artifact_to_proto(artifact))
 
-    async def ListArtifacts(  # noqa: N802 - the proto's name
+    async def ListArtifacts(
         self, request: artifact_service_pb2.ListArtifactsRequest, _context: Context
     ) -> artifact_service_pb2.ListArtifactsResponse:
         """Reads a page of a model version's artifacts."""

@@ -1,5 +1,6 @@
 """A server of the kit on a free port, and one way to call any of the four RPC shapes."""
 
+import asyncio
 import importlib.util
 import sys
 from contextlib import asynccontextmanager
@@ -45,6 +46,12 @@ class Running:
         value = self.registry.get_sample_value(name, labels)
         assert value is not None, f"there is no {name}{labels}"
         return value
+
+    async def becomes(self, expected, name, **labels):
+        """Waits for a metric: a client may see a refusal before the server has counted it."""
+        async with asyncio.timeout(5):
+            while self.sample(name, **labels) != expected:
+                await asyncio.sleep(0.005)
 
     async def call(self, shape, script="ok", *, messages=2, data=b"", **options):
         """One call of the shape; returns its responses and the trailing metadata, or raises AioRpcError."""
@@ -124,8 +131,6 @@ def serving(echo):
         transfer, readiness = echo.Transfer(), echo.Readiness()
         server = RunningServer("echo", settings, echo.make_app(transfer, readiness, **(app or {})), registry)
         await server.start()
-        import asyncio
-
         hurry = asyncio.Event()
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=[("grpc.max_metadata_size", 65_536)])
         stopped = []

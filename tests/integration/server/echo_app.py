@@ -155,6 +155,14 @@ def make_app(transfer, readiness, **options):
     return App(services, readiness, **options)
 
 
+class LoudTransfer(Transfer):
+    """Says on stdout when a call has begun."""
+
+    async def GetUpload(self, request, context):
+        print("began", flush=True)
+        return await super().GetUpload(request, context)
+
+
 async def build(settings, registry):
     """The program's app: the environment says what goes wrong."""
     if os.environ.get("ECHO_FAILS") == "startup":
@@ -176,7 +184,7 @@ async def build(settings, registry):
 
             asyncio.get_running_loop().run_in_executor(None, time.sleep, 60)
 
-    return make_app(Transfer(), Readiness(), tasks=[BackgroundTask("work", work)], close=close)
+    return make_app(LoudTransfer(), Readiness(), tasks=[BackgroundTask("work", work)], close=close)
 
 
 if __name__ == "__main__":

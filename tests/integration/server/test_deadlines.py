@@ -18,7 +18,7 @@ async def test_the_server_says_so_before_the_clients_clock_runs_out(serving, lab
             await running.call(shape, "sleep 60", timeout=0.5)
         received = from_rpc_error(caught.value)
         assert (received.code, received.reason) == (Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
-        assert running.sample("grpc_server_handled_total", grpc_code="DeadlineExceeded", **labels.of(shape)) == 1
+        await running.becomes(1, "grpc_server_handled_total", grpc_code="DeadlineExceeded", **labels.of(shape))
 
 
 async def test_work_that_cannot_finish_is_not_begun(serving):

@@ -90,11 +90,13 @@ class Health(health_pb2_grpc.HealthServicer):
         self._changed = asyncio.Event()
 
     async def poll(self, interval_s: float) -> None:
-        """Asks the room again and again. One failure may be a hiccup; two in a row withdraw the service."""
+        """Asks the room again and again, until withdrawn. One failure may be a hiccup; two in a row are not."""
         failures = 0
         told = ""
-        while True:
+        while not self._withdrawn:
             why = await self._why_not_ready()
+            if self._withdrawn:
+                return
             failures = failures + 1 if why else 0
             if not why:
                 if told or not self._serving:
