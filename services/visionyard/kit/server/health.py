@@ -81,13 +81,15 @@ class Health(health_pb2_grpc.HealthServicer):
         self._withdrawn = True
         self._set(serving=False)
 
-    def _set(self, *, serving: bool) -> None:
+    def _set(self, *, serving: bool) -> bool:
+        """Whether it changed."""
         if serving == self._serving or (serving and self._withdrawn):
-            return
+            return False
         self._serving = serving
         self._on_change(serving)
         self._changed.set()
         self._changed = asyncio.Event()
+        return True
 
     async def poll(self, interval_s: float) -> None:
         """Asks the room again and again, until withdrawn. One failure may be a hiccup; two in a row are not."""
@@ -95,14 +97,11 @@ class Health(health_pb2_grpc.HealthServicer):
         told = ""
         while not self._withdrawn:
             why = await self._why_not_ready()
-            if self._withdrawn:
-                return
             failures = failures + 1 if why else 0
             if not why:
-                if told or not self._serving:
+                if self._set(serving=True):
                     _log.info("ready")
                 told = ""
-                self._set(serving=True)
             elif failures >= _FAILURES_TO_WITHDRAW or not self._serving:
                 if why != told:
                     _log.warning("not ready: %s", why)
