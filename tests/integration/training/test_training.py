@@ -38,6 +38,7 @@ def _results(room: Room, job: Job) -> list[dict[str, str]]:
     return [{key.strip(): value for key, value in row.items()} for row in csv.DictReader(io.StringIO(text))]
 
 
+@pytest.mark.timeout(900)  # a minute on two quiet cores, and seven where they are shared with three other stacks
 async def test_a_training_learns_though_its_worker_is_killed_preempted_and_killed_at_its_end(room: Room, tmp_path) -> None:
     dataset = publish_shapes(room.store)
     name = room.trainings.create(PROJECT, _spec(dataset), "").job.name
