@@ -250,9 +250,8 @@ async def test_jobs_run_in_the_order_in_which_they_came(s3_store, worker_environ
 
 def _claim(settings, barrier, name, results):
     """Runs in a process of its own: claims the job once everybody is there."""
-    from visionyard.kit.objectstore.s3 import open_store
-
     from visionyard.kit.config import JobServiceSettings, load_settings
+    from visionyard.kit.objectstore.s3 import open_store
 
     os.environ.update(settings)
     store = open_store(load_settings(JobServiceSettings), retry_for_s=30)
