@@ -11,7 +11,7 @@ COPY --from=build /opt/visionyard /opt/visionyard
 RUN useradd --uid 10001 --user-group --no-create-home visionyard \
  && install -d -o visionyard -g visionyard /var/lib/visionyard /models
 ENV PATH=/opt/visionyard/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/var/lib/visionyard \
-    VISIONYARD_LISTEN=0.0.0.0:50054 VISIONYARD_METRICS_LISTEN=0.0.0.0:9104 VISIONYARD_WORK_DIR=/var/lib/visionyard VISIONYARD_STOP_WORKERS=true
+    VISIONYARD_LISTEN=0.0.0.0:50054 VISIONYARD_METRICS_LISTEN=0.0.0.0:9104 VISIONYARD_WORK_DIR=/var/lib/visionyard
 USER 10001:10001
 EXPOSE 50054 9104
 ENTRYPOINT ["python", "-m", "visionyard.inference"]
