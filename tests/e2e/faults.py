@@ -130,12 +130,14 @@ class Line:
         self.turn += 1
         name = f"turn{self.turn}"
         if phase in {"upload", "import"}:
-            return self.yard("dataset", "import", self._fresh_set(name), "--name", name), "uploading" if phase == "upload" else "job "
+            return self.yard(
+                "dataset", "import", self._fresh_set(name), "--name", name
+            ), "uploading" if phase == "upload" else "reading the archive"
         if phase == "train":
             return self.yard("train", "base", *self._training(name, epochs=4)), "epoch 2/"
         if phase == "export":
             self.must("train", "base", *self._training(name))
-            return self.yard("export", name, "--format", "onnx"), "job "
+            return self.yard("export", name, "--format", "onnx"), "looking for the artifact"
         if phase == "deploy":
             return self.yard("deploy", "base", "--name", name), ""
         return self.yard("predict", "base", *self.pictures), ""
