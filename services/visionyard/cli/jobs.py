@@ -111,8 +111,9 @@ async def find(session: Session, text: str) -> tuple[KindOfJob, Any]:
     if failure.code not in {Code.NOT_FOUND, Code.INVALID_ARGUMENT}:
         raise failure
     lists = await asyncio.gather(*(kind.calls(session.client).list() for kind in KINDS.values()))
-    jobs = {job.name: (kind, job) for kind, found in zip(KINDS.values(), lists, strict=True) for job in found}
-    return jobs[by_short_id(list(jobs), text)]
+    kinds = {job.name: kind for kind, found in zip(KINDS.values(), lists, strict=True) for job in found}
+    name = by_short_id(list(kinds), text)
+    return kinds[name], await kinds[name].calls(session.client).get(name)  # a list leaves out an import's report
 
 
 async def _first_that_has_it(session: Session, text: str) -> tuple[KindOfJob, Any] | ClientError:
