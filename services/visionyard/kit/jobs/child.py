@@ -30,11 +30,15 @@ class Child:
         self.pid = os.posix_spawn(command[0], list(command), dict(environment), file_actions=actions, setsid=True, setsigmask=[])
         self._pidfd = os.pidfd_open(self.pid)
         self._exit_code: int | None = None
+        self._end: asyncio.Task[int] | None = None
 
     async def wait(self) -> int:
-        """Waits for its end; the exit code, negative for the signal that ended it."""
-        if self._exit_code is not None:
-            return self._exit_code
+        """Waits for its end; the exit code, negative for the signal that ended it. Several may wait at once."""
+        if self._end is None:
+            self._end = asyncio.create_task(self._wait())
+        return await asyncio.shield(self._end)
+
+    async def _wait(self) -> int:
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
         loop.add_reader(self._pidfd, ended.set)

@@ -27,6 +27,10 @@ from visionyard.kit.objectstore.port import NotFound, ObjectStore, StoreUnavaila
 _log = logging.getLogger(__name__)
 _MAX_CRASHES = 6
 _STOP_WORKERS_S = 8.0
+_SETTLE_S = 3.0
+_SWEEP_EVERY_S = 600.0
+_YOUNG_S = 60.0
+_NO_WORKER_PAUSE_S = 5.0
 
 
 @dataclass
@@ -84,18 +88,26 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Works until cancelled. Workers live on, unless ``stop_workers``."""
-        await asyncio.to_thread(self._sweep_scratch)
+        swept_at = -_SWEEP_EVERY_S
         try:
             while True:
+                if time.monotonic() - swept_at >= _SWEEP_EVERY_S:
+                    swept_at = time.monotonic()
+                    await asyncio.to_thread(self._sweep_scratch)
                 try:
                     await self._round()
                 except (StoreUnavailable, YardError) as error:
                     _log.warning("the %s queue could not be read: %s", self._kind.value, error)
                     self._seen.clear()  # whoever could not beat while the store was away gets time to do so
+                except OSError as error:
+                    _log.error("no worker can be started on this machine (%s); its jobs wait", error)
+                    await asyncio.sleep(_NO_WORKER_PAUSE_S)
                 await asyncio.sleep(self._poll_s)
         finally:
             if self._stop_workers:
                 await self._end_children()
+                if self._watchers:
+                    await asyncio.wait(self._watchers, timeout=_SETTLE_S)
             for watcher in self._watchers:
                 watcher.cancel()
 
@@ -171,14 +183,20 @@ class Dispatcher:
         return taken if claimed else None
 
     async def _claim_and_spawn(self, job: Job, slot: int) -> bool:
+        scratch = self._scratch_root / f"{job.name.project}-{job.name.id}-{job.attempt + 1}"
+        await asyncio.to_thread(scratch.mkdir, parents=True, exist_ok=True)  # before the claim: where the disk is full nothing is claimed
         claimed = await asyncio.to_thread(self._claim, job, slot)
         if claimed is None:
+            with suppress(OSError):
+                scratch.rmdir()  # empty unless another dispatcher of this machine has just claimed the same attempt
             return False
-        scratch = self._scratch_root / f"{claimed.name.project}-{claimed.name.id}-{claimed.attempt}"
         environment = {**os.environ, **self._slots[slot], SCRATCH_VARIABLE: str(scratch)}
         command = [sys.executable, "-m", self._module, "--job", str(claimed.name), "--attempt", str(claimed.attempt)]
-        await asyncio.to_thread(scratch.mkdir, parents=True, exist_ok=True)
-        child = await asyncio.to_thread(Child, command, environment, scratch / LOG_FILE)
+        try:
+            child = await asyncio.to_thread(Child, command, environment, scratch / LOG_FILE)
+        except OSError:
+            await asyncio.to_thread(self._requeue, claimed, crashed=False)
+            raise
         _log.info(
             "worker started",
             extra={"job": str(claimed.name), "attempt": claimed.attempt, "pid": child.pid, "slot": slot, "request_id": claimed.request_id},
@@ -220,11 +238,11 @@ class Dispatcher:
             return True  # the job's document is gone
         return True
 
-    def _requeue(self, job: Job) -> None:
+    def _requeue(self, job: Job, *, crashed: bool = True) -> None:
         def change(current: Job, now: datetime) -> Job | None:
             if current.attempt != job.attempt or current.state is not JobState.RUNNING:
                 return None
-            crashes = current.crashes + 1
+            crashes = current.crashes + (1 if crashed else 0)
             if crashes >= _MAX_CRASHES:
                 return current.changed(state=JobState.FAILED, error=_crashed(current, crashes), end_time=now, node="")
             return current.changed(state=JobState.QUEUED, node="", crashes=crashes)
@@ -237,16 +255,18 @@ class Dispatcher:
             child.terminate()
         if children:
             with suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.gather(*(asyncio.shield(child.wait()) for child in children)), _STOP_WORKERS_S)
+                await asyncio.wait_for(asyncio.gather(*(child.wait() for child in children)), _STOP_WORKERS_S)
         for child in children:
             child.kill_group()
 
     def _sweep_scratch(self) -> None:
-        """Removes the folders of attempts whose worker is dead; a living one holds its lock."""
+        """Removes the folders of attempts whose worker is dead; a living one holds its lock, one that has only just begun may not yet."""
         if not self._scratch_root.is_dir():
             return
         for folder in self._scratch_root.iterdir():
             try:
+                if time.time() - folder.stat().st_mtime < _YOUNG_S:
+                    continue
                 with (folder / LOCK_FILE).open("r") as lock:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -219,11 +220,12 @@ class JobRecords:
         return info.now - info.last_modified
 
     def progress(self, job: Job) -> ProgressSnapshot:
-        """The newest snapshot: the running attempt's, or the one before's where that has none yet."""
+        """The newest snapshot: the running attempt's, or an earlier one's, with sequence 0, where that has none yet."""
         for attempt in range(job.attempt, max(job.attempt - 3, 0), -1):
             try:
                 stored = self.store.get(progress_key(job.name, attempt))
             except NotFound:
                 continue
-            return ProgressSnapshot(**json.loads(stored.data))
+            snapshot = ProgressSnapshot(**json.loads(stored.data))
+            return snapshot if attempt == job.attempt else replace(snapshot, sequence=0)
         return ProgressSnapshot()

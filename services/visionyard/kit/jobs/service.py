@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -19,6 +20,7 @@ from visionyard.kit.request_id import get_request_id
 _WATCH_INTERVAL_S = 0.4
 _STORE_PATIENCE_S = 60.0
 _PROGRESS_BITS = 24
+_QUEUE_FRESH_S = 1.0
 
 
 class JobService:
@@ -32,6 +34,8 @@ class JobService:
     def __init__(self, store: ObjectStore, kind: JobKind) -> None:
         self.records = JobRecords(store, kind)
         self.kind = kind
+        self._queue: tuple[float, list[ResourceName]] = (-_QUEUE_FRESH_S, [])
+        self._queue_lock = threading.Lock()
 
     def create(self, project: str, spec: dict[str, Any], request_id: str, asked: dict[str, Any] | None = None) -> Job:
         """Queues a job; the same request_id again, asking for the same, gives the same job.
@@ -93,11 +97,18 @@ class JobService:
         return self.records.update(name, change)
 
     def queue_position(self, job: Job) -> int:
-        """How many jobs of the kind wait before this one, plus one; 0 unless it waits itself."""
+        """How many jobs of the kind wait before this one, plus one; 0 unless it waits itself.
+
+        The queue is read at most once a second, however many jobs are listed and watched; a job that has only just come stands at its end.
+        """
         if job.state is not JobState.QUEUED:
             return 0
-        waiting = [other.name for other in self.records.unfinished() if other.state is JobState.QUEUED]
-        return waiting.index(job.name) + 1 if job.name in waiting else 1
+        with self._queue_lock:
+            read_at, waiting = self._queue
+            if time.monotonic() - read_at >= _QUEUE_FRESH_S or job.name not in waiting:
+                waiting = [other.name for other in self.records.unfinished() if other.state is JobState.QUEUED]
+                self._queue = (time.monotonic(), waiting)
+        return waiting.index(job.name) + 1 if job.name in waiting else len(waiting) + 1
 
     async def watch(self, name: ResourceName, after_sequence: int) -> AsyncIterator[tuple[Job, ProgressSnapshot, int]]:
         """Snapshots with a growing sequence: one at once, one at each change, the last when the job has ended.

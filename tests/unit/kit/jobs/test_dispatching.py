@@ -1,0 +1,94 @@
+"""What the dispatcher and the job service decide, over a store in memory."""
+
+import asyncio
+import json
+import sys
+from contextlib import suppress
+
+import pytest
+
+from visionyard.kit.jobs import dispatcher as module
+from visionyard.kit.jobs.child import Child
+from visionyard.kit.jobs.dispatcher import Dispatcher
+from visionyard.kit.jobs.model import JobKind, JobState, progress_key
+from visionyard.kit.jobs.service import JobService
+from visionyard.kit.objectstore.memory import MemoryObjectStore
+
+
+@pytest.fixture
+def store():
+    return MemoryObjectStore()
+
+
+@pytest.fixture
+def service(store):
+    return JobService(store, JobKind.EXPORT)
+
+
+def running(service, job, attempt):
+    return service.records.update(job.name, lambda current, _: current.changed(state=JobState.RUNNING, attempt=attempt))
+
+
+def reports(store, job, attempt, sequence):
+    snapshot = {"sequence": sequence, "phase": f"attempt {attempt}", "done": sequence, "total": 0, "unit": "", "detail": {}}
+    store.put(progress_key(job.name, attempt), json.dumps(snapshot).encode())
+
+
+async def test_a_watch_goes_on_telling_after_a_takeover(store, service):
+    job = service.create("default", {}, "")
+    running(service, job, 1)
+    reports(store, job, 1, 300)
+    seen = []
+
+    async def watch():
+        async for _, snapshot, sequence in service.watch(job.name, 0):
+            seen.append((snapshot.phase, snapshot.done, sequence))
+
+    watcher = asyncio.create_task(watch())
+    await asyncio.sleep(0.6)
+    running(service, job, 2)
+    await asyncio.sleep(0.6)
+    for sequence in (1, 2):
+        reports(store, job, 2, sequence)
+        await asyncio.sleep(0.6)
+    watcher.cancel()
+    with suppress(asyncio.CancelledError):
+        await watcher
+    assert [(phase, done) for phase, done, _ in seen] == [("attempt 1", 300), ("attempt 1", 300), ("attempt 2", 1), ("attempt 2", 2)]
+    sequences = [sequence for *_, sequence in seen]
+    assert sequences == sorted(set(sequences))
+
+
+def test_the_queue_is_not_read_for_every_job_that_is_listed(store, service, monkeypatch):
+    jobs = [service.create("default", {"n": n}, "") for n in range(30)]
+    reads = []
+    unfinished = service.records.unfinished
+    monkeypatch.setattr(service.records, "unfinished", lambda: reads.append(1) or unfinished())
+    assert sorted(service.queue_position(job) for job in jobs) == list(range(1, 31))
+    assert len(reads) <= 2
+
+
+async def test_a_worker_that_cannot_be_started_gives_its_job_back_uncounted(store, service, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    job = service.create("default", {}, "")
+    monkeypatch.setattr(module, "Child", refuse)
+    monkeypatch.setattr(module, "_NO_WORKER_PAUSE_S", 0.01)
+    dispatcher = Dispatcher(store, JobKind.EXPORT, "nothing", [{}], tmp_path, 15.0, poll_s=0.01)
+    task = asyncio.create_task(dispatcher.run())
+    while service.get(job.name).attempt < 3:
+        assert not task.done()
+        await asyncio.sleep(0.02)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    assert service.get(job.name).crashes == 0
+
+
+async def test_several_may_wait_for_one_child(tmp_path):
+    child = Child([sys.executable, "-c", "import time; time.sleep(0.2); raise SystemExit(3)"], {}, tmp_path / "out")
+    first = asyncio.create_task(child.wait())
+    assert await asyncio.wait_for(child.wait(), 20) == 3
+    assert await asyncio.wait_for(first, 20) == 3
+    assert await child.wait() == 3
