@@ -2,9 +2,11 @@
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
-COPY services services
-RUN python -m venv /opt/visionyard \
+# What it needs first, with an empty package in the place of ours: this layer stays as it is while the code changes.
+RUN mkdir -p services/visionyard && touch services/visionyard/__init__.py && python -m venv /opt/visionyard \
  && /opt/visionyard/bin/pip install --no-cache-dir -c constraints.txt '.[inference]'
+COPY services services
+RUN /opt/visionyard/bin/pip install --no-cache-dir --no-deps --force-reinstall .
 
 FROM python:3.11-slim-bookworm
 COPY --from=build /opt/visionyard /opt/visionyard

@@ -8,9 +8,12 @@ RUN python -m venv /opt/visionyard \
 FROM torch AS build
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
+# What it needs first, with an empty package in the place of ours: this layer stays as it is while the code changes. Into a folder of its own, so that
+# the final stage takes the torch layer as it is and adds only what is new.
+RUN mkdir -p services/visionyard && touch services/visionyard/__init__.py \
+ && /opt/visionyard/bin/pip install --no-cache-dir -c constraints.txt --prefix /opt/added '.[training]'
 COPY services services
-# Into a folder of its own, so that the final stage takes the torch layer as it is and adds only what is new.
-RUN /opt/visionyard/bin/pip install --no-cache-dir -c constraints.txt --prefix /opt/added '.[training]'
+RUN /opt/visionyard/bin/pip install --no-cache-dir --no-deps --force-reinstall --prefix /opt/added .
 
 FROM torch
 COPY --from=build /opt/added /opt/added
