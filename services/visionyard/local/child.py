@@ -134,12 +134,15 @@ class Child:
         failures = 0
         while True:
             began = time.monotonic()
-            code = await self._run_once()
+            try:
+                code = await self._run_once()
+                told = f"ended by signal {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+            except OSError as error:  # the disk is full, or the program is being replaced: it may work the next time
+                told = f"could not be started ({error})"
             if time.monotonic() - began > _STABLE_S:
                 failures = 0
             pause = _BACK_OFF_S[min(failures, len(_BACK_OFF_S) - 1)]
             failures += 1
-            told = f"ended by signal {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
             _log.warning("%s %s; starting it again in %.1f s", self.spec.name, told, pause)
             if not self._was_ready.is_set() and failures >= len(_BACK_OFF_S) - 1:
                 self._failure = f"{told} each time it was started"

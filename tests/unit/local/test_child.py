@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import sys
 
 import pytest
@@ -36,6 +37,31 @@ async def test_a_process_that_never_comes_up_is_told_with_the_end_of_its_log(tmp
     child = Child(spec(tmp_path, "raise SystemExit('no kettle here')", ready=lambda: False), tmp_path / "log", {}, lambda: None)
     child.start()
     with pytest.raises(StartFailed, match=r"(?s)thing ended with exit code 1 each time.*no kettle here"):
+        await child.wait_ready()
+    await child.stop()
+
+
+async def test_what_cannot_be_started_for_a_while_is_started_later(tmp_path):
+    tries = []
+
+    def prepare():
+        tries.append(1)
+        if len(tries) < 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    child = Child(spec(tmp_path, "import time; time.sleep(600)", prepare=prepare), tmp_path / "log", {}, lambda: None)
+    child.start()
+    await asyncio.wait_for(child.wait_ready(), 20)
+    assert len(tries) == 3
+    assert child.pid
+    await child.stop()
+
+
+async def test_what_can_never_be_started_is_told(tmp_path):
+    missing = ProcessSpec("thing", ("/no/such/program",), {}, tmp_path / "work", lambda: False, "127.0.0.1:1")
+    child = Child(missing, tmp_path / "log", {}, lambda: None, outlives=True)
+    child.start()
+    with pytest.raises(StartFailed, match=r"thing could not be started \(.*No such file.*/no/such/program.*\) each time"):
         await child.wait_ready()
     await child.stop()
 
