@@ -20,6 +20,7 @@ from visionyard.jobs.v1 import job_pb2
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.request_id import METADATA_KEY
 from visionyard.kit.status import DETAILS_KEY, to_status
+from visionyard.training.v1 import training_job_service_pb2, training_job_service_pb2_grpc
 from visionyard.transfer.v1 import transfer_service_pb2, transfer_service_pb2_grpc
 
 
@@ -75,6 +76,8 @@ class Transfers(transfer_service_pb2_grpc.TransferServiceServicer):
         return transfer_service_pb2.DeleteUploadResponse()
 
     def ReadFile(self, request, context):
+        if request.path not in self.files:
+            refuse(context, YardError(Reason.FILE_NOT_FOUND, "no such file", {"path": request.path}))
         data = self.files[request.path]
         for offset in range(request.offset, max(len(data), 1), 1000):
             part = data[offset : offset + 1000]
@@ -83,6 +86,23 @@ class Transfers(transfer_service_pb2_grpc.TransferServiceServicer):
                 if offset >= at:
                     self.breaks.remove(at)
                     context.abort(grpc.StatusCode.UNAVAILABLE, "the service was killed")
+
+
+class TrainingJobs(training_job_service_pb2_grpc.TrainingJobServiceServicer):
+    """Jobs whose files are listed as ``lists`` says, one after the other; ``create_deadline_s`` is how long the last creation was given."""
+
+    def __init__(self):
+        self.lists = []
+        self.create_deadline_s = 0.0
+
+    def CreateTrainingJob(self, request, context):
+        self.create_deadline_s = context.time_remaining()
+        return training_job_service_pb2.CreateTrainingJobResponse(training_job=request.training_job)
+
+    def ListJobFiles(self, request, context):
+        files = self.lists.pop(0)
+        stored = [transfer_service_pb2.StoredFile(path=p, size_bytes=len(d), sha256=hashlib.sha256(d).hexdigest()) for p, d in files.items()]
+        return training_job_service_pb2.ListJobFilesResponse(files=stored)
 
 
 class Datasets(dataset_service_pb2_grpc.DatasetServiceServicer):
@@ -166,13 +186,14 @@ class Faulty:
     """The servicers behind one port."""
 
     def __init__(self):
-        self.transfers, self.datasets, self.imports = Transfers(), Datasets(), ImportJobs()
+        self.transfers, self.datasets, self.imports, self.trainings = Transfers(), Datasets(), ImportJobs(), TrainingJobs()
         self.lock = threading.Lock()
         self.address = ""
         self._server = None
 
     def start(self, port=0):
         self._server = grpc.server(futures.ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
+        training_job_service_pb2_grpc.add_TrainingJobServiceServicer_to_server(self.trainings, self._server)
         transfer_service_pb2_grpc.add_TransferServiceServicer_to_server(self.transfers, self._server)
         dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(self.datasets, self._server)
         import_job_service_pb2_grpc.add_ImportJobServiceServicer_to_server(self.imports, self._server)

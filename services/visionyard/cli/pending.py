@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from visionyard.client.errors import ClientError, NoServer
+from visionyard.kit.errors import Code
 from visionyard.kit.request_id import new_request_id
 
 FOLDER = "pending"
@@ -52,7 +53,9 @@ class Pending:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        ended = error is None or (isinstance(error, ClientError) and not isinstance(error, NoServer))
+        # An answer that did not come in time leaves open what was done.
+        open_end = isinstance(error, NoServer) or (isinstance(error, ClientError) and error.code is Code.DEADLINE_EXCEEDED)
+        ended = error is None or (isinstance(error, ClientError) and not open_end)
         if ended:
             self.end()
         elif self._file is not None:

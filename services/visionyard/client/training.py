@@ -19,6 +19,8 @@ from visionyard.training.v1.training_job_service_pb2_grpc import TrainingJobServ
 from visionyard.transfer.v1 import transfer_service_pb2
 
 SnapshotOfTraining = Snapshot[training_job_pb2.TrainingJob]
+CREATE_TIMEOUT_S = 180.0
+"""A service that has just started asks Ultralytics for its arguments first, which takes a minute on a busy machine."""
 
 
 class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
@@ -86,7 +88,9 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
         request = training_job_service_pb2.CreateTrainingJobRequest(
             parent=self._names.parent, training_job=training_job_pb2.TrainingJob(spec=spec), request_id=request_id or new_request_id()
         )
-        response = await self._transport.unary(self.service, lambda channel: TrainingJobServiceStub(channel).CreateTrainingJob, request)
+        response = await self._transport.unary(
+            self.service, lambda channel: TrainingJobServiceStub(channel).CreateTrainingJob, request, timeout_s=CREATE_TIMEOUT_S
+        )
         return response.training_job
 
     async def logs(self, job: str, *, offset: int = 0, follow: bool = False) -> AsyncIterator[training_job_service_pb2.ReadLogsResponse]:

@@ -1,6 +1,7 @@
 """Calls over gRPC: one channel a service, a deadline and an ``x-request-id`` on every call, and patience with servers that are away for a moment.
 
-Every call made here may be made twice: reads, creates with a ``request_id``, cancels and the like. That is why they are repeated on UNAVAILABLE.
+Every call made here may be made twice: reads, creates with a ``request_id``, cancels and the like. That is why they are repeated on UNAVAILABLE,
+and where their deadline passed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from grpc import aio
 
 from visionyard.client.endpoints import Endpoints, Service
 from visionyard.client.errors import NO_SERVER, ClientError, NoServer, from_call
-from visionyard.kit.errors import Code
+from visionyard.kit.errors import Code, Reason
 from visionyard.kit.request_id import METADATA_KEY, get_request_id, new_request_id
 from visionyard.kit.status import MAX_METADATA_BYTES
 
@@ -152,7 +153,7 @@ class Transport:
                     patience.progressed()
                     yield response
             except aio.AioRpcError as error:
-                await patience.after(error, stream=True)
+                await patience.after(error)
             else:
                 self.mark_reached(service)
                 return
@@ -181,12 +182,11 @@ class Patience:
         self._attempts = 0
         self._said = False
 
-    async def after(self, error: aio.AioRpcError, *, stream: bool = False, repeat: frozenset[str] = frozenset()) -> None:
+    async def after(self, error: aio.AioRpcError, *, repeat: frozenset[str] = frozenset()) -> None:
         """Waits until it is time to try again.
 
         Args:
             error: What the call raised.
-            stream: Whether a deadline only means that the stream has to be continued.
             repeat: More reasons that are worth another attempt.
 
         Raises:
@@ -197,7 +197,7 @@ class Patience:
         found = from_call(error, self._attempts)
         if found.reason or found.code not in {Code.UNAVAILABLE, Code.CANCELLED, Code.DEADLINE_EXCEEDED}:
             self._transport.mark_reached(self._service)
-        if found.reason not in repeat and not self._worth_repeating(found, stream):
+        if found.reason not in repeat and not self._worth_repeating(found):
             raise found
         elapsed = time.monotonic() - self._since
         limit = PATIENCE_S if self._transport.reached(self._service) else FIRST_CONTACT_S
@@ -218,11 +218,12 @@ class Patience:
         self._transport.look_again(self._service)
 
     @staticmethod
-    def _worth_repeating(found: ClientError, stream: bool) -> bool:
-        if found.code is Code.UNAVAILABLE or found.retry_after_s is not None:
+    def _worth_repeating(found: ClientError) -> bool:
+        # Where a deadline passed, a stream is continued, and any other call may find done what it asked for.
+        if found.code in {Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED} or found.retry_after_s is not None:
             return True
         # A server that stops ends its calls with CANCELLED; a call that this side gave up raises asyncio's own CancelledError instead.
-        return (found.code is Code.CANCELLED and not found.reason) or (stream and found.code is Code.DEADLINE_EXCEEDED)
+        return found.code is Code.CANCELLED and not found.reason
 
     def _sentence(self, found: ClientError) -> str:
         if found.reason:
@@ -243,6 +244,9 @@ class Patience:
             )
         if found.reason:
             return found
+        if found.code is Code.DEADLINE_EXCEEDED:
+            sentence = f"the {self._service} service at {address} did not answer in time; try again later, and look at `yard status`"
+            return ClientError(found.code, Reason.DEADLINE_EXCEEDED.name, sentence, metadata, attempts=self._attempts)
         return NoServer(
             Code.UNAVAILABLE,
             NO_SERVER,

@@ -69,7 +69,7 @@ class AsyncUploads:
                 upload = await self._write(service, sender)
             except aio.AioRpcError as error:
                 # Another stream of the same upload (a killed client's, lingering) may have moved the offset: look where it is, and go on.
-                await patience.after(error, stream=True, repeat=_MOVED)
+                await patience.after(error, repeat=_MOVED)
                 now = await self.get(service, upload.name)
                 if now.committed_bytes > upload.committed_bytes:
                     patience.progressed()

@@ -163,6 +163,21 @@ async def test_reads_are_repeated_while_the_server_is_away_and_pages_are_joined(
     assert [d.name for d in await client.datasets.list()] == ["a", "b"]
 
 
+async def test_a_call_whose_deadline_passed_is_made_again(client, server, monkeypatch):
+    server.datasets.fail = [grpc.StatusCode.DEADLINE_EXCEEDED, YardError(Reason.DEADLINE_EXCEEDED, "not in time")]
+    assert [d.name for d in await client.datasets.list()] == ["a", "b"]
+    monkeypatch.setattr(transport, "PATIENCE_S", 0.0)
+    server.datasets.fail = [grpc.StatusCode.DEADLINE_EXCEEDED]
+    with pytest.raises(ClientError, match=f"{server.address} did not answer in time") as error:
+        await client.datasets.list()
+    assert (error.value.code.name, error.value.reason) == ("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED")
+
+
+async def test_a_training_may_wait_for_a_service_that_has_just_started(client, server):
+    await client.training.create("cones", model="m", architecture="yolov8n.yaml")
+    assert 170 < server.trainings.create_deadline_s <= 180
+
+
 async def test_refusals_are_not_repeated(client, server):
     server.datasets.fail = [YardError(Reason.INVALID_FIELD, "parent: is wrong", {"field": "parent"}), grpc.StatusCode.INTERNAL]
     with pytest.raises(ClientError) as error:

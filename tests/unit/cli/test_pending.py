@@ -53,6 +53,7 @@ def test_a_living_twin_is_a_request_of_its_own(tmp_path):
     [
         (ClientError(Code.NOT_FOUND, "DATASET_NOT_FOUND", "no"), False),
         (NoServer(Code.UNAVAILABLE, "NO_SERVER", "away"), True),
+        (ClientError(Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", "late"), True),
         (asyncio.CancelledError(), True),
         (KeyboardInterrupt(), True),
     ],
