@@ -89,10 +89,11 @@ class Transfers(transfer_service_pb2_grpc.TransferServiceServicer):
 
 
 class TrainingJobs(training_job_service_pb2_grpc.TrainingJobServiceServicer):
-    """Jobs whose files are listed as ``lists`` says, one after the other; ``create_deadline_s`` is how long the last creation was given."""
+    """Jobs whose files are listed as ``lists`` says, one after the other, ``listed`` being called before; ``create_deadline_s`` is how long the last creation was given."""
 
     def __init__(self):
         self.lists = []
+        self.listed = lambda: None
         self.create_deadline_s = 0.0
 
     def CreateTrainingJob(self, request, context):
@@ -100,8 +101,11 @@ class TrainingJobs(training_job_service_pb2_grpc.TrainingJobServiceServicer):
         return training_job_service_pb2.CreateTrainingJobResponse(training_job=request.training_job)
 
     def ListJobFiles(self, request, context):
+        self.listed()
         files = self.lists.pop(0)
-        stored = [transfer_service_pb2.StoredFile(path=p, size_bytes=len(d), sha256=hashlib.sha256(d).hexdigest()) for p, d in files.items()]
+        stored = [
+            transfer_service_pb2.StoredFile(path=p, size_bytes=len(d), sha256=hashlib.sha256(d).hexdigest()) for p, d in files.items()
+        ]
         return training_job_service_pb2.ListJobFilesResponse(files=stored)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -20,10 +20,15 @@ from visionyard.transfer.v1.transfer_service_pb2_grpc import TransferServiceStub
 
 OnFile = Callable[[str, int, int], None]
 """Called with a file's path, bytes done and bytes in all."""
+ListFiles = Callable[[], Awaitable[Sequence[transfer_service_pb2.StoredFile]]]
+"""Lists a resource's files as they are now."""
 PART_SUFFIX = ".part"
 """What an unfinished file's name ends with."""
 _HASH_BYTES = 1 << 20
 _DAMAGED_RETRIES = 2
+_REPLACED_RETRIES = 20
+_STALE = frozenset({Reason.FILE_NOT_FOUND.name, Reason.UPLOAD_CORRUPT.name, Reason.INVALID_FIELD.name})
+"""How a file fails that was replaced after it was listed: gone, of other bytes, or shorter than what was received before."""
 
 
 def safe_target(folder: Path, path: str) -> Path:
@@ -55,7 +60,13 @@ class Downloads:
         self._transport = transport
 
     async def files(
-        self, service: Service, name: str, files: Iterable[transfer_service_pb2.StoredFile], folder: Path, on_file: OnFile | None = None
+        self,
+        service: Service,
+        name: str,
+        files: Iterable[transfer_service_pb2.StoredFile],
+        folder: Path,
+        on_file: OnFile | None = None,
+        list_again: ListFiles | None = None,
     ) -> list[Path]:
         """Downloads files of a resource into a folder; those that lie there already, with the right sha256, are left as they are.
 
@@ -65,6 +76,7 @@ class Downloads:
             files: Which, as the resource's list of files gives them.
             folder: Where to; made where it is not there.
             on_file: Called now and then.
+            list_again: Lists the resource's files again: those of a running job are replaced by newer ones while they are read.
 
         Returns:
             The files' paths, in order.
@@ -74,12 +86,39 @@ class Downloads:
         """
         targets = [(file, safe_target(folder, file.path)) for file in files]
         for file, target in targets:
-            for attempt in range(_DAMAGED_RETRIES + 1):
-                if await self._file(service, name, file, target, on_file):
-                    break
-                if attempt == _DAMAGED_RETRIES:
-                    raise _damaged(file.path)
+            await self._whole(service, name, file, target, on_file, list_again)
         return [target for _, target in targets]
+
+    async def _whole(
+        self,
+        service: Service,
+        name: str,
+        file: transfer_service_pb2.StoredFile,
+        target: Path,
+        on_file: OnFile | None,
+        list_again: ListFiles | None,
+    ) -> None:
+        """Downloads a file, again where it arrived damaged, and its newest form where it was replaced meanwhile."""
+        damaged = replaced = 0
+        while damaged <= _DAMAGED_RETRIES and replaced <= _REPLACED_RETRIES:
+            failure = _damaged(file.path)
+            try:
+                if await self._file(service, name, file, target, on_file):
+                    return
+            except ClientError as error:
+                if error.reason not in _STALE or list_again is None:
+                    raise
+                failure = error
+            now = next((entry for entry in await list_again() if entry.path == file.path), None) if list_again else file
+            if now is None:
+                raise failure
+            if now.sha256 == file.sha256:
+                damaged += 1
+            else:
+                replaced += 1
+                file = now
+                _part(target).unlink(missing_ok=True)
+        raise failure
 
     async def _file(self, service: Service, name: str, file: transfer_service_pb2.StoredFile, target: Path, on_file: OnFile | None) -> bool:
         """Downloads a file; whether its sha256 fits."""
@@ -88,7 +127,7 @@ class Downloads:
                 on_file(file.path, file.size_bytes, file.size_bytes)
             return True
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(target.name + PART_SUFFIX)
+        part = _part(target)
         if not file.sha256:
             # A file that is still being written has no fixed content to go on with.
             part.unlink(missing_ok=True)
@@ -115,6 +154,8 @@ class Downloads:
                 lambda: transfer_service_pb2.ReadFileRequest(name=name, path=file.path, offset=sink.tell()),
                 patience,
             ):
+                if 0 <= size != response.size_bytes:
+                    raise _damaged(file.path)
                 size = response.size_bytes
                 if response.offset != sink.tell() or google_crc32c.value(response.data) != response.crc32c:
                     raise _damaged(file.path)
@@ -125,6 +166,10 @@ class Downloads:
                 if size < 0:
                     return
                 raise _damaged(file.path)
+
+
+def _part(target: Path) -> Path:
+    return target.with_name(target.name + PART_SUFFIX)
 
 
 def _sha256(path: Path) -> str:

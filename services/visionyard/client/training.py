@@ -135,7 +135,11 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
             ClientError: NOT_FOUND (JOB_NOT_FOUND, FILE_NOT_FOUND).
         """
         name = self._names.resource(self.collection, job)
-        return await self._downloads.files(self.service, name, await self.list_files(job), Path(to), on_file)
+
+        async def files() -> list[transfer_service_pb2.StoredFile]:
+            return await self.list_files(job)
+
+        return await self._downloads.files(self.service, name, await files(), Path(to), on_file, list_again=files)
 
     async def _get(self, name: str) -> training_job_pb2.TrainingJob:
         request = training_job_service_pb2.GetTrainingJobRequest(name=name)

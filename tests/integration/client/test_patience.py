@@ -178,6 +178,30 @@ async def test_a_training_may_wait_for_a_service_that_has_just_started(client, s
     assert 170 < server.trainings.create_deadline_s <= 180
 
 
+@pytest.mark.parametrize("vanished", [False, True])
+async def test_a_file_that_a_running_job_replaces_meanwhile_is_read_in_its_newest_form(client, server, tmp_path, vanished):
+    old, new = b"epoch 1" * 1000, b"epoch 2, shorter" * 100
+    server.trainings.lists = [{"best.pt": old}, {"best.pt": new}]
+    (tmp_path / "best.pt.part").write_bytes(old[:5000] if vanished else b"")
+
+    def replace():
+        if len(server.trainings.lists) == 1 or not vanished:
+            server.transfers.files["best.pt"] = new
+
+    server.trainings.listed = replace
+    (target,) = await client.training.download("j", tmp_path)
+    assert target.read_bytes() == new
+    assert server.trainings.lists == []
+    assert [path.name for path in tmp_path.glob("best*")] == ["best.pt"]
+
+
+async def test_a_file_that_a_job_lists_and_does_not_hold_is_told(client, server, tmp_path):
+    server.trainings.lists = [{"best.pt": b"x"}] * 5
+    with pytest.raises(ClientError) as error:
+        await client.training.download("j", tmp_path)
+    assert error.value.reason == "FILE_NOT_FOUND"
+
+
 async def test_refusals_are_not_repeated(client, server):
     server.datasets.fail = [YardError(Reason.INVALID_FIELD, "parent: is wrong", {"field": "parent"}), grpc.StatusCode.INTERNAL]
     with pytest.raises(ClientError) as error:

@@ -102,6 +102,7 @@ class CheckpointStore:
         self._context = context
         self._on_stored = on_stored
         self._files: dict[str, Any] = dict((context.job.pointers.get("checkpoint") or {}).get("files") or {})
+        self._superseded: list[str] = []
         self._executor = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoints")
         self._pending: concurrent.futures.Future[None] | None = None
 
@@ -155,5 +156,7 @@ class CheckpointStore:
         self._on_stored(saved.epoch)
         superseded = {entry["key"] for entry in self._files.values()} - {entry["key"] for entry in files.values()}
         self._files = files
-        store.delete_many(sorted(superseded))
+        # Somebody may be reading what was replaced just now: it goes with the next epoch, or with the sweep at the end.
+        store.delete_many(self._superseded)
+        self._superseded = sorted(superseded)
         shutil.rmtree(saved.folder, ignore_errors=True)
