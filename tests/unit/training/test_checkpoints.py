@@ -1,0 +1,36 @@
+"""What the bucket holds of a running training's checkpoints."""
+
+from types import SimpleNamespace
+
+from visionyard.kit.objectstore.memory import MemoryObjectStore
+from visionyard.training.worker.checkpoints import BEST, LAST, CheckpointStore, Saved
+
+
+def saved(tmp_path, epoch, *, is_best):
+    folder = tmp_path / str(epoch)
+    folder.mkdir()
+    (folder / "last.pt").write_bytes(f"weights {epoch}".encode())
+    (folder / "results.csv").write_bytes(f"rows {epoch}".encode())
+    return Saved(epoch, ended=False, is_best=is_best, kept_as="", folder=folder)
+
+
+def test_what_an_epoch_replaces_can_be_read_for_another_epoch(tmp_path):
+    store, pointed = MemoryObjectStore(), []
+    context = SimpleNamespace(
+        store=store,
+        attempt_prefix="j/attempts/1/",
+        job=SimpleNamespace(pointers={}),
+        check=lambda: None,
+        point=lambda **pointers: pointed.append(pointers["checkpoint"]["files"]),
+    )
+    checkpoints = CheckpointStore(context, lambda _: None)
+    for epoch in range(1, 6):
+        checkpoints.save(saved(tmp_path, epoch, is_best=epoch == 2))
+        checkpoints.wait()
+        held = {entry.key for entry in store.list("j/")}
+        readable = {entry["key"] for files in pointed[-2:] for entry in files.values()}
+        assert readable <= held
+        assert len(held - readable) == 0, "older ones go"
+    checkpoints.close(1.0)
+    assert pointed[-1][BEST]["key"].endswith("000002/last.pt")
+    assert pointed[-1][LAST]["key"].endswith("000005/last.pt")
