@@ -7,6 +7,9 @@ what somebody else has created under the name in the meantime.
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +27,12 @@ from visionyard.kit.vision.letterbox import LetterboxMode
 SERVABLE_FORMATS = frozenset({ArtifactFormat.ONNX})
 """What either backend can load."""
 _SUFFIX = ".json"
+_TRITON_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.[A-Za-z0-9][A-Za-z0-9._-]*\.[0-9a-f]{12}")
+
+
+def is_triton_model(name: str) -> bool:
+    """Whether a name has the form of :meth:`Revision.triton_model`, so that a model or folder of that name was made by this service."""
+    return _TRITON_MODEL.fullmatch(name) is not None
 
 
 @dataclass(frozen=True)
@@ -147,15 +156,17 @@ class Deployments:
         """Makes one; the same request again returns what the first one made.
 
         Raises:
-            YardError: ALREADY_EXISTS, or what :func:`choose_artifact` raises.
+            YardError: ALREADY_EXISTS, REQUEST_ID_REUSED where the first one asked for something else, or what :func:`choose_artifact` raises.
         """
         artifact = choose_artifact(self._store, wanted.model_version, wanted.artifact)
-        body = {"wanted": _revision_body(artifact.name, wanted.letterbox), "request_id": request_id}
+        asked = _digest(wanted)
+        body = {"wanted": _revision_body(artifact.name, wanted.letterbox), "request_id": request_id, "asked": asked}
         while True:
             document = self._read(name)
             existing = _parse(name, document) if document is not None else None
             if existing is not None:
-                if request_id and existing.request_id == request_id:
+                if document is not None and request_id and existing.request_id == request_id:
+                    _check_asked(document, asked, request_id)
                     return existing
                 raise YardError(
                     Reason.ALREADY_EXISTS,
@@ -168,8 +179,8 @@ class Deployments:
                 continue
             return _known(name, made)
 
-    def update(self, name: ResourceName, change: dict[str, Any], etag: str, serving: str) -> Deployment:
-        """Changes what one serves; nothing is written where nothing changes.
+    def update(self, name: ResourceName, change: dict[str, Any], etag: str, serving: str, failed: str = "") -> Deployment:
+        """Changes what one serves; nothing is written where nothing changes, unless that has failed: then it is tried anew.
 
         Args:
             name: The deployment.
@@ -177,6 +188,7 @@ class Deployments:
                 A new model version without an artifact takes that version's newest.
             etag: Only if the deployment still has it; empty: in any case.
             serving: The id of the revision that serves now, the one to fall back to; empty where none does.
+            failed: The id of the revision that could not be brought up; empty where none is known to have failed.
 
         Raises:
             YardError: DEPLOYMENT_NOT_FOUND, ETAG_MISMATCH, or what :func:`choose_artifact` raises.
@@ -188,13 +200,13 @@ class Deployments:
             asked = change.get("artifact", None if "model_version" in change else wanted.artifact)
             artifact = choose_artifact(self._store, model_version, asked)
             letterbox = change.get("letterbox", wanted.letterbox)
-            if (artifact.name, letterbox) == (wanted.artifact, wanted.letterbox):
+            if (artifact.name, letterbox) == (wanted.artifact, wanted.letterbox) and wanted.id != failed:
                 return current
             body = dict(document.body) | {
                 "wanted": _revision_body(artifact.name, letterbox),
                 "create_time": current.create_time.isoformat(),
             }
-            if wanted.id == serving or not (serving or "fallback" in body):
+            if wanted.id == serving or not (serving or "fallback" in body or wanted.id == failed):
                 body["fallback"] = document.body["wanted"]
             try:
                 return _known(name, self._documents.swap(document, body))
@@ -266,6 +278,22 @@ def not_found(name: ResourceName) -> YardError:
         f"there is no deployment {name.id!r} in project {name.project!r}: see `yard deployment list`",
         {"name": str(name)},
     )
+
+
+def _digest(wanted: Wanted) -> str:
+    """Of what was asked, not of what it was resolved to: that may have changed when a client sends its request again."""
+    asked = [str(wanted.model_version), str(wanted.artifact or ""), wanted.letterbox.value]
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+
+
+def _check_asked(document: Document, asked: str, request_id: str) -> None:
+    """Refuses a request_id that came with another wish; documents of before digests were kept are taken as they are."""
+    if document.body.get("asked", asked) != asked:
+        raise YardError(
+            Reason.REQUEST_ID_REUSED,
+            f"request_id {request_id} was used before for another deployment; choose a new one",
+            {"request_id": request_id},
+        )
 
 
 def _revision_body(artifact: ArtifactName, letterbox: LetterboxMode) -> dict[str, Any]:

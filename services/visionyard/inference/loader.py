@@ -15,6 +15,7 @@ import numpy as np
 from visionyard.inference.deployments import Revision
 from visionyard.inference.modelserver import ModelBroken, ModelDirectories, ModelRefused, ModelServer, TritonLost
 from visionyard.inference.serving import ServedModel
+from visionyard.inference.turns import Turns
 from visionyard.kit.artifacts import exported
 from visionyard.kit.artifacts.exported import Artifact
 from visionyard.kit.errors import Reason, YardError
@@ -27,8 +28,13 @@ _PROBE_TIMEOUT_S = 60.0
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 5.0
 _MAX_REASON = 300
+# Of Triton, in a row, while it loads or tries one model. A person may kill it once or twice in the midst of that; a model that kills it does so each time.
+_MAX_LOSSES = 3
 _FOLDERS = re.compile(r"(?:/[^\s/:'\"]+)+/")
 _T = TypeVar("_T")
+
+LOSSES = "triton_losses"
+"""The metadata key by which a model is told that Triton did not survive loading."""
 
 
 class Loader:
@@ -46,6 +52,7 @@ class Loader:
         self._repository = repository
         self._triton = triton
         self._load_timeout_s = load_timeout_s
+        self._turns = Turns()
 
     async def bring_up(self, name: ResourceName, revision: Revision) -> ServedModel:
         """Loads a revision, or takes it as it is where Triton has it already; waits for a store or Triton that is away.
@@ -56,7 +63,7 @@ class Loader:
         model = revision.triton_model(name)
         artifact = await _patiently(lambda: asyncio.to_thread(exported.read_artifact, self._store, revision.artifact))
         await _patiently(lambda: asyncio.to_thread(self._write, model, artifact))
-        await _patiently(lambda: self._load(model, artifact))
+        await self._load(model, artifact)
         served = ServedModel(triton_model=model, revision=revision.id, artifact=artifact, letterbox=revision.letterbox)
         served.available.set()
         return served
@@ -71,7 +78,7 @@ class Loader:
         if served.broken:
             await _patiently(lambda: self._triton.unload(served.triton_model))
             served.broken = False
-        await _patiently(lambda: self._load(served.triton_model, served.artifact))
+        await self._load(served.triton_model, served.artifact)
         served.loads += 1
         served.available.set()
 
@@ -90,6 +97,36 @@ class Loader:
             raise YardError(Reason.MODEL_LOAD_FAILED, message, {"name": str(artifact.name)}) from error
 
     async def _load(self, model: str, artifact: Artifact) -> None:
+        """Loads a model that is in the repository, and tries it; waits for a Triton that is away.
+
+        A model under which Triton was lost is tried again alone, so that no other model is blamed for it, nor lost with it while it loads.
+
+        Raises:
+            YardError: MODEL_LOAD_FAILED, with `triton_losses` in its metadata where Triton was lost under this model again and again.
+        """
+        losses = 0
+
+        async def attempt() -> None:
+            nonlocal losses
+            async with self._turns.take(alone=losses > 0):
+                # A Triton that is away already says nothing about the model.
+                await self._triton.ready_models()
+                try:
+                    await self._load_once(model, artifact)
+                except TritonLost as error:
+                    losses += 1
+                    _LOG.warning("Triton was lost while it loaded a model", extra={"model": model, "losses": losses, "error": str(error)})
+                    if losses < _MAX_LOSSES:
+                        raise
+                    raise YardError(
+                        Reason.MODEL_LOAD_FAILED,
+                        f"Triton was lost {losses} times in a row while it loaded artifact {artifact.name}: look at Triton's log",
+                        {"name": str(artifact.name), LOSSES: str(losses)},
+                    ) from error
+
+        await _patiently(attempt)
+
+    async def _load_once(self, model: str, artifact: Artifact) -> None:
         try:
             await self._triton.load(model, self._load_timeout_s)
             await self._probe(model, artifact)

@@ -11,8 +11,8 @@ import contextlib
 import logging
 from dataclasses import dataclass, field
 
-from visionyard.inference.deployments import Deployment, Deployments, Revision
-from visionyard.inference.loader import Loader
+from visionyard.inference.deployments import Deployment, Deployments, Revision, is_triton_model
+from visionyard.inference.loader import LOSSES, Loader
 from visionyard.inference.metrics import Metrics
 from visionyard.inference.modelserver import ModelDirectories, ModelServer, TritonLost
 from visionyard.inference.serving import Alias, ServedModel, ServingTable
@@ -24,7 +24,9 @@ _LOG = logging.getLogger(__name__)
 _WATCH_INTERVAL_S = 0.5
 _RETRY_FAILED_S = 30.0
 _RETRY_RELOAD_S = 5.0
-# Triton refusing a model can leak GPU memory in it (server#8969), and nothing about the artifact will change: only a new revision is tried again.
+_RETRY_DEADLY_S = 300.0
+# Triton refusing a model can leak GPU memory in it (server#8969), and nothing about the artifact will change: only a new revision is tried again, which
+# asking for the same once more makes.
 _FINAL = frozenset({Reason.MODEL_LOAD_FAILED, Reason.ARTIFACT_NOT_FOUND})
 
 
@@ -78,6 +80,7 @@ class Reconciler:
         self._followed: dict[ResourceName, _Followed] = {}
         self._etags: dict[ResourceName, str] = {}
         self._retiring: set[str] = set()
+        self._refused: set[tuple[str, str]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = _Wakes()
         self._lock = asyncio.Lock()
@@ -309,12 +312,20 @@ class Reconciler:
         except YardError as failure:
             # The watch tries again; a model that worked before Triton's death will work again once what is missing (memory, disk) is there.
             _LOG.error("a model cannot be loaded again", extra={"model": served.triton_model, "reason": failure.reason.name})
-            await asyncio.sleep(_RETRY_RELOAD_S)
+            # One under which Triton itself dies takes all others down each time, so it is tried seldom.
+            await asyncio.sleep(_RETRY_DEADLY_S if LOSSES in failure.metadata else _RETRY_RELOAD_S)
 
     async def _collect(self, loaded: set[str]) -> None:
-        """Unloads and removes models that no deployment needs: retired ones, and leftovers of interrupted work."""
-        there = loaded | set(await asyncio.to_thread(self._repository.models))
-        for model in sorted(there):
+        """Unloads and removes models that no deployment needs: retired ones, and leftovers of interrupted work.
+
+        Only this service's own: others may keep their models in the same Triton and folder, and a volume its `lost+found`.
+        """
+        there = set(loaded)
+        try:
+            there |= set(await asyncio.to_thread(self._repository.models))
+        except OSError as error:
+            self._cannot("list", "", error)
+        for model in sorted(filter(is_triton_model, there)):
             # Asked anew for each: a deployment may have been made since the folder was listed. What is not needed once never is again.
             if model in self._needed():
                 continue
@@ -323,8 +334,18 @@ class Reconciler:
                     await self._triton.unload(model)
             except TritonLost:
                 return
-            await asyncio.to_thread(self._repository.remove, model)
+            try:
+                await asyncio.to_thread(self._repository.remove, model)
+            except OSError as error:
+                self._cannot("remove", model, error)
+                continue
             _LOG.info("a model was removed", extra={"model": model})
+
+    def _cannot(self, what: str, model: str, error: OSError) -> None:
+        """Logs what the disk refused, once: the next look, in half a second, tries again."""
+        if (what, model) not in self._refused:
+            self._refused.add((what, model))
+            _LOG.error("the model repository refuses", extra={"what": what, "model": model, "error": str(error)})
 
     def _needed(self) -> set[str]:
         """The models that serve, are being brought up, are being drained, or may have to be fallen back to."""

@@ -14,7 +14,7 @@ from visionyard.inference.deployments import Deployment, Deployments, not_found
 from visionyard.inference.execution import TritonBackend
 from visionyard.inference.predictor import Predictor
 from visionyard.inference.reconciler import Reconciler
-from visionyard.inference.serving import ServingTable
+from visionyard.inference.serving import DeploymentState, ServingTable
 from visionyard.inference.v1 import (
     deployment_pb2,
     deployment_service_pb2,
@@ -68,8 +68,15 @@ class DeploymentServicer(deployment_service_pb2_grpc.DeploymentServiceServicer):
         change = mapping.change_from_proto(request.deployment, request.update_mask.paths, name.project)
         alias = self._table.get(name)
         serving = alias.served.revision if alias is not None and alias.served is not None else ""
-        await asyncio.to_thread(self._deployments.update, name, change, request.deployment.etag, serving)
+        await asyncio.to_thread(self._deployments.update, name, change, request.deployment.etag, serving, self._failed(name))
         return deployment_service_pb2.UpdateDeploymentResponse(deployment=self._message(await self._reconciler.refresh(name)))
+
+    def _failed(self, name: ResourceName) -> str:
+        """The id of the wanted revision where this server could not bring it up; empty elsewhere."""
+        alias, deployment = self._table.get(name), self._reconciler.deployment(name)
+        if alias is None or deployment is None or alias.state(deployment.wanted.id) is not DeploymentState.FAILED:
+            return ""
+        return deployment.wanted.id
 
     async def GetDeployment(
         self, request: deployment_service_pb2.GetDeploymentRequest, _context: Context

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from visionyard.inference.deployments import Deployments, Wanted
+from visionyard.inference.deployments import Deployments, Wanted, is_triton_model
 from visionyard.kit.artifacts import exported, versions
 from visionyard.kit.artifacts.exported import Artifact, ArtifactFormat, Comparison
 from visionyard.kit.artifacts.model import ModelFile, ModelVersion
@@ -86,6 +86,53 @@ def test_the_same_request_makes_one_deployment(store: MemoryObjectStore, deploym
     assert deployments.create(NAME, wanted(first), "request") == made
     assert refusal(deployments.create, NAME, wanted(first), "another") is Reason.ALREADY_EXISTS
     assert refusal(deployments.create, NAME, wanted(first), "") is Reason.ALREADY_EXISTS
+
+
+def test_a_request_id_that_comes_with_another_wish_is_refused(store: MemoryObjectStore, deployments: Deployments) -> None:
+    first = version(store, 1)
+    name = artifact(store, first, "a")
+    made = deployments.create(NAME, wanted(VersionName(MODEL, None)), "request")
+    second = version(store, 2)
+    artifact(store, second, "b")
+    # The newest version is another one now, but what is asked for is the same.
+    assert deployments.create(NAME, wanted(VersionName(MODEL, None)), "request") == made
+    for other in (wanted(first), wanted(second), wanted(first, name), wanted(VersionName(MODEL, None), None, LetterboxMode.SQUARE)):
+        assert refusal(deployments.create, NAME, other, "request") is Reason.REQUEST_ID_REUSED
+    changed = deployments.update(NAME, {"letterbox": LetterboxMode.SQUARE}, "", made.wanted.id)
+    assert deployments.create(NAME, wanted(VersionName(MODEL, None)), "request") == changed
+    assert refusal(deployments.create, NAME, wanted(first), "request") is Reason.REQUEST_ID_REUSED
+
+
+def test_an_update_that_asks_for_what_failed_tries_it_anew(store: MemoryObjectStore, deployments: Deployments) -> None:
+    first, second = version(store, 1), version(store, 2)
+    artifact(store, first, "a")
+    b = artifact(store, second, "b")
+    made = deployments.create(NAME, wanted(first), "")
+    again = deployments.update(NAME, {"model_version": first}, "", "", made.wanted.id)
+    assert (again.wanted.id != made.wanted.id, again.wanted.artifact) == (True, made.wanted.artifact)
+    # Nothing that failed is fallen back to.
+    assert again.fallback is None
+    # The same failure told a second time, as by a request that is sent again, changes nothing more.
+    assert deployments.update(NAME, {"model_version": first}, "", "", made.wanted.id) == again
+    failing = deployments.update(NAME, {"model_version": second}, "", again.wanted.id)
+    retried = deployments.update(NAME, {"model_version": second}, "", again.wanted.id, failing.wanted.id)
+    assert (retried.wanted.artifact, retried.fallback) == (b, again.wanted)
+    assert retried.wanted.id != failing.wanted.id
+
+
+@pytest.mark.parametrize(
+    "name", ["lost+found", "resnet50", "p.d.0123", "p.d.0123456789AB", ".p.d.0123456789ab", "p.0123456789ab", "p.d.0123456789ab.old"]
+)
+def test_other_peoples_models_are_not_taken_for_ours(name: str) -> None:
+    assert not is_triton_model(name)
+
+
+def test_our_models_are_known_by_their_names(store: MemoryObjectStore, deployments: Deployments) -> None:
+    first = version(store, 1)
+    artifact(store, first, "a")
+    for id_ in ("d", "A.b-c_d.9"):
+        name = ResourceName("p", "deployments", id_)
+        assert is_triton_model(deployments.create(name, wanted(first), "").wanted.triton_model(name))
 
 
 def test_an_update_changes_the_revision_and_keeps_the_creation(store: MemoryObjectStore, deployments: Deployments) -> None:
