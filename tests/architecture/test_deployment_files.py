@@ -84,19 +84,30 @@ def test_kubernetes_services_reach_the_containers(manifests):
         assert found[name]["spec"]["selector"] == {"app.kubernetes.io/name": name}
 
 
-def test_triton_and_inference_share_a_pod_with_models_and_memory(manifests):
+def test_triton_and_inference_share_a_pod_and_its_models(manifests):
     overlay, documents = manifests
     (pod,) = [d["spec"]["template"]["spec"] for d in documents if d["kind"] == "Deployment" and d["metadata"]["name"] == "inference"]
     by_name = {c["name"]: c for c in pod["containers"]}
     assert set(by_name) == {"inference", "triton"}
-    for container in by_name.values():
-        assert {"/models", "/dev/shm"} <= {m["mountPath"] for m in container["volumeMounts"]}
+    mounts = {name: {m["mountPath"] for m in container["volumeMounts"]} for name, container in by_name.items()}
+    assert all("/models" in paths for paths in mounts.values())
+    # Tensors go to Triton over gRPC; only its own backends need memory that processes share.
+    assert {name for name, paths in mounts.items() if "/dev/shm" in paths} == {"triton"}
     shm = next(v for v in pod["volumes"] if v["name"] == "shm")
     assert shm["emptyDir"]["medium"] == "Memory"
     repository = {e["name"]: e.get("value") for e in by_name["inference"]["env"]}["VISIONYARD_MODEL_REPOSITORY"]
     assert f"--model-repository={repository}" in by_name["triton"]["args"]
     gpu = by_name["triton"]["resources"]["limits"].get("nvidia.com/gpu")
     assert gpu == ("1" if overlay == "gpu" else None)
+
+
+def test_a_roll_out_needs_no_second_gpu(manifests):
+    _, documents = manifests
+    for document, container in containers(documents):
+        if "nvidia.com/gpu" in container["resources"]["limits"] or document["metadata"]["name"] == "inference":
+            strategy = document["spec"]["strategy"]
+            surge = strategy.get("rollingUpdate", {}).get("maxSurge")
+            assert strategy["type"] == "Recreate" or (strategy["type"] == "RollingUpdate" and surge == 0), document["metadata"]["name"]
 
 
 def test_gpus_go_to_training_and_triton_only(manifests):
@@ -123,6 +134,11 @@ def test_every_variable_in_the_manifests_is_one_that_the_code_reads(manifests):
 def compose(*extra: str) -> dict:
     documents = [yaml.safe_load((ROOT / name).read_text()) for name in ("docker-compose.yml", *extra)]
     return documents[0] if len(documents) == 1 else documents[1]
+
+
+def test_compose_reaps_what_killed_workers_leave():
+    services = compose()["services"]
+    assert {name for name, service in services.items() if service.get("init")} == {"dataset", "training", "export"}
 
 
 def test_compose_publishes_on_loopback_only():
