@@ -42,7 +42,7 @@ class InferenceSettings(ServiceSettings):
     )
     triton_threads: int = Field(0, ge=0, le=256, description="Threads of one instance on CPUs; 0: the cores divided by the instances.")
     triton_max_batch: int = Field(
-        0, ge=0, le=128, description="How many images of one size Triton may run together; 0: on CPUs 1 (no gain there), on a GPU 8."
+        0, ge=0, le=128, description="How many images of one size Triton may run together; 0: 1 on CPUs, 8 on a GPU."
     )
     model_load_timeout_s: float = Field(300.0, gt=0, le=3600, description="How long Triton may take to load a model, in seconds.")
     max_image_bytes: int = Field(16 * _MIB, ge=1024, le=1024**3, description="The largest image file taken, in bytes.")
