@@ -3,7 +3,6 @@
 import os
 import signal
 import tarfile
-import time
 import uuid
 import zipfile
 from pathlib import Path
@@ -138,7 +137,9 @@ def test_bad_weights(stack, tmp_path, name):
 
 
 def test_truncated_weights(stack, test_data):
-    for path in sorted((test_data / "nasty").glob("*truncated*.pt")):
+    paths = sorted((test_data / "nasty").glob("*truncated*.pt"))
+    assert paths, "the test data has no truncated weights"
+    for path in paths:
         before = stack.keys()
         with pytest.raises(grpc.RpcError) as caught:
             stack.wire.push(path.read_bytes())
@@ -235,15 +236,13 @@ def away(stack, name, call, reason):
     pid = stack.pid(name)
     os.kill(pid, signal.SIGSTOP)
     try:
-        started = time.monotonic()
         with pytest.raises(grpc.RpcError) as caught:
             call()
-        assert time.monotonic() - started < 55
     finally:
         os.kill(pid, signal.SIGCONT)
     error = refusal(caught.value)
-    assert error.code in {"UNAVAILABLE", "DEADLINE_EXCEEDED"}
-    assert error.reason in {reason, "DEADLINE_EXCEEDED"}
+    # All calls here allow 60 s. The service says sooner who is away: it gives the store 10 s to answer a request, and Triton 30 s.
+    assert (error.code, error.reason) == ("UNAVAILABLE", reason)
     sentence(error)
 
 

@@ -270,7 +270,7 @@ class Predictor:
                     clock.decode += time.monotonic() - begin
                 begin, loads = time.monotonic(), served.loads
                 try:
-                    inference = await self._triton.infer(served.triton_model, prepared.images, max(deadline - begin, 0.001))
+                    inference = await self._run(served, prepared, give_up, deadline)
                 except TritonLost as error:
                     self._reconciler.lost(served, loads, broken=isinstance(error, ModelBroken))
                     broken += 1
@@ -282,6 +282,26 @@ class Predictor:
                     clock.call = time.monotonic() - begin
                     return served, prepared, inference
             await asyncio.sleep(_PAUSE_S)
+
+    async def _run(self, served: ServedModel, prepared: _Prepared, give_up: float, deadline: float) -> Inference:
+        """Runs the model. A Triton that holds its port but does nothing is not waited for to the deadline; one that is only slow is.
+
+        Raises:
+            YardError: TRITON_UNAVAILABLE, the watch has found that Triton does not answer.
+            TritonLost: as :meth:`ModelServer.infer`.
+            TimeoutError: as :meth:`ModelServer.infer`.
+            ModelRefused: as :meth:`ModelServer.infer`.
+        """
+        left = max(deadline - time.monotonic(), 0.001)
+        running = asyncio.ensure_future(self._triton.infer(served.triton_model, prepared.images, left))
+        try:
+            done, _ = await asyncio.wait([running], timeout=max(give_up - time.monotonic(), 0))
+            if not done and not served.available.is_set():
+                raise self._triton.unavailable()
+            return await running
+        finally:
+            if not running.cancel() and not running.cancelled():
+                running.exception()  # noted, as asyncio wants, where nobody has waited for it to the end
 
     async def _detect(self, artifact: Artifact, candidates: Candidates, options: Options) -> Detections:
         """Suppression: at once where few candidates are above the confidence, in a thread where it would hold up the event loop."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from visionyard.inference.config import InferenceSettings
 from visionyard.inference.deployments import Wanted
 from visionyard.inference.options import Options
 from visionyard.inference.predictor import Prediction
+from visionyard.inference.servicer import DeploymentServicer
 from visionyard.inference.serving import DeploymentState
+from visionyard.inference.v1 import deployment_pb2, deployment_service_pb2
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.names import ResourceName
 from visionyard.kit.objectstore.memory import MemoryObjectStore
@@ -132,6 +135,25 @@ async def test_triton_away_is_waited_for_and_then_said(room: Room, store: Memory
     assert raised.value.reason is Reason.TRITON_UNAVAILABLE
 
 
+async def test_a_triton_that_holds_its_port_but_does_not_answer_is_said_to_be_away(
+    settings: InferenceSettings, store: MemoryObjectStore, tmp_path: Path, triton: Triton
+) -> None:
+    async with running(settings.model_copy(update={"predict_patience_s": 4.0}), store) as room:
+        await deploy(room, publish(store, tiny_graph(tmp_path / "a.onnx", 1)))
+        assert triton.process is not None
+        triton.process.send_signal(signal.SIGSTOP)
+        try:
+            # In Triton already when it stops, and come after that was seen: neither waits for its deadline.
+            for _ in range(2):
+                async with asyncio.timeout(60):
+                    with pytest.raises(YardError) as raised:
+                        await room.predictor.predict(DEPLOYMENT, picture(), Options(), 120)
+                assert raised.value.reason is Reason.TRITON_UNAVAILABLE
+        finally:
+            triton.process.send_signal(signal.SIGCONT)
+        assert classes(await room.predictor.predict(DEPLOYMENT, picture(), Options(), 30)) == [1]
+
+
 async def test_a_service_that_starts_again_serves_what_the_bucket_says(
     settings: InferenceSettings, store: MemoryObjectStore, tmp_path: Path, triton: Triton
 ) -> None:
@@ -198,6 +220,62 @@ async def test_a_first_version_that_cannot_be_loaded_says_why(room: Room, store:
         await room.predictor.predict(DEPLOYMENT, picture(), Options(), 20)
     assert raised.value.reason is Reason.DEPLOYMENT_NOT_READY
     assert raised.value.metadata["state"] == "FAILED"
+
+
+async def test_what_failed_is_tried_again_when_it_is_asked_for_again(
+    settings: InferenceSettings, store: MemoryObjectStore, tmp_path: Path
+) -> None:
+    file = tmp_path / "m.onnx"
+    file.write_bytes(b"this is no graph")
+    artifact = publish(store, file)
+    async with running(settings, store) as room:
+        servicer = DeploymentServicer(room.deployments, room.reconciler, room.table, room.backend)
+        made = await asyncio.to_thread(room.deployments.create, DEPLOYMENT, Wanted(artifact.name.version, None, LetterboxMode.RECT), "")
+        await room.reconciler.refresh(DEPLOYMENT)
+        alias = room.table.ensure(DEPLOYMENT)
+        await eventually(lambda: alias.state(made.wanted.id) is DeploymentState.FAILED)
+        wanted = deployment_pb2.Deployment(name=str(DEPLOYMENT), model_version=str(artifact.name.version))
+        request = deployment_service_pb2.UpdateDeploymentRequest(deployment=wanted)
+        answer = await servicer.UpdateDeployment(request, None)  # type: ignore[arg-type]
+        assert answer.deployment.state == deployment_pb2.DEPLOYMENT_STATE_LOADING
+        deployment = await asyncio.to_thread(room.deployments.get, DEPLOYMENT)
+        assert deployment.wanted.id != made.wanted.id
+        await eventually(lambda: alias.state(deployment.wanted.id) is DeploymentState.FAILED)
+
+
+async def test_other_peoples_folders_in_the_model_repository_are_left_alone(
+    room: Room, store: MemoryObjectStore, tmp_path: Path, triton: Triton
+) -> None:
+    (triton.repository / "resnet50" / "1").mkdir(parents=True)
+    (triton.repository / "lost+found").mkdir()
+    try:
+        await deploy(room, publish(store, tiny_graph(tmp_path / "a.onnx", 1)))
+        (triton.repository / "default.gone.0123456789ab").mkdir()
+        await eventually(lambda: not (triton.repository / "default.gone.0123456789ab").exists())
+        assert (triton.repository / "resnet50" / "1").is_dir()
+        assert (triton.repository / "lost+found").is_dir()
+    finally:
+        shutil.rmtree(triton.repository / "resnet50", ignore_errors=True)
+        shutil.rmtree(triton.repository / "lost+found", ignore_errors=True)
+
+
+async def test_a_folder_that_the_disk_will_not_give_up_does_not_end_the_service(
+    room: Room, store: MemoryObjectStore, tmp_path: Path, triton: Triton, caplog: pytest.LogCaptureFixture
+) -> None:
+    # A file where the folder for what is thrown away should be: renaming fails, whoever asks.
+    staging = triton.repository / ".staging"
+    await deploy(room, publish(store, tiny_graph(tmp_path / "a.onnx", 1)))
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.write_bytes(b"")
+    try:
+        (triton.repository / "default.gone.0123456789ab").mkdir()
+        await eventually(lambda: "the model repository refuses" in caplog.text)
+        assert (triton.repository / "default.gone.0123456789ab").exists()
+        assert classes(await room.predictor.predict(DEPLOYMENT, picture(), Options(), 10)) == [1]
+    finally:
+        staging.unlink()
+    # It goes on looking.
+    await eventually(lambda: not (triton.repository / "default.gone.0123456789ab").exists())
 
 
 async def test_a_deleted_deployment_leaves_nothing_behind(room: Room, store: MemoryObjectStore, tmp_path: Path, triton: Triton) -> None:
