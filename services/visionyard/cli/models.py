@@ -101,7 +101,9 @@ async def push_file(session: Session, source: Source, name: str) -> model_pb2.Mo
             "training", source, request_id=pending.request_id, on_progress=following.transfer(session, source.name)
         )
         session.progress.bytes("opening it in a worker", 0, 0)
-        return await session.client.models.create_version(name, upload.name, sha256=digest, source_name=output.plain(source.name))
+        return await session.client.models.create_version(
+            name, upload.name, source_name=output.plain(source.name), request_id=pending.request_id
+        )
 
 
 @app.command("download", epilog=example("yard model download cones@2 --to ./weights"))

@@ -13,7 +13,8 @@ from visionyard.client.sources import open_source
 from visionyard.client.sync import Blocking, Facade
 from visionyard.client.transport import Transport
 from visionyard.client.uploads import AsyncUploads, OnProgress
-from visionyard.kit.errors import Code, Reason
+from visionyard.kit.errors import Code
+from visionyard.kit.request_id import new_request_id
 from visionyard.training.v1 import model_pb2, model_service_pb2
 from visionyard.training.v1.model_service_pb2_grpc import ModelServiceStub
 from visionyard.transfer.v1 import transfer_service_pb2
@@ -103,31 +104,28 @@ class AsyncModels:
             raise
         return next((version for version in versions if version.digest == f"sha256:{sha256}"), None)
 
-    async def create_version(self, model: str, upload: str, *, sha256: str, source_name: str = "") -> model_pb2.ModelVersion:
+    async def create_version(self, model: str, upload: str, *, source_name: str = "", request_id: str = "") -> model_pb2.ModelVersion:
         """Makes a version from a complete upload; the same bytes as the newest version's give that version again.
 
         Args:
             model: The model, an id or resource name; made where it is not there.
             upload: The upload's resource name.
-            sha256: Of the uploaded file, 64 hexadecimal digits.
             source_name: The file's name, for messages.
+            request_id: A UUID; the same one again gives the same version, also after its upload is gone. Empty: a fresh one.
 
         Raises:
-            ClientError: NOT_FOUND (UPLOAD_NOT_FOUND), INVALID_ARGUMENT (WEIGHTS_UNREADABLE, WEIGHTS_UNSAFE, INVALID_NAME).
+            ClientError: NOT_FOUND (UPLOAD_NOT_FOUND), INVALID_ARGUMENT (WEIGHTS_UNREADABLE, WEIGHTS_UNSAFE, INVALID_NAME),
+                RESOURCE_EXHAUSTED (OVERLOADED).
         """
         request = model_service_pb2.CreateModelVersionRequest(
-            parent=self._names.resource(_COLLECTION, model), upload=upload, source_name=source_name
+            parent=self._names.resource(_COLLECTION, model),
+            upload=upload,
+            source_name=source_name,
+            request_id=request_id or new_request_id(),
         )
-        try:
-            response = await self._transport.unary(
-                "training", lambda channel: ModelServiceStub(channel).CreateModelVersion, request, timeout_s=INSPECTION_TIMEOUT_S
-            )
-        except ClientError as error:
-            # An answer that got lost on the way: the version was made and the upload deleted with it.
-            made = await self.find_content(model, sha256) if error.reason == Reason.UPLOAD_NOT_FOUND.name else None
-            if made is None:
-                raise
-            return made
+        response = await self._transport.unary(
+            "training", lambda channel: ModelServiceStub(channel).CreateModelVersion, request, timeout_s=INSPECTION_TIMEOUT_S
+        )
         return response.model_version
 
     async def push(
@@ -138,7 +136,7 @@ class AsyncModels:
         Args:
             path: The ``.pt`` file.
             model: The model that gets a new version, an id or resource name; made where it is not there.
-            request_id: A UUID; with the same one an interrupted upload goes on. Empty: a fresh one.
+            request_id: A UUID; with the same one an interrupted push goes on. Empty: a fresh one.
             on_upload: Called now and then.
 
         Raises:
@@ -147,7 +145,7 @@ class AsyncModels:
         self._names.resource(_COLLECTION, model)
         source = open_source(Path(path))
         upload = await self._uploads.upload("training", source, request_id=request_id, on_progress=on_upload)
-        return await self.create_version(model, upload.name, sha256=upload.sha256, source_name=source.name)
+        return await self.create_version(model, upload.name, source_name=source.name, request_id=request_id)
 
     async def list_files(self, version: str) -> Sequence[transfer_service_pb2.StoredFile]:
         """The files of a version, by path.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from prometheus_client import CollectorRegistry
@@ -15,6 +16,7 @@ from visionyard.kit.objectstore.port import ObjectStore, StoreUnavailable
 from visionyard.kit.objectstore.readiness import StoreReadiness
 from visionyard.kit.objectstore.s3 import open_store
 from visionyard.kit.server.app import App, BackgroundTask, Service
+from visionyard.kit.server.builder import BLOCKING_THREADS
 from visionyard.kit.transfer.servicer import TransferServicer
 from visionyard.kit.transfer.uploads import UploadStore
 from visionyard.training.child import ChildFailed
@@ -28,6 +30,7 @@ from visionyard.training.pushed_files import PushedFiles
 from visionyard.training.servicer import TrainingJobServicer
 from visionyard.training.slots import training_slots
 from visionyard.training.trainings import Trainings
+from visionyard.training.turns import Turns
 from visionyard.training.ultralytics_facts import UltralyticsFacts
 from visionyard.training.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
 from visionyard.training.v1.training_job_service_pb2_grpc import add_TrainingJobServiceServicer_to_server
@@ -37,6 +40,7 @@ _log = logging.getLogger(__name__)
 _WORKER_MODULE = "visionyard.training.worker"
 _READ_LOGS = "/visionyard.training.v1.TrainingJobService/ReadLogs"
 _QUEUE_METRICS_S = 5.0
+_PUSH_WAIT_S = 10.0
 
 
 async def build_app(settings: TrainingSettings, registry: CollectorRegistry) -> App:
@@ -65,10 +69,14 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
     )
     transfers = TransferServicer(store, uploads, TrainingFiles(trainings, models))
     jobs = TrainingJobServicer(trainings)
+    opening = ThreadPoolExecutor(settings.inspections, thread_name_prefix=f"{BLOCKING_THREADS}-push")
+    pushes = Turns(
+        opening, settings.inspections, _PUSH_WAIT_S, "as many weight files are being opened as this machine has room for: try again"
+    )
     return App(
         services=[
             Service("visionyard.training.v1.TrainingJobService", partial(add_TrainingJobServiceServicer_to_server, jobs)),
-            Service("visionyard.training.v1.ModelService", partial(add_ModelServiceServicer_to_server, ModelServicer(models))),
+            Service("visionyard.training.v1.ModelService", partial(add_ModelServiceServicer_to_server, ModelServicer(models, pushes))),
             Service("visionyard.transfer.v1.TransferService", partial(add_TransferServiceServicer_to_server, transfers)),
         ],
         ready=StoreReadiness(store).ready,

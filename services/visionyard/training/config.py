@@ -22,3 +22,9 @@ class TrainingSettings(JobServiceSettings):
         1, ge=1, le=64, description="How many trainings run at once on a machine without a GPU; with GPUs it is one for each."
     )
     inspection_timeout_s: float = Field(180.0, gt=0, le=3600, description="How long opening a pushed weight file may take, in seconds.")
+    inspections: int = Field(
+        2,
+        ge=1,
+        le=64,
+        description="How many pushed weight files are opened at once; each may take 6 GiB of memory; more wait, or are refused.",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import grpc.aio
@@ -10,6 +11,7 @@ import grpc.aio
 from visionyard.kit.names import ProjectName, ResourceName, VersionName
 from visionyard.training import mapping
 from visionyard.training.models import Models
+from visionyard.training.turns import Turns
 from visionyard.training.v1 import model_service_pb2 as messages
 from visionyard.training.v1 import model_service_pb2_grpc
 
@@ -25,17 +27,19 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
 
     Args:
         models: The use cases.
+        pushes: The turns of weight files that are opened.
     """
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: Models, pushes: Turns) -> None:
         self._models = models
+        self._pushes = pushes
 
     async def CreateModelVersion(
         self, request: messages.CreateModelVersionRequest, _context: Context
     ) -> messages.CreateModelVersionResponse:
         """Makes a version from an uploaded weight file."""
         parent, upload = _model_name(request.parent), ResourceName.parse(request.upload, "uploads")
-        version = await asyncio.to_thread(self._models.push, parent, upload, request.source_name)
+        version = await self._pushes.take(partial(self._models.push, parent, upload, request.source_name, request.request_id))
         return messages.CreateModelVersionResponse(model_version=mapping.model_version_to_proto(version))
 
     async def GetModel(self, request: messages.GetModelRequest, _context: Context) -> messages.GetModelResponse:

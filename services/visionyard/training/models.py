@@ -26,9 +26,11 @@ from visionyard.kit.names import ProjectName, ResourceName, VersionName
 from visionyard.kit.objectstore.port import ObjectStore, StoreUnavailable
 from visionyard.kit.pagination import paginate
 from visionyard.training.inspection import WeightFacts
+from visionyard.training.push_requests import PushRequests
 
 _SAFE_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 _LONGEST_NAME = 200
+_LONGEST_REQUEST_ID = 128
 
 
 @dataclass(frozen=True)
@@ -73,19 +75,36 @@ class Models:
         self._store = store
         self._uploads = uploads
         self._inspect = inspect
+        self._requests = PushRequests(store)
 
-    def push(self, parent: ResourceName, upload: ResourceName, source_name: str) -> ModelVersion:
+    def push(self, parent: ResourceName, upload: ResourceName, source_name: str, request_id: str = "") -> ModelVersion:
         """Makes a version from an uploaded weight file; the upload is gone afterwards, unless the store was away.
 
+        Args:
+            parent: The model.
+            upload: The file.
+            source_name: What the client calls it.
+            request_id: The client's key for this creation: with the same one the same version comes back, though its upload is gone.
+                Empty for none.
+
         Raises:
-            YardError: INVALID_FIELD, UPLOAD_NOT_FOUND, UPLOAD_INCOMPLETE, WEIGHTS_UNREADABLE, WEIGHTS_UNSAFE or UNSUPPORTED_TASK.
+            YardError: INVALID_FIELD, REQUEST_ID_REUSED, UPLOAD_NOT_FOUND, UPLOAD_INCOMPLETE, WEIGHTS_UNREADABLE, WEIGHTS_UNSAFE or
+                UNSUPPORTED_TASK.
         """
         if upload.project != parent.project:
             raise invalid_field("upload", f"{upload} is not in project {parent.project!r}")
+        if len(request_id) > _LONGEST_REQUEST_ID:
+            raise invalid_field("request_id", f"must have at most {_LONGEST_REQUEST_ID} characters")
+        made = self._requests.find(parent, upload, request_id)
+        if made is not None:
+            version = read_model_version(self._store, made)
+            self._uploads.delete(upload)  # sent again by a client that did not hear that it had been taken
+            return version
         name = file_name(source_name)
         try:
             with self._uploads.as_file(upload) as (path, sha256):
-                version = self._make(parent, upload, name, path, sha256)
+                version = self._make(parent, upload, name, path, sha256, request_id)
+            self._requests.record(parent, upload, request_id, version.name)
         except YardError as error:
             if error.reason is not Reason.UPLOAD_INCOMPLETE:
                 self._uploads.delete(upload)
@@ -98,7 +117,7 @@ class Models:
         self._uploads.delete(upload)
         return version
 
-    def _make(self, parent: ResourceName, upload: ResourceName, name: str, path: Path, sha256: str) -> ModelVersion:
+    def _make(self, parent: ResourceName, upload: ResourceName, name: str, path: Path, sha256: str, request_id: str) -> ModelVersion:
         newest = newest_model_version(self._store, parent)
         if newest is not None and newest.weight_file.sha256 == sha256:
             return newest
@@ -118,8 +137,10 @@ class Models:
             files={name: file},
             pushed_file=name,
         )
-        # A call made again finds its version by the bytes (above), so each call is a maker of its own: an upload's name can come back later.
-        return ModelVersion.from_document(versions.publish(self._store, parent, made.body(), made_by=f"{upload} {uuid.uuid4()}"))
+        # A call made again finds its version by the bytes (above) or its request. Without one each call is a maker of its own: an upload's
+        # name can come back later.
+        maker = f"{upload} {request_id or uuid.uuid4()}"
+        return ModelVersion.from_document(versions.publish(self._store, parent, made.body(), made_by=maker))
 
     def get(self, name: ResourceName) -> ModelView:
         """Reads a model; raises YardError (MODEL_NOT_FOUND)."""

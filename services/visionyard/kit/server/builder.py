@@ -50,7 +50,8 @@ __all__ = ["App", "BackgroundTask", "Build", "RunningServer", "Service", "Startu
 
 _log = logging.getLogger(__name__)
 _THREADS = 32
-_THREAD_NAME = "visionyard-blocking"
+BLOCKING_THREADS = "visionyard-blocking"
+"""What the names of threads begin with that the end of the service does not wait for; a room's own too."""
 _NOTICE_S = 0.3
 _CANCEL_S = 12.0
 _STRAGGLERS_S = 1.0
@@ -242,7 +243,7 @@ def run(service: str, settings: Settings, build: Build[Settings]) -> int:
     """
     configure_logging(service, settings.log_level, settings.secrets())
     loop = asyncio.new_event_loop()
-    loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix=_THREAD_NAME))
+    loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix=BLOCKING_THREADS))
     try:
         code = loop.run_until_complete(_serve(service, settings, build))
     except StartupError as error:
@@ -268,7 +269,7 @@ def _close(loop: asyncio.AbstractEventLoop) -> None:
 def _leave_stragglers(code: int) -> None:
     """Ends the process where blocking calls still wait, for a store that is away perhaps: Python itself would wait for their threads."""
     end = time.monotonic() + _STRAGGLERS_S
-    while any(thread.name.startswith(_THREAD_NAME) and thread.is_alive() for thread in threading.enumerate()):
+    while any(thread.name.startswith(BLOCKING_THREADS) and thread.is_alive() for thread in threading.enumerate()):
         if time.monotonic() > end:
             _log.warning("blocking calls are still waiting; leaving without them")
             sys.stderr.flush()

@@ -29,22 +29,26 @@ class CreateModelVersionRequest(_message.Message):
     PARENT_FIELD_NUMBER: _builtins.int
     UPLOAD_FIELD_NUMBER: _builtins.int
     SOURCE_NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """`projects/{project}/models/{model}`; the model is made where it is not there. The id is 1 to 63 letters, digits, '-', '_' and '.', and begins with a letter or digit."""
     upload: _builtins.str
     """The weight file: a complete upload, `projects/{project}/uploads/{upload}`."""
     source_name: _builtins.str
     """The file's name at the client, for messages."""
+    request_id: _builtins.str
+    """A UUID chosen by the client: the same one again gives the same version, also after its upload is gone."""
     def __init__(
         self,
         *,
         parent: _builtins.str = ...,
         upload: _builtins.str = ...,
         source_name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "source_name", b"source_name", "upload", b"upload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "request_id", b"request_id", "source_name", b"source_name", "upload", b"upload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
