@@ -1,6 +1,7 @@
 """Errors on the wire: :class:`YardError` to ``google.rpc.Status`` and back, for the server, for jobs and for the client.
 
-Details: ``ErrorInfo`` (always; domain ``visionyard``), ``BadRequest`` where fields are at fault, ``RetryInfo`` where trying again helps.
+Details: ``ErrorInfo`` (always; domain ``visionyard``), ``BadRequest`` where fields are at fault, ``RetryInfo`` where trying again helps; and, made of
+the reason and its metadata for programs that know Google's details only, ``ResourceInfo``, ``PreconditionFailure`` or ``QuotaFailure``.
 https://google.aip.dev/193, google/rpc/error_details.proto.
 """
 
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
@@ -28,6 +30,28 @@ _MAX_VALUE = 500
 _MAX_ENTRIES = (32, 8, 2)
 _MAX_STATUS_BYTES = 24 * 1024
 """With the message a second time as grpc-message, percent-encoded, and base64's third, this stays below MAX_METADATA_BYTES."""
+_FRAME_BYTES = 8
+_TYPES = {
+    Reason.DATASET_NOT_FOUND: "visionyard.dataset.v1.Dataset",
+    Reason.DATASET_VERSION_NOT_FOUND: "visionyard.dataset.v1.DatasetVersion",
+    Reason.MODEL_NOT_FOUND: "visionyard.training.v1.Model",
+    Reason.MODEL_VERSION_NOT_FOUND: "visionyard.training.v1.ModelVersion",
+    Reason.ARTIFACT_NOT_FOUND: "visionyard.export.v1.Artifact",
+    Reason.DEPLOYMENT_NOT_FOUND: "visionyard.inference.v1.Deployment",
+    Reason.UPLOAD_NOT_FOUND: "visionyard.transfer.v1.Upload",
+    Reason.FILE_NOT_FOUND: "visionyard.transfer.v1.StoredFile",
+}
+"""The message of the resource that a reason is about."""
+_COLLECTIONS = {
+    "importJobs": "visionyard.dataset.v1.ImportJob",
+    "trainingJobs": "visionyard.training.v1.TrainingJob",
+    "exportJobs": "visionyard.export.v1.ExportJob",
+    "deployments": "visionyard.inference.v1.Deployment",
+}
+"""The same by the collection in the resource's name, for reasons that are about several."""
+_PRECONDITIONS = frozenset({Reason.UPLOAD_INCOMPLETE, Reason.JOB_FINISHED, Reason.DEPLOYMENT_NOT_READY})
+_QUOTAS = {Reason.OVERLOADED: "service", Reason.REQUEST_TOO_LARGE: "request", Reason.DISK_FULL: "disk"}
+"""Of what there is too little; DISK_FULL's metadata may say it better."""
 _GRPC_TOO_LARGE = "larger than max"
 _GRPC_SEND_FAILED = "Internal error from Core"
 
@@ -42,7 +66,40 @@ def to_status(error: YardError) -> status_pb2.Status:
         status = _build_status(error, entries)
         if status.ByteSize() <= _MAX_STATUS_BYTES:
             break
+    specific = _specific(error)
+    if specific is not None:
+        detail = any_pb2.Any()
+        detail.Pack(specific)
+        # It says nothing that ErrorInfo does not say, so it goes where there is no room.
+        if status.ByteSize() + detail.ByteSize() + _FRAME_BYTES <= _MAX_STATUS_BYTES:
+            status.details.append(detail)
     return status
+
+
+def _specific(error: YardError) -> Any:
+    """Google's detail for this kind of error, or None where there is none."""
+    name, description = _short(error.metadata.get("name", ""), _MAX_VALUE), _short(error.message, _MAX_VALUE)
+    if error.reason.code in {Code.NOT_FOUND, Code.ALREADY_EXISTS} and error.reason is not Reason.REQUEST_ID_REUSED:
+        if error.reason is Reason.FILE_NOT_FOUND:
+            name = _short("/".join(filter(None, (name, error.metadata.get("path", "")))), _MAX_VALUE)
+        return error_details_pb2.ResourceInfo(resource_type=_resource_type(error), resource_name=name, description=description)
+    if error.reason in _PRECONDITIONS:
+        broken = error_details_pb2.PreconditionFailure()
+        broken.violations.add(type=error.reason.name, subject=name, description=description)
+        return broken
+    if error.reason in _QUOTAS:
+        quota = error_details_pb2.QuotaFailure()
+        quota.violations.add(subject=_short(error.metadata.get("path") or _QUOTAS[error.reason], _MAX_VALUE), description=description)
+        return quota
+    return None
+
+
+def _resource_type(error: YardError) -> str:
+    if error.reason in _TYPES:
+        return _TYPES[error.reason]
+    # The third part of a resource's name is its collection.
+    collection = (error.metadata.get("name", "").split("/") + [""] * 3)[2]
+    return _COLLECTIONS.get(collection, "")
 
 
 def _build_status(error: YardError, entries: int) -> status_pb2.Status:

@@ -1,11 +1,15 @@
 """Errors to google.rpc.Status and back."""
 
+from pathlib import Path
+
 import pytest
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from visionyard.kit.errors import Code, FieldViolation, Reason, YardError
 from visionyard.kit.status import from_status, to_status, to_yard_error
+
+PROTOS = Path(__file__).parents[4] / "protos"
 
 
 @pytest.mark.parametrize("reason", list(Reason))
@@ -34,6 +38,77 @@ def test_long_texts_are_cut_so_that_the_error_arrives():
     assert len(status.message) == 2000
     assert len(status.SerializeToString()) <= 24 * 1024
     assert from_status(status).metadata["0"].startswith("vvv")
+
+
+def detail_of(error, kind):
+    message = kind()
+    found = [detail for detail in to_status(error).details if detail.Is(kind.DESCRIPTOR)]
+    assert len(found) == 1
+    found[0].Unpack(message)
+    return message
+
+
+NAMES = {
+    Reason.DATASET_NOT_FOUND: "projects/p/datasets/d",
+    Reason.DATASET_VERSION_NOT_FOUND: "projects/p/datasets/d/versions/1",
+    Reason.JOB_NOT_FOUND: "projects/p/trainingJobs/j",
+    Reason.MODEL_NOT_FOUND: "projects/p/models/m",
+    Reason.MODEL_VERSION_NOT_FOUND: "projects/p/models/m/versions/1",
+    Reason.ARTIFACT_NOT_FOUND: "projects/p/models/m/versions/1/artifacts/a",
+    Reason.DEPLOYMENT_NOT_FOUND: "projects/p/deployments/d",
+    Reason.UPLOAD_NOT_FOUND: "projects/p/uploads/u",
+    Reason.FILE_NOT_FOUND: "projects/p/trainingJobs/j",
+    Reason.ALREADY_EXISTS: "projects/p/deployments/d",
+}
+
+
+@pytest.mark.parametrize("reason", [r for r in Reason if r.code is Code.NOT_FOUND or r is Reason.ALREADY_EXISTS])
+def test_a_resource_is_named_with_its_message(reason):
+    info = detail_of(YardError(reason, "there is none", {"name": NAMES[reason], "path": "a.pt"}), error_details_pb2.ResourceInfo)
+    expected = f"{NAMES[reason]}/a.pt" if reason is Reason.FILE_NOT_FOUND else NAMES[reason]
+    assert (info.resource_name, info.description) == (expected, "there is none")
+    parts = info.resource_type.split(".")
+    files = [path for path in PROTOS.glob(f"{'/'.join(parts[:-1])}/*.proto") if f"message {parts[-1]} {{" in path.read_text()]
+    assert len(files) == 1, f"{info.resource_type} is no message"
+
+
+@pytest.mark.parametrize(("collection", "kind"), [("importJobs", "dataset.v1.ImportJob"), ("exportJobs", "export.v1.ExportJob"), ("", "")])
+def test_a_job_is_of_its_collections_kind(collection, kind):
+    info = detail_of(YardError(Reason.JOB_NOT_FOUND, "m", {"name": f"projects/p/{collection}/j"}), error_details_pb2.ResourceInfo)
+    assert info.resource_type == (f"visionyard.{kind}" if kind else "")
+
+
+@pytest.mark.parametrize("reason", [Reason.UPLOAD_INCOMPLETE, Reason.JOB_FINISHED, Reason.DEPLOYMENT_NOT_READY])
+def test_what_must_be_so_first_is_a_precondition(reason):
+    (broken,) = detail_of(YardError(reason, "not yet", {"name": "n"}), error_details_pb2.PreconditionFailure).violations
+    assert (broken.type, broken.subject, broken.description) == (reason.name, "n", "not yet")
+
+
+@pytest.mark.parametrize(
+    ("reason", "metadata", "subject"),
+    [
+        (Reason.OVERLOADED, {}, "service"),
+        (Reason.REQUEST_TOO_LARGE, {"size_bytes": "9"}, "request"),
+        (Reason.DISK_FULL, {"path": "store"}, "store"),
+        (Reason.DISK_FULL, {}, "disk"),
+    ],
+)
+def test_what_there_is_too_little_of_is_a_quota(reason, metadata, subject):
+    (short,) = detail_of(YardError(reason, "too much", metadata), error_details_pb2.QuotaFailure).violations
+    assert (short.subject, short.description) == (subject, "too much")
+
+
+def test_other_reasons_have_none_of_these():
+    for reason in (Reason.REQUEST_ID_REUSED, Reason.INTERNAL, Reason.STORE_UNAVAILABLE):
+        assert len(to_status(YardError(reason, "m", {"name": "projects/p/deployments/d"})).details) == 1
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_a_status_stays_below_the_limit_with_every_detail(reason):
+    wide = "\U0001f6a7"
+    metadata = {"name": wide * 9000, "path": wide * 9000, **{f"{wide * 600}{n}": wide * 9000 for n in range(50)}}
+    error = YardError(reason, wide * 9000, metadata, (FieldViolation(wide * 9000, wide * 9000),) * 50, 1.0)
+    assert to_status(error).ByteSize() <= 24 * 1024
 
 
 def test_a_newer_servers_reason_is_kept_by_name():
