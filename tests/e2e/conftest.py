@@ -74,3 +74,9 @@ def line(stack, tmp_path_factory):
 def small_deployment(line):
     """The name of a deployment that serves."""
     return line["deploy"]["deployment"]["name"].rpartition("/")[2]
+
+
+@pytest.fixture(scope="session")
+def small_dataset(line):
+    """The name of a dataset that can be trained on."""
+    return line["import"]["import_job"]["dataset_version"]["name"].split("/")[3]

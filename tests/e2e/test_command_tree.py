@@ -312,7 +312,15 @@ def test_ctrl_c_stops_following_and_the_job_goes_on(stack, line):
         "--dir",
         str(stack.home),
     ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=stack.environment)
+    # A test run in the background of a shell has SIGINT ignored, and so would its children.
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=stack.environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     first = process.stderr.readline()
     assert first.startswith("job ")
     time.sleep(0.5)

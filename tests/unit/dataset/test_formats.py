@@ -33,6 +33,14 @@ LAYOUTS = {
         },
         {"train": ["a.jpg"], "val": ["b.jpg"], "test": ["c.jpg"]},
     ),
+    "a yaml that names the classes only": (
+        {
+            "data.yaml": "names: [x]\n",
+            **images("images/train/a.jpg", "images/val/b.jpg"),
+            **labels("labels/train/a.txt", "labels/val/b.txt"),
+        },
+        {"train": ["a.jpg"], "val": ["b.jpg"]},
+    ),
     "another machine's absolute paths": (
         {
             "my set/config.yml": "path: /home/me/sets/mine\ntrain: /home/me/sets/mine/images/train\nval: images/val\nnames: {0: x}\n",

@@ -33,17 +33,20 @@ _NO_LABEL_FILES = frozenset({"classes", "predefined_classes", "notes", "readme",
 
 
 def find_data_yaml(tree: SourceTree) -> tuple[str, dict[str, Any]] | None:
-    """The shallowest YAML that names classes and a split, with its content; ``data.yaml`` goes before others."""
+    """The YAML that names the classes, with its content: one that also names a split goes first, then the shallowest, then ``data.yaml``."""
     found = []
     for path in tree.texts("yaml", "yml"):
         if tree.sizes[path] > MAX_YAML_BYTES:
             continue
         document = read_yaml(decode_text(tree.read(path)))
-        if document and ("names" in document or "nc" in document) and any(key in document for keys in _SPLIT_KEYS.values() for key in keys):
-            found.append((path.count("/"), stem_of(path).lower() != "data", path, document))
+        if not document:
+            continue
+        names_split = any(key in document for keys in _SPLIT_KEYS.values() for key in keys)
+        if "names" in document or ("nc" in document and names_split):
+            found.append((not names_split, path.count("/"), stem_of(path).lower() != "data", path, document))
     if not found:
         return None
-    _, _, path, document = min(found, key=lambda item: item[:3])
+    *_, path, document = min(found, key=lambda item: item[:4])
     return path, document
 
 
