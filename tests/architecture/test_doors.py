@@ -35,8 +35,13 @@ def domain_modules():
         room, *inner = name.split(".")
         if room not in ROOMS or not inner or "worker" in inner or name in ADAPTERS:
             continue
-        if inner[-1] not in EDGES and not inner[-1].endswith(("_servicer", "_mapping")):
+        if not is_edge(name):
             yield name, path
+
+
+def is_edge(name):
+    last = name.split(".")[-1]
+    return last in EDGES or last.endswith(("_servicer", "_mapping"))
 
 
 def imports_of(path):
@@ -79,6 +84,19 @@ def test_domain_modules_import_neither_wire_nor_generated_code():
         for name, path in domain_modules()
         for imported in imports_of(path)
         if begins_with(imported, WIRE + HEAVY) or (imported.startswith("visionyard.") and "v1" in imported.split("."))
+    ]
+    assert sorted(set(wrong)) == []
+
+
+def test_domain_modules_import_no_edge_of_their_room():
+    """Servicer and mapping know the domain, never the other way round. `metrics` may be handed what happens, so the domain may name it."""
+    edges = {n for n, _ in modules() if n.split(".")[0] in ROOMS and is_edge(n) and not n.endswith(".metrics") and n not in ADAPTERS}
+    assert {f"{room}.{edge}" for room in ROOMS for edge in ("app", "config", "__main__", "mapping", "servicer")} <= edges
+    wrong = [
+        f"{name} imports {imported}"
+        for name, path in domain_modules()
+        for imported in imports_of(path)
+        if imported.removeprefix("visionyard.") in edges
     ]
     assert sorted(set(wrong)) == []
 
