@@ -26,7 +26,10 @@ def export(
     data: Annotated[
         str,
         typer.Option(
-            "--data", metavar="DATASET[@V]", help="Whose validation images to compare on; else those that the model was trained on."
+            "--data",
+            metavar="DATASET[@V]",
+            help="Whose validation images to compare on; else those that the model was trained on. "
+            "What was exported before keeps its comparison.",
         ),
     ] = "",
     detach: Detach = False,
@@ -47,9 +50,21 @@ def export(
                 session.show(export_job_service_pb2.CreateExportJobResponse(export_job=job), lambda: output.write(short(job.name)))
                 return
             job = await following.follow(session, jobs, job, pending)
+        if sentence := data_not_used(job):
+            session.progress.say(sentence)
         session.show(export_job_service_pb2.GetExportJobResponse(export_job=job), lambda: exported(job))
 
     run(work, as_json=as_json, directory=directory)
+
+
+def data_not_used(job: export_job_pb2.ExportJob) -> str:
+    """The sentence for an artifact that was there already and compared on other images than asked for; empty where there is nothing to say."""
+    asked, compared_on = job.spec.dataset_version, job.artifact.comparison.images_from
+    # A fresh one may be compared on other images too, where none of the dataset's can be decoded: its comparison says so.
+    built_before = job.artifact.create_time.ToNanoseconds() < job.create_time.ToNanoseconds()
+    if not asked or not built_before or compared_on.endswith(f" of {asked}"):
+        return ""
+    return f"the artifact was built before and compared on {compared_on}, so --data {short(asked)} was not used"
 
 
 def exported(job: export_job_pb2.ExportJob) -> None:
