@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from contextlib import suppress
 
@@ -313,13 +314,13 @@ def test_ctrl_c_stops_following_and_the_job_goes_on(stack, line):
         str(stack.home),
     ]
     # A test run in the background of a shell has SIGINT ignored, and so would its children.
+    listening = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
     process = subprocess.Popen(
-        command,
+        [sys.executable, "-c", listening, *map(str, command)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=stack.environment,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     first = process.stderr.readline()
     assert first.startswith("job ")
