@@ -3,22 +3,22 @@
 Every write carries a nonce of its own. When a conditional write answers with a conflict or not at all, the document is read back: if it holds our
 nonce, the write has happened and its answer was lost on the way; if it holds another's, somebody else was first. One case can't be told apart: our write
 happened, its answer was lost, and somebody swapped again before we read back. It is reported as a conflict; the caller reads the document anew and decides
-on what it finds, as after any conflict.
+on what it finds, as after any conflict. Where the document stays as it was, attempt after attempt, the store is unavailable: that is no conflict, since callers
+answer a conflict by reading and writing again.
 """
 
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from visionyard.kit.objectstore.port import Conflict, NotFound, ObjectStore, OutcomeUnknown, Stored
-
-_ROUNDS = 5
+from visionyard.kit.objectstore.rounds import rounds
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Documents:
 
         Raises:
             Conflict: there is one of that key, another writer's.
-            StoreUnavailable: the store does not answer.
+            StoreUnavailable: the store does not answer, or does not write.
         """
         return self._write(key, body, lambda data: self._store.create(key, data), None)
 
@@ -83,7 +83,7 @@ class Documents:
 
         Raises:
             Conflict: it has changed or is gone.
-            StoreUnavailable: the store does not answer.
+            StoreUnavailable: the store does not answer, or does not write.
         """
         return self._write(document.key, body, lambda data: self._store.compare_and_swap(document.key, data, document.etag), document.etag)
 
@@ -92,7 +92,7 @@ class Documents:
 
         Raises:
             NotFound: there is none of that key.
-            StoreUnavailable: the store does not answer.
+            StoreUnavailable: the store does not answer, or does not write.
         """
         while True:
             document = self.read(key)
@@ -104,23 +104,18 @@ class Documents:
     def _write(self, key: str, body: dict[str, Any], send: Callable[[bytes], str], before: str | None) -> Document:
         nonce = uuid.uuid4().hex
         data = json.dumps({"nonce": nonce, "body": body}, sort_keys=True).encode()
-        for round_ in range(_ROUNDS):
-            try:
+        tries = rounds(key)
+        while True:
+            next(tries)
+            with suppress(Conflict, OutcomeUnknown):
                 send(data)
-                lost = False
-            except Conflict:
-                lost = False
-            except OutcomeUnknown:
-                lost = True
             found = self._read_back(key)
             if found is not None and found[1] == nonce:
                 return found[0]
-            # Without an answer and with the store as it was, the write has not arrived (yet): the same bytes may be sent again, the condition still guards them.
+            # With the store as it was, the write has not arrived (yet): the same bytes may be sent again, the condition still guards them.
             unchanged = found[0].etag == before if found is not None else before is None
-            if not (lost and unchanged):
-                break
-            time.sleep(0.05 * (round_ + 1))
-        raise Conflict(key)
+            if not unchanged:
+                raise Conflict(key)
 
     def _read_back(self, key: str) -> tuple[Document, str] | None:
         try:

@@ -1,12 +1,13 @@
 """What happens to a document when answers get lost and others write in between."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from visionyard.kit.objectstore.documents import Documents
 from visionyard.kit.objectstore.memory import MemoryObjectStore
-from visionyard.kit.objectstore.port import Conflict, NotFound, OutcomeUnknown
+from visionyard.kit.objectstore.port import Conflict, NotFound, OutcomeUnknown, StoreUnavailable
 
 
 class Scripted(MemoryObjectStore):
@@ -22,6 +23,8 @@ class Scripted(MemoryObjectStore):
         self.writes += 1
         if word == "lost before":
             raise OutcomeUnknown(key)
+        if word == "refused":
+            raise Conflict(key)
         if word == "another first":
             self.put(key, b'{"nonce": "another", "body": {"by": "another"}}')
         etag = write()
@@ -77,6 +80,23 @@ def test_anothers_write_is_a_conflict(store, script, kind):
     with pytest.raises(Conflict):
         documents.swap(before, {"by": "us"}) if before else documents.create("k", {"by": "us"})
     assert documents.read("k").body == {"by": "another"}
+
+
+@pytest.mark.parametrize("word", ["lost before", "refused"])
+@pytest.mark.parametrize("kind", ["create", "swap", "update"])
+def test_a_store_that_reads_but_does_not_write_is_unavailable(store, monkeypatch, word, kind):
+    """SeaweedFS on a full disk. As a conflict it would make callers read and write again for ever."""
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    documents = Documents(store)
+    before = documents.create("k", {"by": "before"}) if kind != "create" else None
+    store.script, store.writes = [word] * 20, 0
+    with pytest.raises(StoreUnavailable, match="nothing of it"):
+        {
+            "create": lambda: documents.create("k", {}),
+            "swap": lambda: documents.swap(before, {}),
+            "update": lambda: documents.update("k", lambda body: body),
+        }[kind]()
+    assert 2 <= store.writes <= 10
 
 
 def test_a_deleted_document_cannot_be_swapped(store):
