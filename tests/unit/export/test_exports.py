@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 
@@ -30,6 +31,7 @@ from visionyard.kit.jobs.model import JobKind, JobState
 from visionyard.kit.jobs.service import JobService
 from visionyard.kit.names import ArtifactName, ProjectName, ResourceName, VersionName
 from visionyard.kit.objectstore.memory import MemoryObjectStore
+from visionyard.kit.objectstore.port import OutcomeUnknown, StoreUnavailable
 
 PROJECT = ProjectName("default")
 MODEL = ResourceName("default", "models", "m")
@@ -199,3 +201,18 @@ async def test_a_queued_job_is_cancelled_at_once(store: MemoryObjectStore, expor
     with pytest.raises(YardError) as caught:
         exports.get(ResourceName("default", "exportJobs", "missing"))
     assert caught.value.reason is Reason.JOB_NOT_FOUND
+
+
+def test_publishing_ends_where_the_store_reads_but_does_not_write(store: MemoryObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def lost(key: str, _: bytes) -> str:
+        asked.append(key)
+        raise OutcomeUnknown(key)
+
+    version = _publish(store)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    monkeypatch.setattr(store, "create", lost)
+    with pytest.raises(StoreUnavailable):
+        exported.publish_artifact(store, _artifact(version))
+    assert 2 <= len(asked) <= 10

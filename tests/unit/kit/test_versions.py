@@ -1,4 +1,5 @@
 import threading
+import time
 
 import pytest
 
@@ -6,6 +7,7 @@ from visionyard.kit.artifacts import versions
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.names import ResourceName, VersionName
 from visionyard.kit.objectstore.memory import MemoryObjectStore
+from visionyard.kit.objectstore.port import OutcomeUnknown, StoreUnavailable
 
 PARENT = ResourceName("default", "datasets", "shapes")
 
@@ -63,3 +65,34 @@ def test_parents_are_listed_by_id_and_paged(store):
     versions.publish(store, ResourceName("other", "datasets", "z"), {}, "job")
     assert [p.id for p in versions.list_parents(store, "default", "datasets")] == ["a-2", "a", "b", "c"]
     assert [p.id for p in versions.list_parents(store, "default", "datasets", after="a")] == ["b", "c"]
+
+
+class Deaf(MemoryObjectStore):
+    """The first ``lost`` creations don't arrive, and nobody says so; the one after them arrives without an answer."""
+
+    def __init__(self, lost):
+        super().__init__()
+        self.lost = lost
+        self.creations = 0
+
+    def create(self, key, data):
+        self.creations += 1
+        if self.creations > self.lost:
+            super().create(key, data)
+        raise OutcomeUnknown(key)
+
+
+def test_lost_answers_make_one_version(monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    store = Deaf(lost=3)
+    assert versions.publish(store, PARENT, {}, "job").name.number == 1
+    assert store.creations == 4
+
+
+def test_publishing_ends_where_the_store_reads_but_does_not_write(monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    store = Deaf(lost=50)
+    with pytest.raises(StoreUnavailable):
+        versions.publish(store, PARENT, {}, "job")
+    assert 2 <= store.creations <= 10
+    assert versions.newest(store, PARENT) is None

@@ -22,6 +22,7 @@ from visionyard.kit.artifacts.versions import version_prefix
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.names import ArtifactName, VersionName
 from visionyard.kit.objectstore.port import Conflict, NotFound, ObjectInfo, ObjectStore, OutcomeUnknown
+from visionyard.kit.objectstore.rounds import rounds
 
 MODEL_FILE = "model.onnx"
 """Path of the serving graph among an artifact's files."""
@@ -228,10 +229,12 @@ def publish_artifact(store: ObjectStore, artifact: Artifact) -> Artifact:
     """Makes an artifact known, once all its files are stored; whoever comes second with the same key gets the first one's.
 
     Raises:
-        StoreUnavailable: the store does not answer; calling again later is safe.
+        StoreUnavailable: the store does not answer, or does not write; calling again later is safe.
     """
     key, data = document_key(artifact.name), _serialise(artifact)
+    tries = rounds(key)
     while True:
+        next(tries)
         # On a conflict another export was first; without an answer our own write may have happened: either way, what is there counts.
         with contextlib.suppress(Conflict, OutcomeUnknown):
             store.create(key, data)

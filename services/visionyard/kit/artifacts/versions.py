@@ -16,6 +16,7 @@ from typing import Any
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.names import ResourceName, VersionName
 from visionyard.kit.objectstore.port import Conflict, NotFound, ObjectStore, OutcomeUnknown
+from visionyard.kit.objectstore.rounds import rounds
 
 _MISSING_PARENT = {"datasets": Reason.DATASET_NOT_FOUND, "models": Reason.MODEL_NOT_FOUND}
 _MISSING_VERSION = {"datasets": Reason.DATASET_VERSION_NOT_FOUND, "models": Reason.MODEL_VERSION_NOT_FOUND}
@@ -72,10 +73,11 @@ def publish(store: ObjectStore, parent: ResourceName, body: dict[str, Any], made
         since: Versions from before this moment cannot be ``made_by``'s (when its job was created, by the store's clock), which saves reading them.
 
     Raises:
-        StoreUnavailable: the store does not answer; calling again later is safe.
+        StoreUnavailable: the store does not answer, or does not write; calling again later is safe.
     """
     nonce = uuid.uuid4().hex
     data = json.dumps({"body": body, "made_by": made_by, "nonce": nonce}, sort_keys=True).encode()
+    tried, tries = 0, rounds(str(parent))
     while True:
         numbers = _numbers(store, parent)
         for number in reversed(numbers):
@@ -85,6 +87,9 @@ def publish(store: ObjectStore, parent: ResourceName, body: dict[str, Any], made
             if since is not None and earlier.create_time < since:
                 break
         number = (numbers[-1] if numbers else 0) + 1
+        if number != tried:  # others took the number before, so they get on, and so shall we
+            tried, tries = number, rounds(_key(parent, number))
+        next(tries)
         try:
             store.create(_key(parent, number), data)
         except (Conflict, OutcomeUnknown):
