@@ -15,7 +15,7 @@ import grpc
 import grpc.aio
 
 from visionyard.kit.errors import Reason, YardError
-from visionyard.kit.objectstore.port import StoreFull, StoreUnavailable
+from visionyard.kit.objectstore.port import OutcomeUnknown, StoreFull, StoreUnavailable
 from visionyard.kit.request_id import METADATA_KEY
 from visionyard.kit.server.interceptors.chain import Call, Layer, Tap
 from visionyard.kit.status import DETAILS_KEY, to_status
@@ -60,7 +60,7 @@ class Errors(Layer):
             return error
         if isinstance(error, StoreFull):
             return YardError(Reason.DISK_FULL, "the object store has no room left: free some, then try again", {"path": "store"})
-        if isinstance(error, StoreUnavailable):
+        if isinstance(error, (StoreUnavailable, OutcomeUnknown)):
             _log.warning("the object store at %s does not answer: %s", self._store_endpoint, error)
             return YardError(
                 Reason.STORE_UNAVAILABLE,
