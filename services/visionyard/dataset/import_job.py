@@ -105,6 +105,9 @@ def run_import(context: JobContext, uploads: UploadStore, limits: ImportLimits) 
     if "failure" in job.pointers:  # an attempt that was killed before it could say so
         _clear_up(publisher, uploads, spec)
         raise YardError.from_json(job.pointers["failure"])
+    if "unchanged" in job.pointers:  # likewise; its upload may be gone
+        uploads.delete(spec.upload)
+        return dict(job.pointers["unchanged"])
     prepared = job.pointers.get("prepared")
     if prepared is None:
         publisher.begin()
@@ -121,6 +124,7 @@ def run_import(context: JobContext, uploads: UploadStore, limits: ImportLimits) 
             _clear_up(publisher, uploads, spec)
             raise
         if done:
+            context.point(unchanged=done)  # first, since a next attempt could not find it out again without the upload
             uploads.delete(spec.upload)
             return done
         prepared = context.job.pointers["prepared"]

@@ -306,6 +306,28 @@ def test_a_failure_that_was_not_told_is_told_again(bench, monkeypatch):
     assert not bench.uploads.held
 
 
+def test_an_unchanged_version_is_told_again(bench, monkeypatch):
+    """Killed when its upload was gone already, and its end not written yet."""
+    first, _ = bench.run(zipped(good_set()))
+    spec = bench.spec(zipped(good_set()))
+    context = bench.context(spec)
+    delete = bench.uploads.delete
+
+    def delete_and_die(name):
+        delete(name)
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.uploads, "delete", delete_and_die)
+        with pytest.raises(Killed):
+            run_import(context, bench.uploads, ImportLimits())
+    assert not bench.uploads.held
+    again = bench.context(spec, attempt=2, pointers=context.job.pointers, job=context.job.name)
+    again.job.pointers.update(run_import(again, bench.uploads, ImportLimits()))
+    assert again.job.pointers["version"] == str(first.name)
+    assert codes(bench.report(again)) == ["VERSION_UNCHANGED"]
+
+
 def test_a_cancelled_import_leaves_nothing(bench):
     from visionyard.kit.jobs.lease import JobCancelled
 
