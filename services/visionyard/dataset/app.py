@@ -60,6 +60,7 @@ def build(settings: DatasetSettings, registry: CollectorRegistry, store: ObjectS
     )
     imports = ImportJobServicer(Imports(jobs, catalogue, uploads), metrics)
     transfers = TransferServicer(store, uploads, DatasetFiles(store, catalogue))
+    readiness = StoreReadiness(store)
     return App(
         services=[
             Service(
@@ -68,6 +69,6 @@ def build(settings: DatasetSettings, registry: CollectorRegistry, store: ObjectS
             Service("visionyard.dataset.v1.ImportJobService", partial(add_ImportJobServiceServicer_to_server, imports)),
             Service("visionyard.transfer.v1.TransferService", partial(add_TransferServiceServicer_to_server, transfers)),
         ],
-        ready=StoreReadiness(store).ready,
-        tasks=[BackgroundTask("dispatcher", dispatcher.run), BackgroundTask("aftercare", aftercare.run)],
+        ready=readiness.ready,
+        tasks=[BackgroundTask("dispatcher", partial(readiness.then, dispatcher.run)), BackgroundTask("aftercare", aftercare.run)],
     )

@@ -166,7 +166,7 @@ class Catalogue:
             YardError: FILE_NOT_FOUND, the version has no such file; ARTIFACT_CORRUPT.
         """
         rows = read_manifest(self._store, version)
-        yaml = data_yaml(version, ".").encode()
+        yaml = data_yaml(version, "").encode()
         sizes = sum(len(label_text(row)) for row in rows)
         begin = self._position(version, rows, after_path)
         return Download(1 + 2 * len(rows), len(yaml) + sizes + sum(row.length for row in rows), self._parts(rows, yaml, begin))

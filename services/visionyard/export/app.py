@@ -53,6 +53,7 @@ def build(settings: ExportSettings, registry: CollectorRegistry, store: ObjectSt
         settings.lease_s,
         stop_workers=settings.stop_workers,
     )
+    readiness = StoreReadiness(store)
     return App(
         services=[
             Service(
@@ -61,9 +62,9 @@ def build(settings: ExportSettings, registry: CollectorRegistry, store: ObjectSt
             ),
             Service("visionyard.export.v1.ArtifactService", partial(add_ArtifactServiceServicer_to_server, ArtifactServicer(exports))),
         ],
-        ready=StoreReadiness(store).ready,
+        ready=readiness.ready,
         tasks=[
-            BackgroundTask("dispatcher", dispatcher.run),
+            BackgroundTask("dispatcher", partial(readiness.then, dispatcher.run)),
             BackgroundTask("queue metrics", partial(_watch_queue, jobs.records, metrics)),
         ],
     )

@@ -26,7 +26,7 @@ from visionyard.training.inspection import inspect
 from visionyard.training.metrics import Metrics
 from visionyard.training.model_servicer import ModelServicer
 from visionyard.training.models import Models
-from visionyard.training.pushed_files import PushedFiles
+from visionyard.training.pushed_files import PushedFiles, clear_leftovers
 from visionyard.training.servicer import TrainingJobServicer
 from visionyard.training.slots import training_slots
 from visionyard.training.trainings import Trainings
@@ -45,6 +45,7 @@ _PUSH_WAIT_S = 10.0
 
 async def build_app(settings: TrainingSettings, registry: CollectorRegistry) -> App:
     """Builds the service over the store that its settings name."""
+    await asyncio.to_thread(clear_leftovers, settings.work_dir)
     return build(settings, registry, await asyncio.to_thread(open_store, settings))
 
 
@@ -73,15 +74,16 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
     pushes = Turns(
         opening, settings.inspections, _PUSH_WAIT_S, "as many weight files are being opened as this machine has room for: try again"
     )
+    readiness = StoreReadiness(store)
     return App(
         services=[
             Service("visionyard.training.v1.TrainingJobService", partial(add_TrainingJobServiceServicer_to_server, jobs)),
             Service("visionyard.training.v1.ModelService", partial(add_ModelServiceServicer_to_server, ModelServicer(models, pushes))),
             Service("visionyard.transfer.v1.TransferService", partial(add_TransferServiceServicer_to_server, transfers)),
         ],
-        ready=StoreReadiness(store).ready,
+        ready=readiness.ready,
         tasks=[
-            BackgroundTask("dispatcher", dispatcher.run),
+            BackgroundTask("dispatcher", partial(readiness.then, dispatcher.run)),
             BackgroundTask("queue metrics", partial(_watch_queue, trainings.jobs.records, metrics, facts)),
         ],
         endless_methods=frozenset({_READ_LOGS}),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +14,25 @@ from visionyard.kit.names import ResourceName
 from visionyard.kit.transfer.uploads import UploadStore
 
 _READ_BYTES = 1 << 20
+_LOCK = ".lock"
+
+
+def _folder(work_dir: Path) -> Path:
+    return work_dir / "pushed"
+
+
+def clear_leftovers(work_dir: Path) -> None:
+    """Removes what a killed service left of fetched uploads, unless another one in the same folder is at work."""
+    folder = _folder(work_dir)
+    if not folder.is_dir():
+        return
+    with (folder / _LOCK).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        for left in folder.glob("tmp*"):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 class PushedFiles:
@@ -24,7 +45,7 @@ class PushedFiles:
 
     def __init__(self, uploads: UploadStore, work_dir: Path) -> None:
         self._uploads = uploads
-        self._folder = work_dir / "pushed"
+        self._folder = _folder(work_dir)
 
     @contextmanager
     def as_file(self, name: ResourceName) -> Iterator[tuple[Path, str]]:
@@ -37,13 +58,15 @@ class PushedFiles:
         """
         with self._uploads.open(name) as source:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self._folder) as folder:
-                path, digest = Path(folder, "weights.pt"), hashlib.sha256()
-                with path.open("wb") as target:
-                    while data := source.read(_READ_BYTES):
-                        digest.update(data)
-                        target.write(data)
-                yield path, digest.hexdigest()
+            with (self._folder / _LOCK).open("a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH)  # tells clear_leftovers that somebody is at work
+                with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+                    path, digest = Path(folder, "weights.pt"), hashlib.sha256()
+                    with path.open("wb") as target:
+                        while data := source.read(_READ_BYTES):
+                            digest.update(data)
+                            target.write(data)
+                    yield path, digest.hexdigest()
 
     def delete(self, name: ResourceName) -> None:
         """Throws an upload away."""

@@ -1,5 +1,6 @@
 """Versions as folders: what Ultralytics' own loader reads from them, and a cache that several processes share."""
 
+import fcntl
 import multiprocessing
 import shutil
 from pathlib import Path
@@ -111,6 +112,18 @@ def test_those_used_longest_ago_make_room_but_none_in_use(bench, tmp_path):
             assert not idle.exists()
 
 
+def test_what_killed_jobs_had_begun_to_build_is_removed_but_not_what_is_being_built(bench, tmp_path):
+    version, _ = bench.run(zipped(good_set(6)))
+    left, building = tmp_path / f".building-{'a' * 64}", tmp_path / f".building-{'b' * 64}"
+    for folder in (left, building):
+        (folder / "images").mkdir(parents=True)
+    with (tmp_path / f"{'b' * 64}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with materialise(bench.store, version, tmp_path, ROOM):
+            assert not left.exists()
+            assert building.exists()
+
+
 def test_a_version_above_the_limit_is_refused(bench, tmp_path):
     version, _ = bench.run(zipped(good_set()))
     with pytest.raises(YardError) as caught, materialise(bench.store, version, tmp_path, 100):
@@ -148,6 +161,24 @@ def test_processes_at_once_build_once(bench, tmp_path):
         process.join(60)
     assert [process.exitcode for process in crowd] == [0, 0, 0, 0]
     assert built.value == 1
+
+
+def test_a_downloaded_set_is_found_from_any_working_directory(bench, tmp_path, monkeypatch):
+    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("YOLO_OFFLINE", "1")
+    from ultralytics.data.utils import check_det_dataset
+
+    version, _ = bench.run(zipped(good_set()))
+    for part in Catalogue(bench.store).download(version, "").parts:
+        if part.path:
+            path = tmp_path / "set" / part.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"")
+        else:
+            path.write_bytes(path.read_bytes() + part.data)
+    monkeypatch.chdir(tmp_path)
+    found = check_det_dataset(tmp_path / "set" / "data.yaml", autodownload=False)
+    assert found["train"] == str(tmp_path / "set" / "images" / "train")
 
 
 @pytest.mark.parametrize("after", range(-1, 13))

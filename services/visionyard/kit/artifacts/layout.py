@@ -16,10 +16,12 @@ def data_yaml(version: DatasetVersion, path: str) -> str:
 
     Args:
         version: The version. Without a val split its train split is named as ``val``, because Ultralytics wants one.
-        path: The folder that the splits are relative to; ``.`` or absolute.
+        path: The absolute folder that the splits are relative to; empty for a file that people move about: without a path Ultralytics takes the YAML's
+            own folder, while it takes ``.`` for the working directory.
     """
     names = {split.name for split in version.splits}
-    lines = [f"path: {json.dumps(path, ensure_ascii=False)}", "train: images/train", f"val: images/{'val' if 'val' in names else 'train'}"]
+    lines = [f"path: {json.dumps(path, ensure_ascii=False)}"] if path else []
+    lines += ["train: images/train", f"val: images/{'val' if 'val' in names else 'train'}"]
     if "test" in names:
         lines.append("test: images/test")
     lines.append("names:")

@@ -24,6 +24,7 @@ from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.objectstore.port import ObjectStore
 
 _SIZE_FILE = ".complete"
+_BUILDING = ".building-"
 _KEEP_FREE_BYTES = 256 << 20
 
 
@@ -77,7 +78,7 @@ def _ignore(_done: int, _total: int) -> None:
 
 
 def _building(folder: Path) -> Path:
-    return folder.with_name(f".building-{folder.name}")
+    return folder.with_name(f"{_BUILDING}{folder.name}")
 
 
 def _build(store: ObjectStore, version: DatasetVersion, folder: Path, on_progress: Callable[[int, int], None]) -> None:
@@ -121,7 +122,8 @@ def _make_room(root: Path, version: DatasetVersion, limit_bytes: int) -> None:
             f"{version.name} holds {needed} bytes of images, more than the {limit_bytes} bytes that this machine's dataset cache may hold: raise the limit",
             {"path": "dataset cache"},
         )
-    held = {path.parent: _size(path) for path in root.glob(f"*/{_SIZE_FILE}")}
+    _remove_interrupted(root)
+    held = {path.parent: _size(path) for path in root.glob(f"*/{_SIZE_FILE}") if not path.parent.name.startswith(_BUILDING)}
     for folder in sorted(held, key=_last_used):
         if sum(held.values()) + needed <= limit_bytes and _free_bytes(root) >= needed + _KEEP_FREE_BYTES:
             break
@@ -133,6 +135,14 @@ def _make_room(root: Path, version: DatasetVersion, limit_bytes: int) -> None:
             f"the disk of this machine has no room for the {needed} bytes of {version.name}: free some",
             {"path": "dataset cache"},
         )
+
+
+def _remove_interrupted(root: Path) -> None:
+    """Removes what killed or cancelled jobs had begun to build; one that is being built holds its lock."""
+    for building in root.glob(f"{_BUILDING}*"):
+        with _lock_path(root / building.name.removeprefix(_BUILDING)).open("a+") as lock:
+            if _try_lock(lock):
+                shutil.rmtree(building, ignore_errors=True)
 
 
 def _size(marker: Path) -> int:

@@ -34,6 +34,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from visionyard.kit.config import ServiceSettings, Settings, split_address
 from visionyard.kit.logging import configure_logging
+from visionyard.kit.objectstore.probe import StoreUnfitError
 from visionyard.kit.server import health
 from visionyard.kit.server.app import App, BackgroundTask, Build, Service, StartupError, cannot_listen
 from visionyard.kit.server.interceptors.chain import CallChain, Method
@@ -163,6 +164,9 @@ class RunningServer:
         stopping.cancel()
         for task in done - {stopping}:
             error = task.exception()
+            if isinstance(error, StoreUnfitError):
+                _log.critical("the service stops: %s", error)
+                continue
             _log.critical("the background task %s ended unexpectedly; the service stops", self._tasks[task], exc_info=error)  # type: ignore[index]
         return stop.is_set()
 

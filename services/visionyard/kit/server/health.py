@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from visionyard.kit.errors import YardError
 from visionyard.kit.objectstore.port import StoreUnavailable
+from visionyard.kit.objectstore.probe import StoreUnfitError
 
 _log = logging.getLogger(__name__)
 SERVICE_NAME = "grpc.health.v1.Health"
@@ -115,6 +116,8 @@ class Health(health_pb2_grpc.HealthServicer):
                 await self._ready()
         except TimeoutError:
             return f"the check took longer than {_CHECK_TIMEOUT_S:.0f} s"
+        except StoreUnfitError:
+            raise  # no waiting makes such a store fit: the service ends, and says why
         except (YardError, StoreUnavailable) as error:
             return str(error) or type(error).__name__
         except Exception as error:  # noqa: BLE001 - whatever the room's check raises means that it is not ready
