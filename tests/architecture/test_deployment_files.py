@@ -65,6 +65,12 @@ def test_every_container_is_restricted(manifests):
         assert "memory" in container["resources"]["limits"]
 
 
+def test_what_killed_workers_leave_is_reaped(manifests):
+    _, documents = manifests
+    pods = {d["metadata"]["name"]: d["spec"]["template"]["spec"] for d in documents if d["kind"] == "Deployment"}
+    assert {name for name, pod in pods.items() if pod.get("shareProcessNamespace")} == {"dataset", "training", "export"}
+
+
 def test_services_have_native_grpc_probes_on_their_port(manifests):
     _, documents = manifests
     for _, container in containers(documents):
