@@ -90,7 +90,7 @@ def test_a_version_is_downloaded_whole_and_from_the_middle(room):
             newest += message.data
     assert len(files) == header.file_count == 61
     assert sum(map(len, files.values())) == header.total_bytes
-    assert b'path: "."' in files["data.yaml"]
+    assert files["data.yaml"].startswith(b"train: images/train\n")  # no path: the folder may lie anywhere
     paths = list(files)
     request.after_path = paths[40]
     rest = [m.file.path for m in room.datasets.DownloadDatasetVersion(request) if m.WhichOneof("part") == "file"]
