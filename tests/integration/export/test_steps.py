@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
@@ -245,3 +246,14 @@ def test_stored_bytes_that_rot_are_noticed(build: Callable[..., Artifact], weigh
         artifacts.download_file(store, artifact, "model.onnx", tmp_path / "model.onnx")
     assert caught.value.reason is Reason.ARTIFACT_CORRUPT
     assert list(tmp_path.glob("*model.onnx*")) == []
+
+
+def test_more_pairs_than_the_graph_gives_out_are_compared_among_the_surest() -> None:
+    """A model that has hardly learned finds thousands of pairs in a crowd: the graph cuts them by design, which is no mismatch."""
+    boxes = np.array([[10.0 * i, 0, 10.0 * i + 8, 8] for i in range(6)], np.float32)
+    scores = np.array([[0.9], [0.8], [0.7], [0.6], [0.5], [0.4]], np.float32)
+    source = comparison._Prediction(boxes, scores, np.column_stack([boxes, scores, np.zeros(6, np.float32)]))
+    comparer = SimpleNamespace(_end2end=False)
+    expected = comparison.Comparer._expected
+    assert len(expected(comparer, source, 6)) == 6
+    assert np.allclose(expected(comparer, source, 4)[:, 4], [0.9, 0.8, 0.7, 0.6])
