@@ -1,4 +1,4 @@
-"""An object store in memory for unit tests. It keeps the same contract as the real ones (``tests/contract/test_objectstore.py``).
+"""An object store in memory for unit tests. It keeps the same contract as the real ones (``tests/contract``).
 
 It is as coarse as S3 where that matters to its callers: times are whole seconds, and the etag is the MD5 of the bytes, so that writing the
 same bytes again does not change it.

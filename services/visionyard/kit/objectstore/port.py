@@ -1,6 +1,6 @@
 """The object store as every room sees it. All calls block; on an event loop they run in a thread.
 
-The contract is held by one suite, ``tests/contract/test_objectstore.py``, against every store at hand.
+The contract is held by one suite, ``tests/contract``, against every store at hand.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Everything goes through minio-py's public calls, except conditional writes: minio-py has none, and turns ``metadata={"If-None-Match": "*"}`` into user
 metadata, which overwrites. A presigned PUT sent with the header ``If-None-Match: *`` or ``If-Match: "<etag>"`` does what RFC 9110 section 13.1 says.
 
-What SeaweedFS 4.48 does, tried; ``tests/contract/test_objectstore.py`` holds what this adapter rests on:
+What SeaweedFS 4.48 does, tried; ``tests/contract`` holds what this adapter rests on:
 
 - A stale or missing ``If-Match`` and an existing ``If-None-Match: *`` answer 412; of twelve processes racing one wins.
 - A folder is something: where ``a/b`` exists, creating ``a`` answers 412 although there is no object ``a``. No key of the layout is another's folder.
