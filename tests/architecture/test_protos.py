@@ -106,6 +106,14 @@ def test_the_check_for_comments_can_fail():
     assert uncommented(file) == ["p.M", "p.M.f", "p.S", "p.S.Do"]
 
 
+def test_every_list_has_pages_and_a_filter(files):
+    lists = [message for file in files for message in file.message_type if re.fullmatch(r"List\w+Request", message.name)]
+    whole = {"ListJobFilesRequest", "ListModelFilesRequest"}  # the few files of one job or version come in one answer
+    paged = [message for message in lists if message.name not in whole]
+    assert len(paged) > 5
+    assert [m.name for m in paged if not {"parent", "page_size", "page_token", "filter"} <= {f.name for f in m.field}] == []
+
+
 def test_the_catalogue_is_the_enum():
     enum = {name.removeprefix(PREFIX): number for name, number in error_reason_pb2.ErrorReason.items() if number}
     assert {reason.name: reason.number for reason in Reason} == enum

@@ -41,11 +41,18 @@ class AsyncDatasets:
         response = await self._transport.unary("dataset", lambda channel: DatasetServiceStub(channel).GetDataset, request)
         return response.dataset
 
-    async def list(self) -> list[dataset_pb2.Dataset]:
-        """All datasets, by name."""
+    async def list(self, where: str = "") -> list[dataset_pb2.Dataset]:
+        """All datasets, by name.
+
+        Args:
+            where: Only those, as ``latest_version.image_count >= 1000``: a filter of https://google.aip.dev/160 on the dataset's fields.
+
+        Raises:
+            ClientError: INVALID_ARGUMENT (INVALID_FIELD), ``where`` is no filter.
+        """
 
         async def page(token: str) -> dataset_service_pb2.ListDatasetsResponse:
-            request = dataset_service_pb2.ListDatasetsRequest(parent=self._names.parent, page_size=PAGE, page_token=token)
+            request = dataset_service_pb2.ListDatasetsRequest(parent=self._names.parent, page_size=PAGE, page_token=token, filter=where)
             return await self._transport.unary("dataset", lambda channel: DatasetServiceStub(channel).ListDatasets, request)
 
         return await all_pages(page, "datasets")
@@ -63,16 +70,20 @@ class AsyncDatasets:
         response = await self._transport.unary("dataset", lambda channel: DatasetServiceStub(channel).GetDatasetVersion, request)
         return response.dataset_version
 
-    async def list_versions(self, dataset: str) -> Sequence[dataset_pb2.DatasetVersion]:
+    async def list_versions(self, dataset: str, where: str = "") -> Sequence[dataset_pb2.DatasetVersion]:
         """All versions of a dataset, newest first.
 
+        Args:
+            dataset: Its id or resource name.
+            where: Only those, as ``classes.name:person``: a filter of https://google.aip.dev/160 on the version's fields.
+
         Raises:
-            ClientError: NOT_FOUND (DATASET_NOT_FOUND).
+            ClientError: NOT_FOUND (DATASET_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD), ``where`` is no filter.
         """
         parent = self._names.resource(_COLLECTION, dataset)
 
         async def page(token: str) -> dataset_service_pb2.ListDatasetVersionsResponse:
-            request = dataset_service_pb2.ListDatasetVersionsRequest(parent=parent, page_size=PAGE, page_token=token)
+            request = dataset_service_pb2.ListDatasetVersionsRequest(parent=parent, page_size=PAGE, page_token=token, filter=where)
             return await self._transport.unary("dataset", lambda channel: DatasetServiceStub(channel).ListDatasetVersions, request)
 
         return await all_pages(page, "dataset_versions")

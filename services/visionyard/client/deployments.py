@@ -115,11 +115,20 @@ class AsyncDeployments:
         response = await self._transport.unary("inference", lambda channel: DeploymentServiceStub(channel).GetDeployment, request)
         return response.deployment
 
-    async def list(self) -> list[deployment_pb2.Deployment]:
-        """All deployments, by name."""
+    async def list(self, where: str = "") -> list[deployment_pb2.Deployment]:
+        """All deployments, by name.
+
+        Args:
+            where: Only those, as ``state = DEPLOYMENT_STATE_READY``: a filter of https://google.aip.dev/160 on the deployment's fields.
+
+        Raises:
+            ClientError: INVALID_ARGUMENT (INVALID_FIELD), ``where`` is no filter.
+        """
 
         async def page(token: str) -> deployment_service_pb2.ListDeploymentsResponse:
-            request = deployment_service_pb2.ListDeploymentsRequest(parent=self._names.parent, page_size=PAGE, page_token=token)
+            request = deployment_service_pb2.ListDeploymentsRequest(
+                parent=self._names.parent, page_size=PAGE, page_token=token, filter=where
+            )
             return await self._transport.unary("inference", lambda channel: DeploymentServiceStub(channel).ListDeployments, request)
 
         return await all_pages(page, "deployments")

@@ -54,8 +54,8 @@ class AsyncExportJobs(AsyncJobs[export_job_pb2.ExportJob]):
         response = await self._transport.unary(self.service, lambda channel: ExportJobServiceStub(channel).GetExportJob, request)
         return response.export_job
 
-    async def _page(self, token: str) -> tuple[list[export_job_pb2.ExportJob], str]:
-        request = export_job_service_pb2.ListExportJobsRequest(parent=self._names.parent, page_size=PAGE, page_token=token)
+    async def _page(self, token: str, where: str) -> tuple[list[export_job_pb2.ExportJob], str]:
+        request = export_job_service_pb2.ListExportJobsRequest(parent=self._names.parent, page_size=PAGE, page_token=token, filter=where)
         response = await self._transport.unary(self.service, lambda channel: ExportJobServiceStub(channel).ListExportJobs, request)
         return list(response.export_jobs), response.next_page_token
 
@@ -96,16 +96,20 @@ class AsyncArtifacts:
         response = await self._transport.unary("export", lambda channel: ArtifactServiceStub(channel).GetArtifact, request)
         return response.artifact
 
-    async def list(self, version: str) -> list[artifact_pb2.Artifact]:
-        """All artifacts of a model version, ``NAME[@V]`` or a resource name.
+    async def list(self, version: str, where: str = "") -> list[artifact_pb2.Artifact]:
+        """All artifacts of a model version, by key digest.
+
+        Args:
+            version: ``NAME[@V]`` or a resource name.
+            where: Only those, as ``key.precision = fp32``: a filter of https://google.aip.dev/160 on the artifact's fields.
 
         Raises:
-            ClientError: NOT_FOUND (MODEL_VERSION_NOT_FOUND).
+            ClientError: NOT_FOUND (MODEL_VERSION_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD), ``where`` is no filter.
         """
         parent = self._names.version("models", version)
 
         async def page(token: str) -> artifact_service_pb2.ListArtifactsResponse:
-            request = artifact_service_pb2.ListArtifactsRequest(parent=parent, page_size=PAGE, page_token=token)
+            request = artifact_service_pb2.ListArtifactsRequest(parent=parent, page_size=PAGE, page_token=token, filter=where)
             return await self._transport.unary("export", lambda channel: ArtifactServiceStub(channel).ListArtifacts, request)
 
         return await all_pages(page, "artifacts")

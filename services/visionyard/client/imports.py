@@ -104,8 +104,8 @@ class AsyncImportJobs(AsyncJobs[import_job_pb2.ImportJob]):
         response = await self._transport.unary(self.service, lambda channel: ImportJobServiceStub(channel).GetImportJob, request)
         return response.import_job
 
-    async def _page(self, token: str) -> tuple[list[import_job_pb2.ImportJob], str]:
-        request = import_job_service_pb2.ListImportJobsRequest(parent=self._names.parent, page_size=PAGE, page_token=token)
+    async def _page(self, token: str, where: str) -> tuple[list[import_job_pb2.ImportJob], str]:
+        request = import_job_service_pb2.ListImportJobsRequest(parent=self._names.parent, page_size=PAGE, page_token=token, filter=where)
         response = await self._transport.unary(self.service, lambda channel: ImportJobServiceStub(channel).ListImportJobs, request)
         return list(response.import_jobs), response.next_page_token
 

@@ -81,7 +81,7 @@ class AsyncJobs(ABC, Generic[JobT]):
     async def _get(self, name: str) -> JobT: ...
 
     @abstractmethod
-    async def _page(self, token: str) -> tuple[list[JobT], str]: ...
+    async def _page(self, token: str, where: str) -> tuple[list[JobT], str]: ...
 
     @abstractmethod
     async def _cancel(self, name: str) -> JobT: ...
@@ -100,11 +100,18 @@ class AsyncJobs(ABC, Generic[JobT]):
         """
         return await self._get(self._names.resource(self.collection, job))
 
-    async def list(self) -> list[JobT]:
-        """All jobs of this kind, newest first."""
-        jobs, token = await self._page("")
+    async def list(self, where: str = "") -> list[JobT]:
+        """All jobs of this kind, newest first.
+
+        Args:
+            where: Only those, as ``status.state = JOB_STATE_FAILED``: a filter of https://google.aip.dev/160 on the job's fields.
+
+        Raises:
+            ClientError: INVALID_ARGUMENT (INVALID_FIELD), it is no filter.
+        """
+        jobs, token = await self._page("", where)
         while token:
-            more, token = await self._page(token)
+            more, token = await self._page(token, where)
             jobs += more
         return jobs
 

@@ -53,11 +53,18 @@ class AsyncModels:
         response = await self._transport.unary("training", lambda channel: ModelServiceStub(channel).GetModel, request)
         return response.model
 
-    async def list(self) -> list[model_pb2.Model]:
-        """All models, by name."""
+    async def list(self, where: str = "") -> list[model_pb2.Model]:
+        """All models, by name.
+
+        Args:
+            where: Only those, as ``latest_version.dataset_version:cones``: a filter of https://google.aip.dev/160 on the model's fields.
+
+        Raises:
+            ClientError: INVALID_ARGUMENT (INVALID_FIELD), ``where`` is no filter.
+        """
 
         async def page(token: str) -> model_service_pb2.ListModelsResponse:
-            request = model_service_pb2.ListModelsRequest(parent=self._names.parent, page_size=PAGE, page_token=token)
+            request = model_service_pb2.ListModelsRequest(parent=self._names.parent, page_size=PAGE, page_token=token, filter=where)
             return await self._transport.unary("training", lambda channel: ModelServiceStub(channel).ListModels, request)
 
         return await all_pages(page, "models")
@@ -75,16 +82,20 @@ class AsyncModels:
         response = await self._transport.unary("training", lambda channel: ModelServiceStub(channel).GetModelVersion, request)
         return response.model_version
 
-    async def list_versions(self, model: str) -> Sequence[model_pb2.ModelVersion]:
+    async def list_versions(self, model: str, where: str = "") -> Sequence[model_pb2.ModelVersion]:
         """All versions of a model, newest first.
 
+        Args:
+            model: Its id or resource name.
+            where: Only those, as ``metrics."metrics/mAP50(B)" > 0.9``: a filter of https://google.aip.dev/160 on the version's fields.
+
         Raises:
-            ClientError: NOT_FOUND (MODEL_NOT_FOUND).
+            ClientError: NOT_FOUND (MODEL_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD), ``where`` is no filter.
         """
         parent = self._names.resource(_COLLECTION, model)
 
         async def page(token: str) -> model_service_pb2.ListModelVersionsResponse:
-            request = model_service_pb2.ListModelVersionsRequest(parent=parent, page_size=PAGE, page_token=token)
+            request = model_service_pb2.ListModelVersionsRequest(parent=parent, page_size=PAGE, page_token=token, filter=where)
             return await self._transport.unary("training", lambda channel: ModelServiceStub(channel).ListModelVersions, request)
 
         return await all_pages(page, "model_versions")

@@ -146,8 +146,10 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
         response = await self._transport.unary(self.service, lambda channel: TrainingJobServiceStub(channel).GetTrainingJob, request)
         return response.training_job
 
-    async def _page(self, token: str) -> tuple[list[training_job_pb2.TrainingJob], str]:
-        request = training_job_service_pb2.ListTrainingJobsRequest(parent=self._names.parent, page_size=PAGE, page_token=token)
+    async def _page(self, token: str, where: str) -> tuple[list[training_job_pb2.TrainingJob], str]:
+        request = training_job_service_pb2.ListTrainingJobsRequest(
+            parent=self._names.parent, page_size=PAGE, page_token=token, filter=where
+        )
         response = await self._transport.unary(self.service, lambda channel: TrainingJobServiceStub(channel).ListTrainingJobs, request)
         return list(response.training_jobs), response.next_page_token
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import grpc.aio
@@ -14,13 +15,16 @@ from visionyard.dataset.catalogue import Catalogue
 from visionyard.dataset.imports import Imports
 from visionyard.dataset.metrics import Metrics
 from visionyard.dataset.v1 import (
+    dataset_pb2,
     dataset_service_pb2,
     dataset_service_pb2_grpc,
+    import_job_pb2,
     import_job_service_pb2,
     import_job_service_pb2_grpc,
 )
 from visionyard.kit.jobs.model import JobKind
 from visionyard.kit.names import ProjectName, ResourceName, VersionName
+from visionyard.kit.server.listing import list_page
 
 Context = grpc.aio.ServicerContext[Any, Any]
 _PARTS_AT_ONCE = 32
@@ -51,9 +55,9 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
         self, request: dataset_service_pb2.ListDatasetsRequest, _context: Context
     ) -> dataset_service_pb2.ListDatasetsResponse:
         """Reads a page of datasets."""
-        project = ProjectName.parse(request.parent).project
-        views, token = await asyncio.to_thread(self._catalogue.list_datasets, project, request.page_size, request.page_token)
-        return dataset_service_pb2.ListDatasetsResponse(datasets=map(mapping.dataset_to_proto, views), next_page_token=token)
+        read = partial(self._catalogue.list_datasets, ProjectName.parse(request.parent).project)
+        datasets, token = await list_page(request, dataset_pb2.Dataset, read, mapping.dataset_to_proto)
+        return dataset_service_pb2.ListDatasetsResponse(datasets=datasets, next_page_token=token)
 
     async def GetDatasetVersion(
         self, request: dataset_service_pb2.GetDatasetVersionRequest, _context: Context
@@ -66,9 +70,9 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
         self, request: dataset_service_pb2.ListDatasetVersionsRequest, _context: Context
     ) -> dataset_service_pb2.ListDatasetVersionsResponse:
         """Reads a page of a dataset's versions."""
-        parent = ResourceName.parse(request.parent, "datasets")
-        found, token = await asyncio.to_thread(self._catalogue.list_versions, parent, request.page_size, request.page_token)
-        return dataset_service_pb2.ListDatasetVersionsResponse(dataset_versions=map(mapping.version_to_proto, found), next_page_token=token)
+        read = partial(self._catalogue.list_versions, ResourceName.parse(request.parent, "datasets"))
+        versions, token = await list_page(request, dataset_pb2.DatasetVersion, read, mapping.version_to_proto)
+        return dataset_service_pb2.ListDatasetVersionsResponse(dataset_versions=versions, next_page_token=token)
 
     async def GetImportReport(
         self, request: dataset_service_pb2.GetImportReportRequest, _context: Context
@@ -129,9 +133,9 @@ class ImportJobServicer(import_job_service_pb2_grpc.ImportJobServiceServicer):
         self, request: import_job_service_pb2.ListImportJobsRequest, _context: Context
     ) -> import_job_service_pb2.ListImportJobsResponse:
         """Reads a page of jobs."""
-        project = ProjectName.parse(request.parent)
-        views, token = await asyncio.to_thread(self._imports.list_jobs, project, request.page_size, request.page_token)
-        return import_job_service_pb2.ListImportJobsResponse(import_jobs=map(mapping.import_job_to_proto, views), next_page_token=token)
+        read = partial(self._imports.list_jobs, ProjectName.parse(request.parent))
+        jobs, token = await list_page(request, import_job_pb2.ImportJob, read, mapping.import_job_to_proto)
+        return import_job_service_pb2.ListImportJobsResponse(import_jobs=jobs, next_page_token=token)
 
     async def CancelImportJob(
         self, request: import_job_service_pb2.CancelImportJobRequest, _context: Context

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import grpc.aio
@@ -12,6 +13,7 @@ from visionyard.export import mapping
 from visionyard.export.exports import Exports, ExportView
 from visionyard.export.metrics import Metrics
 from visionyard.export.v1 import (
+    artifact_pb2,
     artifact_service_pb2,
     artifact_service_pb2_grpc,
     export_job_pb2,
@@ -20,6 +22,7 @@ from visionyard.export.v1 import (
 )
 from visionyard.kit.jobs.model import JobKind
 from visionyard.kit.names import ArtifactName, ProjectName, ResourceName, VersionName
+from visionyard.kit.server.listing import list_page
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -65,9 +68,9 @@ class ExportJobServicer(export_job_service_pb2_grpc.ExportJobServiceServicer):
         self, request: export_job_service_pb2.ListExportJobsRequest, _context: Context
     ) -> export_job_service_pb2.ListExportJobsResponse:
         """Reads a page of jobs."""
-        project = ProjectName.parse(request.parent)
-        views, token = await asyncio.to_thread(self._exports.list_jobs, project, request.page_size, request.page_token)
-        return export_job_service_pb2.ListExportJobsResponse(export_jobs=map(_job, views), next_page_token=token)
+        read = partial(self._exports.list_jobs, ProjectName.parse(request.parent))
+        jobs, token = await list_page(request, export_job_pb2.ExportJob, read, _job)
+        return export_job_service_pb2.ListExportJobsResponse(export_jobs=jobs, next_page_token=token)
 
     async def CancelExportJob(
         self, request: export_job_service_pb2.CancelExportJobRequest, _context: Context
@@ -106,6 +109,6 @@ class ArtifactServicer(artifact_service_pb2_grpc.ArtifactServiceServicer):
         self, request: artifact_service_pb2.ListArtifactsRequest, _context: Context
     ) -> artifact_service_pb2.ListArtifactsResponse:
         """Reads a page of a model version's artifacts."""
-        parent = VersionName.parse(request.parent, "models")
-        artifacts, token = await asyncio.to_thread(self._exports.list_artifacts, parent, request.page_size, request.page_token)
-        return artifact_service_pb2.ListArtifactsResponse(artifacts=map(mapping.artifact_to_proto, artifacts), next_page_token=token)
+        read = partial(self._exports.list_artifacts, VersionName.parse(request.parent, "models"))
+        artifacts, token = await list_page(request, artifact_pb2.Artifact, read, mapping.artifact_to_proto)
+        return artifact_service_pb2.ListArtifactsResponse(artifacts=artifacts, next_page_token=token)

@@ -19,9 +19,10 @@ from visionyard.kit.artifacts import exported
 from visionyard.kit.artifacts.exported import Artifact, ArtifactFormat
 from visionyard.kit.artifacts.model import read_model_version
 from visionyard.kit.errors import Reason, YardError
-from visionyard.kit.names import ArtifactName, ResourceName, VersionName
+from visionyard.kit.names import ArtifactName, ProjectName, ResourceName, VersionName
 from visionyard.kit.objectstore.documents import Document, Documents
 from visionyard.kit.objectstore.port import Conflict, NotFound, ObjectStore
+from visionyard.kit.pagination import paginate
 from visionyard.kit.vision.letterbox import LetterboxMode
 
 SERVABLE_FORMATS = frozenset({ArtifactFormat.ONNX})
@@ -241,17 +242,23 @@ class Deployments:
         """The ids of all projects that hold anything."""
         return [entry.key.split("/")[1] for entry in self._store.list("projects/", delimiter="/") if entry.is_prefix]
 
-    def list(self, project: str, after: str, limit: int) -> list[Deployment]:
-        """A project's deployments by id, at most `limit`, those after the id `after`."""
+    def list(self, project: ProjectName, page_size: int, page_token: str) -> tuple[list[Deployment], str]:
+        """A page of a project's deployments, by id, and the next page's token.
+
+        Raises:
+            YardError: INVALID_FIELD, INVALID_PAGE_TOKEN.
+        """
+        page = paginate(f"{project}/deployments", page_size, page_token)
         found: list[Deployment] = []
-        for name in sorted(self.etags(project), key=lambda n: n.id):
-            if len(found) == limit:
-                break
-            document = self._read(name) if name.id > after else None
+        for name in sorted(self.etags(project.project), key=lambda n: n.id):
+            document = self._read(name) if name.id > page.after else None
             deployment = _parse(name, document) if document is not None else None
-            if deployment is not None:
-                found.append(deployment)
-        return found
+            if deployment is None:
+                continue
+            if len(found) == page.size:
+                return found, page.next_token(found[-1].name.id)
+            found.append(deployment)
+        return found, ""
 
     def _read(self, name: ResourceName) -> Document | None:
         try:

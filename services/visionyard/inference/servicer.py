@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import grpc.aio
@@ -23,7 +24,7 @@ from visionyard.inference.v1 import (
     prediction_service_pb2_grpc,
 )
 from visionyard.kit.names import ProjectName, ResourceName, check_id
-from visionyard.kit.pagination import paginate
+from visionyard.kit.server.listing import list_page
 
 Context = grpc.aio.ServicerContext[Any, Any]
 _COLLECTION = "deployments"
@@ -89,12 +90,9 @@ class DeploymentServicer(deployment_service_pb2_grpc.DeploymentServiceServicer):
         self, request: deployment_service_pb2.ListDeploymentsRequest, _context: Context
     ) -> deployment_service_pb2.ListDeploymentsResponse:
         """Reads a page of deployments."""
-        project = ProjectName.parse(request.parent).project
-        page = paginate(f"{request.parent}/{_COLLECTION}", request.page_size, request.page_token)
-        found = await asyncio.to_thread(self._deployments.list, project, page.after, page.size + 1)
-        token = page.next_token(found[page.size - 1].name.id) if len(found) > page.size else ""
-        messages = [self._message(deployment) for deployment in found[: page.size]]
-        return deployment_service_pb2.ListDeploymentsResponse(deployments=messages, next_page_token=token)
+        read = partial(self._deployments.list, ProjectName.parse(request.parent))
+        deployments, token = await list_page(request, deployment_pb2.Deployment, read, self._message)
+        return deployment_service_pb2.ListDeploymentsResponse(deployments=deployments, next_page_token=token)
 
     async def DeleteDeployment(
         self, request: deployment_service_pb2.DeleteDeploymentRequest, _context: Context

@@ -9,11 +9,12 @@ from typing import Any
 import grpc.aio
 
 from visionyard.kit.names import ProjectName, ResourceName, VersionName
+from visionyard.kit.server.listing import list_page
 from visionyard.training import mapping
 from visionyard.training.models import Models
 from visionyard.training.turns import Turns
+from visionyard.training.v1 import model_pb2, model_service_pb2_grpc
 from visionyard.training.v1 import model_service_pb2 as messages
-from visionyard.training.v1 import model_service_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -49,10 +50,9 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
 
     async def ListModels(self, request: messages.ListModelsRequest, _context: Context) -> messages.ListModelsResponse:
         """Reads a page of models."""
-        views, token = await asyncio.to_thread(
-            self._models.list_models, ProjectName.parse(request.parent), request.page_size, request.page_token
-        )
-        return messages.ListModelsResponse(models=map(mapping.model_to_proto, views), next_page_token=token)
+        read = partial(self._models.list_models, ProjectName.parse(request.parent))
+        models, token = await list_page(request, model_pb2.Model, read, mapping.model_to_proto)
+        return messages.ListModelsResponse(models=models, next_page_token=token)
 
     async def GetModelVersion(self, request: messages.GetModelVersionRequest, _context: Context) -> messages.GetModelVersionResponse:
         """Reads a version."""
@@ -61,10 +61,9 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
 
     async def ListModelVersions(self, request: messages.ListModelVersionsRequest, _context: Context) -> messages.ListModelVersionsResponse:
         """Reads a page of versions."""
-        found, token = await asyncio.to_thread(
-            self._models.list_versions, _model_name(request.parent), request.page_size, request.page_token
-        )
-        return messages.ListModelVersionsResponse(model_versions=map(mapping.model_version_to_proto, found), next_page_token=token)
+        read = partial(self._models.list_versions, _model_name(request.parent))
+        versions, token = await list_page(request, model_pb2.ModelVersion, read, mapping.model_version_to_proto)
+        return messages.ListModelVersionsResponse(model_versions=versions, next_page_token=token)
 
     async def ListModelFiles(self, request: messages.ListModelFilesRequest, _context: Context) -> messages.ListModelFilesResponse:
         """Lists a version's files."""

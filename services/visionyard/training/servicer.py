@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import grpc.aio
@@ -11,11 +12,12 @@ import grpc.aio
 from visionyard.kit.errors import invalid_field
 from visionyard.kit.jobs.model import JobKind
 from visionyard.kit.names import ProjectName, ResourceName
+from visionyard.kit.server.listing import list_page
 from visionyard.training import mapping
 from visionyard.training.logs import follow_log
 from visionyard.training.trainings import Trainings
+from visionyard.training.v1 import training_job_pb2, training_job_service_pb2_grpc
 from visionyard.training.v1 import training_job_service_pb2 as messages
-from visionyard.training.v1 import training_job_service_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -48,10 +50,9 @@ class TrainingJobServicer(training_job_service_pb2_grpc.TrainingJobServiceServic
 
     async def ListTrainingJobs(self, request: messages.ListTrainingJobsRequest, _context: Context) -> messages.ListTrainingJobsResponse:
         """Reads a page of jobs."""
-        views, token = await asyncio.to_thread(
-            self._trainings.list_jobs, ProjectName.parse(request.parent), request.page_size, request.page_token
-        )
-        return messages.ListTrainingJobsResponse(training_jobs=map(mapping.job_to_proto, views), next_page_token=token)
+        read = partial(self._trainings.list_jobs, ProjectName.parse(request.parent))
+        jobs, token = await list_page(request, training_job_pb2.TrainingJob, read, mapping.job_to_proto)
+        return messages.ListTrainingJobsResponse(training_jobs=jobs, next_page_token=token)
 
     async def CancelTrainingJob(self, request: messages.CancelTrainingJobRequest, _context: Context) -> messages.CancelTrainingJobResponse:
         """Cancels a job."""

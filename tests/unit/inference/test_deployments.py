@@ -9,7 +9,7 @@ from visionyard.kit.artifacts import exported, versions
 from visionyard.kit.artifacts.exported import Artifact, ArtifactFormat, Comparison
 from visionyard.kit.artifacts.model import ModelFile, ModelVersion
 from visionyard.kit.errors import Reason, YardError
-from visionyard.kit.names import ArtifactName, ResourceName, VersionName
+from visionyard.kit.names import ArtifactName, ProjectName, ResourceName, VersionName
 from visionyard.kit.objectstore.documents import Documents
 from visionyard.kit.objectstore.memory import MemoryObjectStore
 from visionyard.kit.vision.letterbox import LetterboxMode
@@ -174,7 +174,7 @@ def test_a_deleted_deployment_is_gone_and_its_name_free(store: MemoryObjectStore
     assert refusal(deployments.get, NAME) is Reason.DEPLOYMENT_NOT_FOUND
     assert refusal(deployments.delete, NAME, "") is Reason.DEPLOYMENT_NOT_FOUND
     assert refusal(deployments.update, NAME, {}, "", "") is Reason.DEPLOYMENT_NOT_FOUND
-    assert deployments.list("p", "", 10) == []
+    assert deployments.list(ProjectName("p"), 10, "") == ([], "")
     assert deployments.create(NAME, wanted(first), "request").wanted.id != made.wanted.id
 
 
@@ -184,6 +184,10 @@ def test_lists_go_by_name_in_pages(store: MemoryObjectStore, deployments: Deploy
     for id_ in ("b", "a.b", "c", "a"):
         deployments.create(ResourceName("p", "deployments", id_), wanted(first), "")
     deployments.delete(ResourceName("p", "deployments", "b"), "")
-    assert [d.name.id for d in deployments.list("p", "", 10)] == ["a", "a.b", "c"]
-    assert [d.name.id for d in deployments.list("p", "a", 1)] == ["a.b"]
+    found, token = deployments.list(ProjectName("p"), 10, "")
+    assert ([d.name.id for d in found], token) == (["a", "a.b", "c"], "")
+    found, token = deployments.list(ProjectName("p"), 1, "")
+    assert [d.name.id for d in found] == ["a"]
+    found, token = deployments.list(ProjectName("p"), 2, token)
+    assert ([d.name.id for d in found], token) == (["a.b", "c"], "")
     assert deployments.projects() == ["p"]

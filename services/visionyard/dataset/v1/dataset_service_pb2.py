@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from visionyard.dataset.v1 import dataset_pb2 as visionyard_dot_dataset_dot_v1_dot_dataset__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+visionyard/dataset/v1/dataset_service.proto\x12\x15visionyard.dataset.v1\x1a#visionyard/dataset/v1/dataset.proto\"!\n\x11GetDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"E\n\x12GetDatasetResponse\x12/\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1e.visionyard.dataset.v1.Dataset\"L\n\x13ListDatasetsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"a\n\x14ListDatasetsResponse\x12\x30\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x1e.visionyard.dataset.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"(\n\x18GetDatasetVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"[\n\x19GetDatasetVersionResponse\x12>\n\x0f\x64\x61taset_version\x18\x01 \x01(\x0b\x32%.visionyard.dataset.v1.DatasetVersion\"S\n\x1aListDatasetVersionsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"w\n\x1bListDatasetVersionsResponse\x12?\n\x10\x64\x61taset_versions\x18\x01 \x03(\x0b\x32%.visionyard.dataset.v1.DatasetVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x16GetImportReportRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"N\n\x17GetImportReportResponse\x12\x33\n\x06report\x18\x01 \x01(\x0b\x32#.visionyard.dataset.v1.ImportReport\"A\n\x1d\x44ownloadDatasetVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nafter_path\x18\x02 \x01(\t\"o\n\x1e\x44ownloadDatasetVersionResponse\x12\x35\n\x04\x66ile\x18\x01 \x01(\x0b\x32%.visionyard.dataset.v1.DownloadedFileH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"[\n\x0e\x44ownloadedFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x12\n\nfile_count\x18\x03 \x01(\x03\x12\x13\n\x0btotal_bytes\x18\x04 \x01(\x03\x32\xce\x05\n\x0e\x44\x61tasetService\x12\x61\n\nGetDataset\x12(.visionyard.dataset.v1.GetDatasetRequest\x1a).visionyard.dataset.v1.GetDatasetResponse\x12g\n\x0cListDatasets\x12*.visionyard.dataset.v1.ListDatasetsRequest\x1a+.visionyard.dataset.v1.ListDatasetsResponse\x12v\n\x11GetDatasetVersion\x12/.visionyard.dataset.v1.GetDatasetVersionRequest\x1a\x30.visionyard.dataset.v1.GetDatasetVersionResponse\x12|\n\x13ListDatasetVersions\x12\x31.visionyard.dataset.v1.ListDatasetVersionsRequest\x1a\x32.visionyard.dataset.v1.ListDatasetVersionsResponse\x12p\n\x0fGetImportReport\x12-.visionyard.dataset.v1.GetImportReportRequest\x1a..visionyard.dataset.v1.GetImportReportResponse\x12\x87\x01\n\x16\x44ownloadDatasetVersion\x12\x34.visionyard.dataset.v1.DownloadDatasetVersionRequest\x1a\x35.visionyard.dataset.v1.DownloadDatasetVersionResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+visionyard/dataset/v1/dataset_service.proto\x12\x15visionyard.dataset.v1\x1a#visionyard/dataset/v1/dataset.proto\"!\n\x11GetDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"E\n\x12GetDatasetResponse\x12/\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1e.visionyard.dataset.v1.Dataset\"\\\n\x13ListDatasetsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"a\n\x14ListDatasetsResponse\x12\x30\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x1e.visionyard.dataset.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"(\n\x18GetDatasetVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"[\n\x19GetDatasetVersionResponse\x12>\n\x0f\x64\x61taset_version\x18\x01 \x01(\x0b\x32%.visionyard.dataset.v1.DatasetVersion\"c\n\x1aListDatasetVersionsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"w\n\x1bListDatasetVersionsResponse\x12?\n\x10\x64\x61taset_versions\x18\x01 \x03(\x0b\x32%.visionyard.dataset.v1.DatasetVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x16GetImportReportRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"N\n\x17GetImportReportResponse\x12\x33\n\x06report\x18\x01 \x01(\x0b\x32#.visionyard.dataset.v1.ImportReport\"A\n\x1d\x44ownloadDatasetVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nafter_path\x18\x02 \x01(\t\"o\n\x1e\x44ownloadDatasetVersionResponse\x12\x35\n\x04\x66ile\x18\x01 \x01(\x0b\x32%.visionyard.dataset.v1.DownloadedFileH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"[\n\x0e\x44ownloadedFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x12\n\nfile_count\x18\x03 \x01(\x03\x12\x13\n\x0btotal_bytes\x18\x04 \x01(\x03\x32\xce\x05\n\x0e\x44\x61tasetService\x12\x61\n\nGetDataset\x12(.visionyard.dataset.v1.GetDatasetRequest\x1a).visionyard.dataset.v1.GetDatasetResponse\x12g\n\x0cListDatasets\x12*.visionyard.dataset.v1.ListDatasetsRequest\x1a+.visionyard.dataset.v1.ListDatasetsResponse\x12v\n\x11GetDatasetVersion\x12/.visionyard.dataset.v1.GetDatasetVersionRequest\x1a\x30.visionyard.dataset.v1.GetDatasetVersionResponse\x12|\n\x13ListDatasetVersions\x12\x31.visionyard.dataset.v1.ListDatasetVersionsRequest\x1a\x32.visionyard.dataset.v1.ListDatasetVersionsResponse\x12p\n\x0fGetImportReport\x12-.visionyard.dataset.v1.GetImportReportRequest\x1a..visionyard.dataset.v1.GetImportReportResponse\x12\x87\x01\n\x16\x44ownloadDatasetVersion\x12\x34.visionyard.dataset.v1.DownloadDatasetVersionRequest\x1a\x35.visionyard.dataset.v1.DownloadDatasetVersionResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,27 +37,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETDATASETRESPONSE']._serialized_start=142
   _globals['_GETDATASETRESPONSE']._serialized_end=211
   _globals['_LISTDATASETSREQUEST']._serialized_start=213
-  _globals['_LISTDATASETSREQUEST']._serialized_end=289
-  _globals['_LISTDATASETSRESPONSE']._serialized_start=291
-  _globals['_LISTDATASETSRESPONSE']._serialized_end=388
-  _globals['_GETDATASETVERSIONREQUEST']._serialized_start=390
-  _globals['_GETDATASETVERSIONREQUEST']._serialized_end=430
-  _globals['_GETDATASETVERSIONRESPONSE']._serialized_start=432
-  _globals['_GETDATASETVERSIONRESPONSE']._serialized_end=523
-  _globals['_LISTDATASETVERSIONSREQUEST']._serialized_start=525
-  _globals['_LISTDATASETVERSIONSREQUEST']._serialized_end=608
-  _globals['_LISTDATASETVERSIONSRESPONSE']._serialized_start=610
-  _globals['_LISTDATASETVERSIONSRESPONSE']._serialized_end=729
-  _globals['_GETIMPORTREPORTREQUEST']._serialized_start=731
-  _globals['_GETIMPORTREPORTREQUEST']._serialized_end=769
-  _globals['_GETIMPORTREPORTRESPONSE']._serialized_start=771
-  _globals['_GETIMPORTREPORTRESPONSE']._serialized_end=849
-  _globals['_DOWNLOADDATASETVERSIONREQUEST']._serialized_start=851
-  _globals['_DOWNLOADDATASETVERSIONREQUEST']._serialized_end=916
-  _globals['_DOWNLOADDATASETVERSIONRESPONSE']._serialized_start=918
-  _globals['_DOWNLOADDATASETVERSIONRESPONSE']._serialized_end=1029
-  _globals['_DOWNLOADEDFILE']._serialized_start=1031
-  _globals['_DOWNLOADEDFILE']._serialized_end=1122
-  _globals['_DATASETSERVICE']._serialized_start=1125
-  _globals['_DATASETSERVICE']._serialized_end=1843
+  _globals['_LISTDATASETSREQUEST']._serialized_end=305
+  _globals['_LISTDATASETSRESPONSE']._serialized_start=307
+  _globals['_LISTDATASETSRESPONSE']._serialized_end=404
+  _globals['_GETDATASETVERSIONREQUEST']._serialized_start=406
+  _globals['_GETDATASETVERSIONREQUEST']._serialized_end=446
+  _globals['_GETDATASETVERSIONRESPONSE']._serialized_start=448
+  _globals['_GETDATASETVERSIONRESPONSE']._serialized_end=539
+  _globals['_LISTDATASETVERSIONSREQUEST']._serialized_start=541
+  _globals['_LISTDATASETVERSIONSREQUEST']._serialized_end=640
+  _globals['_LISTDATASETVERSIONSRESPONSE']._serialized_start=642
+  _globals['_LISTDATASETVERSIONSRESPONSE']._serialized_end=761
+  _globals['_GETIMPORTREPORTREQUEST']._serialized_start=763
+  _globals['_GETIMPORTREPORTREQUEST']._serialized_end=801
+  _globals['_GETIMPORTREPORTRESPONSE']._serialized_start=803
+  _globals['_GETIMPORTREPORTRESPONSE']._serialized_end=881
+  _globals['_DOWNLOADDATASETVERSIONREQUEST']._serialized_start=883
+  _globals['_DOWNLOADDATASETVERSIONREQUEST']._serialized_end=948
+  _globals['_DOWNLOADDATASETVERSIONRESPONSE']._serialized_start=950
+  _globals['_DOWNLOADDATASETVERSIONRESPONSE']._serialized_end=1061
+  _globals['_DOWNLOADEDFILE']._serialized_start=1063
+  _globals['_DOWNLOADEDFILE']._serialized_end=1154
+  _globals['_DATASETSERVICE']._serialized_start=1157
+  _globals['_DATASETSERVICE']._serialized_end=1875
 # @@protoc_insertion_point(module_scope)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from visionyard.dataset.v1 import import_job_pb2 as visionyard_dot_dataset_dot_v1_dot_import__job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.visionyard/dataset/v1/import_job_service.proto\x12\x15visionyard.dataset.v1\x1a&visionyard/dataset/v1/import_job.proto\"r\n\x16\x43reateImportJobRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x34\n\nimport_job\x18\x02 \x01(\x0b\x32 .visionyard.dataset.v1.ImportJob\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"O\n\x17\x43reateImportJobResponse\x12\x34\n\nimport_job\x18\x01 \x01(\x0b\x32 .visionyard.dataset.v1.ImportJob\"#\n\x13GetImportJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"L\n\x14GetImportJobResponse\x12\x34\n\nimport_job\x18\x01 \x01(\x0b\x32 .visionyard.dataset.v1.ImportJob\"N\n\x15ListImportJobsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"h\n\x16ListImportJobsResponse\x12\x35\n\x0bimport_jobs\x18\x01 \x03(\x0b\x32 .visionyard.dataset.v1.ImportJob\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x16\x43\x61ncelImportJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"O\n\x17\x43\x61ncelImportJobResponse\x12\x34\n\nimport_job\x18\x01 \x01(\x0b\x32 .visionyard.dataset.v1.ImportJob\"=\n\x15WatchImportJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"`\n\x16WatchImportJobResponse\x12\x34\n\nimport_job\x18\x01 \x01(\x0b\x32 .visionyard.dataset.v1.ImportJob\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x32\xbf\x04\n\x10ImportJobService\x12p\n\x0f\x43reateImportJob\x12-.visionyard.dataset.v1.CreateImportJobRequest\x1a..visionyard.dataset.v1.CreateImportJobResponse\x12g\n\x0cGetImportJob\x12*.visionyard.dataset.v1.GetImportJobRequest\x1a+.visionyard.dataset.v1.GetImportJobResponse\x12m\n\x0eListImportJobs\x12,.visionyard.dataset.v1.ListImportJobsRequest\x1a-.visionyard.dataset.v1.ListImportJobsResponse\x12p\n\x0f\x43\x61ncelImportJob\x12-.visionyard.dataset.v1.CancelImportJobRequest\x1a..visionyard.dataset.v1.CancelImportJobResponse\x12o\n\x0eWatchImportJob\x12,.visionyard.dataset.v1.WatchImportJobRequest\x1a-.visionyard.dataset.v1.WatchImportJobResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.visionyard/dataset/v1/import_job_service.proto\x12\x15visionyard.dataset.v1\x1a&visionyard/dataset/v1/import_job.proto\"r\n\x16\x43reateImportJobRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x34\n\nimport_job\x18\x02 \x01(\x0b\x32 .visionyard.dataset.v1.ImportJob\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"O\n\x17\x43reateImportJobResponse\x12\x34\n\nimport_job\x18\x01 \x01(\x0b\x32 .visionyard.dataset.v1.ImportJob\"#\n\x13GetImportJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"L\n\x14GetImportJobResponse\x12\x34\n\nimport_job\x18\x01 \x01(\x0b\x32 .visionyard.dataset.v1.ImportJob\"^\n\x15ListImportJobsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"h\n\x16ListImportJobsResponse\x12\x35\n\x0bimport_jobs\x18\x01 \x03(\x0b\x32 .visionyard.dataset.v1.ImportJob\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x16\x43\x61ncelImportJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"O\n\x17\x43\x61ncelImportJobResponse\x12\x34\n\nimport_job\x18\x01 \x01(\x0b\x32 .visionyard.dataset.v1.ImportJob\"=\n\x15WatchImportJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"`\n\x16WatchImportJobResponse\x12\x34\n\nimport_job\x18\x01 \x01(\x0b\x32 .visionyard.dataset.v1.ImportJob\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x32\xbf\x04\n\x10ImportJobService\x12p\n\x0f\x43reateImportJob\x12-.visionyard.dataset.v1.CreateImportJobRequest\x1a..visionyard.dataset.v1.CreateImportJobResponse\x12g\n\x0cGetImportJob\x12*.visionyard.dataset.v1.GetImportJobRequest\x1a+.visionyard.dataset.v1.GetImportJobResponse\x12m\n\x0eListImportJobs\x12,.visionyard.dataset.v1.ListImportJobsRequest\x1a-.visionyard.dataset.v1.ListImportJobsResponse\x12p\n\x0f\x43\x61ncelImportJob\x12-.visionyard.dataset.v1.CancelImportJobRequest\x1a..visionyard.dataset.v1.CancelImportJobResponse\x12o\n\x0eWatchImportJob\x12,.visionyard.dataset.v1.WatchImportJobRequest\x1a-.visionyard.dataset.v1.WatchImportJobResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,17 +41,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETIMPORTJOBRESPONSE']._serialized_start=347
   _globals['_GETIMPORTJOBRESPONSE']._serialized_end=423
   _globals['_LISTIMPORTJOBSREQUEST']._serialized_start=425
-  _globals['_LISTIMPORTJOBSREQUEST']._serialized_end=503
-  _globals['_LISTIMPORTJOBSRESPONSE']._serialized_start=505
-  _globals['_LISTIMPORTJOBSRESPONSE']._serialized_end=609
-  _globals['_CANCELIMPORTJOBREQUEST']._serialized_start=611
-  _globals['_CANCELIMPORTJOBREQUEST']._serialized_end=649
-  _globals['_CANCELIMPORTJOBRESPONSE']._serialized_start=651
-  _globals['_CANCELIMPORTJOBRESPONSE']._serialized_end=730
-  _globals['_WATCHIMPORTJOBREQUEST']._serialized_start=732
-  _globals['_WATCHIMPORTJOBREQUEST']._serialized_end=793
-  _globals['_WATCHIMPORTJOBRESPONSE']._serialized_start=795
-  _globals['_WATCHIMPORTJOBRESPONSE']._serialized_end=891
-  _globals['_IMPORTJOBSERVICE']._serialized_start=894
-  _globals['_IMPORTJOBSERVICE']._serialized_end=1469
+  _globals['_LISTIMPORTJOBSREQUEST']._serialized_end=519
+  _globals['_LISTIMPORTJOBSRESPONSE']._serialized_start=521
+  _globals['_LISTIMPORTJOBSRESPONSE']._serialized_end=625
+  _globals['_CANCELIMPORTJOBREQUEST']._serialized_start=627
+  _globals['_CANCELIMPORTJOBREQUEST']._serialized_end=665
+  _globals['_CANCELIMPORTJOBRESPONSE']._serialized_start=667
+  _globals['_CANCELIMPORTJOBRESPONSE']._serialized_end=746
+  _globals['_WATCHIMPORTJOBREQUEST']._serialized_start=748
+  _globals['_WATCHIMPORTJOBREQUEST']._serialized_end=809
+  _globals['_WATCHIMPORTJOBRESPONSE']._serialized_start=811
+  _globals['_WATCHIMPORTJOBRESPONSE']._serialized_end=907
+  _globals['_IMPORTJOBSERVICE']._serialized_start=910
+  _globals['_IMPORTJOBSERVICE']._serialized_end=1485
 # @@protoc_insertion_point(module_scope)

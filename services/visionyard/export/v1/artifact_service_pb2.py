@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from visionyard.export.v1 import artifact_pb2 as visionyard_dot_export_dot_v1_dot_artifact__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+visionyard/export/v1/artifact_service.proto\x12\x14visionyard.export.v1\x1a#visionyard/export/v1/artifact.proto\"\"\n\x12GetArtifactRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"G\n\x13GetArtifactResponse\x12\x30\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x1e.visionyard.export.v1.Artifact\"M\n\x14ListArtifactsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"c\n\x15ListArtifactsResponse\x12\x31\n\tartifacts\x18\x01 \x03(\x0b\x32\x1e.visionyard.export.v1.Artifact\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xdf\x01\n\x0f\x41rtifactService\x12\x62\n\x0bGetArtifact\x12(.visionyard.export.v1.GetArtifactRequest\x1a).visionyard.export.v1.GetArtifactResponse\x12h\n\rListArtifacts\x12*.visionyard.export.v1.ListArtifactsRequest\x1a+.visionyard.export.v1.ListArtifactsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+visionyard/export/v1/artifact_service.proto\x12\x14visionyard.export.v1\x1a#visionyard/export/v1/artifact.proto\"\"\n\x12GetArtifactRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"G\n\x13GetArtifactResponse\x12\x30\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x1e.visionyard.export.v1.Artifact\"]\n\x14ListArtifactsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"c\n\x15ListArtifactsResponse\x12\x31\n\tartifacts\x18\x01 \x03(\x0b\x32\x1e.visionyard.export.v1.Artifact\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xdf\x01\n\x0f\x41rtifactService\x12\x62\n\x0bGetArtifact\x12(.visionyard.export.v1.GetArtifactRequest\x1a).visionyard.export.v1.GetArtifactResponse\x12h\n\rListArtifacts\x12*.visionyard.export.v1.ListArtifactsRequest\x1a+.visionyard.export.v1.ListArtifactsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,9 +37,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETARTIFACTRESPONSE']._serialized_start=142
   _globals['_GETARTIFACTRESPONSE']._serialized_end=213
   _globals['_LISTARTIFACTSREQUEST']._serialized_start=215
-  _globals['_LISTARTIFACTSREQUEST']._serialized_end=292
-  _globals['_LISTARTIFACTSRESPONSE']._serialized_start=294
-  _globals['_LISTARTIFACTSRESPONSE']._serialized_end=393
-  _globals['_ARTIFACTSERVICE']._serialized_start=396
-  _globals['_ARTIFACTSERVICE']._serialized_end=619
+  _globals['_LISTARTIFACTSREQUEST']._serialized_end=308
+  _globals['_LISTARTIFACTSRESPONSE']._serialized_start=310
+  _globals['_LISTARTIFACTSRESPONSE']._serialized_end=409
+  _globals['_ARTIFACTSERVICE']._serialized_start=412
+  _globals['_ARTIFACTSERVICE']._serialized_end=635
 # @@protoc_insertion_point(module_scope)

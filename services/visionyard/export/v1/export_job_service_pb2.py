@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from visionyard.export.v1 import export_job_pb2 as visionyard_dot_export_dot_v1_dot_export__job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-visionyard/export/v1/export_job_service.proto\x12\x14visionyard.export.v1\x1a%visionyard/export/v1/export_job.proto\"q\n\x16\x43reateExportJobRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x33\n\nexport_job\x18\x02 \x01(\x0b\x32\x1f.visionyard.export.v1.ExportJob\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"N\n\x17\x43reateExportJobResponse\x12\x33\n\nexport_job\x18\x01 \x01(\x0b\x32\x1f.visionyard.export.v1.ExportJob\"#\n\x13GetExportJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"K\n\x14GetExportJobResponse\x12\x33\n\nexport_job\x18\x01 \x01(\x0b\x32\x1f.visionyard.export.v1.ExportJob\"N\n\x15ListExportJobsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"g\n\x16ListExportJobsResponse\x12\x34\n\x0b\x65xport_jobs\x18\x01 \x03(\x0b\x32\x1f.visionyard.export.v1.ExportJob\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x16\x43\x61ncelExportJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"N\n\x17\x43\x61ncelExportJobResponse\x12\x33\n\nexport_job\x18\x01 \x01(\x0b\x32\x1f.visionyard.export.v1.ExportJob\"=\n\x15WatchExportJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"_\n\x16WatchExportJobResponse\x12\x33\n\nexport_job\x18\x01 \x01(\x0b\x32\x1f.visionyard.export.v1.ExportJob\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x32\xb5\x04\n\x10\x45xportJobService\x12n\n\x0f\x43reateExportJob\x12,.visionyard.export.v1.CreateExportJobRequest\x1a-.visionyard.export.v1.CreateExportJobResponse\x12\x65\n\x0cGetExportJob\x12).visionyard.export.v1.GetExportJobRequest\x1a*.visionyard.export.v1.GetExportJobResponse\x12k\n\x0eListExportJobs\x12+.visionyard.export.v1.ListExportJobsRequest\x1a,.visionyard.export.v1.ListExportJobsResponse\x12n\n\x0f\x43\x61ncelExportJob\x12,.visionyard.export.v1.CancelExportJobRequest\x1a-.visionyard.export.v1.CancelExportJobResponse\x12m\n\x0eWatchExportJob\x12+.visionyard.export.v1.WatchExportJobRequest\x1a,.visionyard.export.v1.WatchExportJobResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-visionyard/export/v1/export_job_service.proto\x12\x14visionyard.export.v1\x1a%visionyard/export/v1/export_job.proto\"q\n\x16\x43reateExportJobRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x33\n\nexport_job\x18\x02 \x01(\x0b\x32\x1f.visionyard.export.v1.ExportJob\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"N\n\x17\x43reateExportJobResponse\x12\x33\n\nexport_job\x18\x01 \x01(\x0b\x32\x1f.visionyard.export.v1.ExportJob\"#\n\x13GetExportJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"K\n\x14GetExportJobResponse\x12\x33\n\nexport_job\x18\x01 \x01(\x0b\x32\x1f.visionyard.export.v1.ExportJob\"^\n\x15ListExportJobsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"g\n\x16ListExportJobsResponse\x12\x34\n\x0b\x65xport_jobs\x18\x01 \x03(\x0b\x32\x1f.visionyard.export.v1.ExportJob\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x16\x43\x61ncelExportJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"N\n\x17\x43\x61ncelExportJobResponse\x12\x33\n\nexport_job\x18\x01 \x01(\x0b\x32\x1f.visionyard.export.v1.ExportJob\"=\n\x15WatchExportJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"_\n\x16WatchExportJobResponse\x12\x33\n\nexport_job\x18\x01 \x01(\x0b\x32\x1f.visionyard.export.v1.ExportJob\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x32\xb5\x04\n\x10\x45xportJobService\x12n\n\x0f\x43reateExportJob\x12,.visionyard.export.v1.CreateExportJobRequest\x1a-.visionyard.export.v1.CreateExportJobResponse\x12\x65\n\x0cGetExportJob\x12).visionyard.export.v1.GetExportJobRequest\x1a*.visionyard.export.v1.GetExportJobResponse\x12k\n\x0eListExportJobs\x12+.visionyard.export.v1.ListExportJobsRequest\x1a,.visionyard.export.v1.ListExportJobsResponse\x12n\n\x0f\x43\x61ncelExportJob\x12,.visionyard.export.v1.CancelExportJobRequest\x1a-.visionyard.export.v1.CancelExportJobResponse\x12m\n\x0eWatchExportJob\x12+.visionyard.export.v1.WatchExportJobRequest\x1a,.visionyard.export.v1.WatchExportJobResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,17 +41,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETEXPORTJOBRESPONSE']._serialized_start=342
   _globals['_GETEXPORTJOBRESPONSE']._serialized_end=417
   _globals['_LISTEXPORTJOBSREQUEST']._serialized_start=419
-  _globals['_LISTEXPORTJOBSREQUEST']._serialized_end=497
-  _globals['_LISTEXPORTJOBSRESPONSE']._serialized_start=499
-  _globals['_LISTEXPORTJOBSRESPONSE']._serialized_end=602
-  _globals['_CANCELEXPORTJOBREQUEST']._serialized_start=604
-  _globals['_CANCELEXPORTJOBREQUEST']._serialized_end=642
-  _globals['_CANCELEXPORTJOBRESPONSE']._serialized_start=644
-  _globals['_CANCELEXPORTJOBRESPONSE']._serialized_end=722
-  _globals['_WATCHEXPORTJOBREQUEST']._serialized_start=724
-  _globals['_WATCHEXPORTJOBREQUEST']._serialized_end=785
-  _globals['_WATCHEXPORTJOBRESPONSE']._serialized_start=787
-  _globals['_WATCHEXPORTJOBRESPONSE']._serialized_end=882
-  _globals['_EXPORTJOBSERVICE']._serialized_start=885
-  _globals['_EXPORTJOBSERVICE']._serialized_end=1450
+  _globals['_LISTEXPORTJOBSREQUEST']._serialized_end=513
+  _globals['_LISTEXPORTJOBSRESPONSE']._serialized_start=515
+  _globals['_LISTEXPORTJOBSRESPONSE']._serialized_end=618
+  _globals['_CANCELEXPORTJOBREQUEST']._serialized_start=620
+  _globals['_CANCELEXPORTJOBREQUEST']._serialized_end=658
+  _globals['_CANCELEXPORTJOBRESPONSE']._serialized_start=660
+  _globals['_CANCELEXPORTJOBRESPONSE']._serialized_end=738
+  _globals['_WATCHEXPORTJOBREQUEST']._serialized_start=740
+  _globals['_WATCHEXPORTJOBREQUEST']._serialized_end=801
+  _globals['_WATCHEXPORTJOBRESPONSE']._serialized_start=803
+  _globals['_WATCHEXPORTJOBRESPONSE']._serialized_end=898
+  _globals['_EXPORTJOBSERVICE']._serialized_start=901
+  _globals['_EXPORTJOBSERVICE']._serialized_end=1466
 # @@protoc_insertion_point(module_scope)

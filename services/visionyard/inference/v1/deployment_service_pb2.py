@@ -26,7 +26,7 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from visionyard.inference.v1 import deployment_pb2 as visionyard_dot_inference_dot_v1_dot_deployment__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0visionyard/inference/v1/deployment_service.proto\x12\x17visionyard.inference.v1\x1a google/protobuf/field_mask.proto\x1a(visionyard/inference/v1/deployment.proto\"\x8d\x01\n\x17\x43reateDeploymentRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x15\n\rdeployment_id\x18\x02 \x01(\t\x12\x37\n\ndeployment\x18\x03 \x01(\x0b\x32#.visionyard.inference.v1.Deployment\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"S\n\x18\x43reateDeploymentResponse\x12\x37\n\ndeployment\x18\x01 \x01(\x0b\x32#.visionyard.inference.v1.Deployment\"\x83\x01\n\x17UpdateDeploymentRequest\x12\x37\n\ndeployment\x18\x01 \x01(\x0b\x32#.visionyard.inference.v1.Deployment\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"S\n\x18UpdateDeploymentResponse\x12\x37\n\ndeployment\x18\x01 \x01(\x0b\x32#.visionyard.inference.v1.Deployment\"$\n\x14GetDeploymentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"P\n\x15GetDeploymentResponse\x12\x37\n\ndeployment\x18\x01 \x01(\x0b\x32#.visionyard.inference.v1.Deployment\"O\n\x16ListDeploymentsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"l\n\x17ListDeploymentsResponse\x12\x38\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32#.visionyard.inference.v1.Deployment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"5\n\x17\x44\x65leteDeploymentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x1a\n\x18\x44\x65leteDeploymentResponse\"&\n\x16WatchDeploymentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"R\n\x17WatchDeploymentResponse\x12\x37\n\ndeployment\x18\x01 \x01(\x0b\x32#.visionyard.inference.v1.Deployment2\xdc\x05\n\x11\x44\x65ploymentService\x12w\n\x10\x43reateDeployment\x12\x30.visionyard.inference.v1.CreateDeploymentRequest\x1a\x31.visionyard.inference.v1.CreateDeploymentResponse\x12w\n\x10UpdateDeployment\x12\x30.visionyard.inference.v1.UpdateDeploymentRequest\x1a\x31.visionyard.inference.v1.UpdateDeploymentResponse\x12n\n\rGetDeployment\x12-.visionyard.inference.v1.GetDeploymentRequest\x1a..visionyard.inference.v1.GetDeploymentResponse\x12t\n\x0fListDeployments\x12/.visionyard.inference.v1.ListDeploymentsRequest\x1a\x30.visionyard.inference.v1.ListDeploymentsResponse\x12w\n\x10\x44\x65leteDeployment\x12\x30.visionyard.inference.v1.DeleteDeploymentRequest\x1a\x31.visionyard.inference.v1.DeleteDeploymentResponse\x12v\n\x0fWatchDeployment\x12/.visionyard.inference.v1.WatchDeploymentRequest\x1a\x30.visionyard.inference.v1.WatchDeploymentResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0visionyard/inference/v1/deployment_service.proto\x12\x17visionyard.inference.v1\x1a google/protobuf/field_mask.proto\x1a(visionyard/inference/v1/deployment.proto\"\x8d\x01\n\x17\x43reateDeploymentRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x15\n\rdeployment_id\x18\x02 \x01(\t\x12\x37\n\ndeployment\x18\x03 \x01(\x0b\x32#.visionyard.inference.v1.Deployment\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"S\n\x18\x43reateDeploymentResponse\x12\x37\n\ndeployment\x18\x01 \x01(\x0b\x32#.visionyard.inference.v1.Deployment\"\x83\x01\n\x17UpdateDeploymentRequest\x12\x37\n\ndeployment\x18\x01 \x01(\x0b\x32#.visionyard.inference.v1.Deployment\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"S\n\x18UpdateDeploymentResponse\x12\x37\n\ndeployment\x18\x01 \x01(\x0b\x32#.visionyard.inference.v1.Deployment\"$\n\x14GetDeploymentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"P\n\x15GetDeploymentResponse\x12\x37\n\ndeployment\x18\x01 \x01(\x0b\x32#.visionyard.inference.v1.Deployment\"_\n\x16ListDeploymentsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"l\n\x17ListDeploymentsResponse\x12\x38\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32#.visionyard.inference.v1.Deployment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"5\n\x17\x44\x65leteDeploymentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x1a\n\x18\x44\x65leteDeploymentResponse\"&\n\x16WatchDeploymentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"R\n\x17WatchDeploymentResponse\x12\x37\n\ndeployment\x18\x01 \x01(\x0b\x32#.visionyard.inference.v1.Deployment2\xdc\x05\n\x11\x44\x65ploymentService\x12w\n\x10\x43reateDeployment\x12\x30.visionyard.inference.v1.CreateDeploymentRequest\x1a\x31.visionyard.inference.v1.CreateDeploymentResponse\x12w\n\x10UpdateDeployment\x12\x30.visionyard.inference.v1.UpdateDeploymentRequest\x1a\x31.visionyard.inference.v1.UpdateDeploymentResponse\x12n\n\rGetDeployment\x12-.visionyard.inference.v1.GetDeploymentRequest\x1a..visionyard.inference.v1.GetDeploymentResponse\x12t\n\x0fListDeployments\x12/.visionyard.inference.v1.ListDeploymentsRequest\x1a\x30.visionyard.inference.v1.ListDeploymentsResponse\x12w\n\x10\x44\x65leteDeployment\x12\x30.visionyard.inference.v1.DeleteDeploymentRequest\x1a\x31.visionyard.inference.v1.DeleteDeploymentResponse\x12v\n\x0fWatchDeployment\x12/.visionyard.inference.v1.WatchDeploymentRequest\x1a\x30.visionyard.inference.v1.WatchDeploymentResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,17 +46,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETDEPLOYMENTRESPONSE']._serialized_start=639
   _globals['_GETDEPLOYMENTRESPONSE']._serialized_end=719
   _globals['_LISTDEPLOYMENTSREQUEST']._serialized_start=721
-  _globals['_LISTDEPLOYMENTSREQUEST']._serialized_end=800
-  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_start=802
-  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_end=910
-  _globals['_DELETEDEPLOYMENTREQUEST']._serialized_start=912
-  _globals['_DELETEDEPLOYMENTREQUEST']._serialized_end=965
-  _globals['_DELETEDEPLOYMENTRESPONSE']._serialized_start=967
-  _globals['_DELETEDEPLOYMENTRESPONSE']._serialized_end=993
-  _globals['_WATCHDEPLOYMENTREQUEST']._serialized_start=995
-  _globals['_WATCHDEPLOYMENTREQUEST']._serialized_end=1033
-  _globals['_WATCHDEPLOYMENTRESPONSE']._serialized_start=1035
-  _globals['_WATCHDEPLOYMENTRESPONSE']._serialized_end=1117
-  _globals['_DEPLOYMENTSERVICE']._serialized_start=1120
-  _globals['_DEPLOYMENTSERVICE']._serialized_end=1852
+  _globals['_LISTDEPLOYMENTSREQUEST']._serialized_end=816
+  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_start=818
+  _globals['_LISTDEPLOYMENTSRESPONSE']._serialized_end=926
+  _globals['_DELETEDEPLOYMENTREQUEST']._serialized_start=928
+  _globals['_DELETEDEPLOYMENTREQUEST']._serialized_end=981
+  _globals['_DELETEDEPLOYMENTRESPONSE']._serialized_start=983
+  _globals['_DELETEDEPLOYMENTRESPONSE']._serialized_end=1009
+  _globals['_WATCHDEPLOYMENTREQUEST']._serialized_start=1011
+  _globals['_WATCHDEPLOYMENTREQUEST']._serialized_end=1049
+  _globals['_WATCHDEPLOYMENTRESPONSE']._serialized_start=1051
+  _globals['_WATCHDEPLOYMENTRESPONSE']._serialized_end=1133
+  _globals['_DEPLOYMENTSERVICE']._serialized_start=1136
+  _globals['_DEPLOYMENTSERVICE']._serialized_end=1868
 # @@protoc_insertion_point(module_scope)
