@@ -18,6 +18,7 @@ from visionyard.inference.metrics import Metrics
 from visionyard.inference.predictor import Predictor
 from visionyard.inference.reconciler import Reconciler
 from visionyard.inference.repository import ModelRepository
+from visionyard.inference.runner import Runner
 from visionyard.inference.servicer import DeploymentServicer, PredictionServicer
 from visionyard.inference.serving import ServingTable
 from visionyard.inference.triton import TritonClient
@@ -115,7 +116,8 @@ def wire(settings: InferenceSettings, registry: CollectorRegistry, store: Object
     loader = Loader(store, repository, triton, settings.model_load_timeout_s)
     reconciler = Reconciler(deployments, loader, repository, triton, table, metrics, settings.poll_interval_s)
     threads = ThreadPoolExecutor(settings.decoders(), thread_name_prefix="decode")
-    predictor = Predictor(table, reconciler, triton, threads, settings.limits(), metrics)
+    runner = Runner(table, reconciler, triton, threads, settings.max_image_pixels, settings.predict_patience_s)
+    predictor = Predictor(runner, threads, settings.limits(), metrics)
     return Room(deployments, table, triton, reconciler, predictor, execution.backend, threads, StoreCheck(store))
 
 

@@ -74,10 +74,8 @@ class InferenceSettings(ServiceSettings):
         """What is taken."""
         return Limits(
             image_bytes=self.max_image_bytes,
-            image_pixels=self.max_image_pixels,
             waiting=self.max_images_waiting,
             under_way=self.max_images_under_way,
-            patience_s=self.predict_patience_s,
         )
 
     def decoders(self) -> int:

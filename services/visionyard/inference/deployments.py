@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import uuid
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
+from visionyard.inference.deployment import Deployment, Wanted, parse_deployment
 from visionyard.kit.artifacts import exported
 from visionyard.kit.artifacts.exported import Artifact, ArtifactFormat
 from visionyard.kit.artifacts.model import read_model_version
@@ -28,71 +26,6 @@ from visionyard.kit.vision.letterbox import LetterboxMode
 SERVABLE_FORMATS = frozenset({ArtifactFormat.ONNX})
 """What either backend can load."""
 _SUFFIX = ".json"
-_TRITON_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.[A-Za-z0-9][A-Za-z0-9._-]*\.[0-9a-f]{12}")
-
-
-def is_triton_model(name: str) -> bool:
-    """Whether a name has the form of :meth:`Revision.triton_model`, so that a model or folder of that name was made by this service."""
-    return _TRITON_MODEL.fullmatch(name) is not None
-
-
-@dataclass(frozen=True)
-class Revision:
-    """One state of what a deployment should serve.
-
-    Attributes:
-        id: 12 hexadecimal digits, new with every change.
-        model_version: The model version, with its number.
-        artifact: The artifact of that version.
-        letterbox: How images are fitted.
-    """
-
-    id: str
-    model_version: VersionName
-    artifact: ArtifactName
-    letterbox: LetterboxMode
-
-    def triton_model(self, deployment: ResourceName) -> str:
-        """The Triton model's name: one a revision, so that two can be loaded side by side and none is ever overwritten."""
-        return f"{deployment.project}.{deployment.id}.{self.id}"
-
-
-@dataclass(frozen=True)
-class Deployment:
-    """What a deployment should serve.
-
-    Attributes:
-        name: The deployment.
-        wanted: What it should serve.
-        fallback: What it served before, to go on with where the wanted revision cannot be loaded, also after a restart of the service.
-        request_id: The client's id of the request that created it; may be empty.
-        etag: The document's.
-        create_time: When it was made, by the store's clock.
-        update_time: When it last changed, by the store's clock.
-    """
-
-    name: ResourceName
-    wanted: Revision
-    fallback: Revision | None
-    request_id: str
-    etag: str
-    create_time: datetime
-    update_time: datetime
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What a client asks a deployment to serve.
-
-    Attributes:
-        model_version: The model version; without a number the newest.
-        artifact: The artifact; None: the newest of the model version that can be served.
-        letterbox: How images are fitted.
-    """
-
-    model_version: VersionName
-    artifact: ArtifactName | None
-    letterbox: LetterboxMode
 
 
 def document_key(name: ResourceName) -> str:
@@ -148,7 +81,7 @@ class Deployments:
             YardError: DEPLOYMENT_NOT_FOUND.
         """
         document = self._read(name)
-        deployment = _parse(name, document) if document is not None else None
+        deployment = parse_deployment(name, document) if document is not None else None
         if deployment is None:
             raise not_found(name)
         return deployment
@@ -164,7 +97,7 @@ class Deployments:
         body = {"wanted": _revision_body(artifact.name, wanted.letterbox), "request_id": request_id, "asked": asked}
         while True:
             document = self._read(name)
-            existing = _parse(name, document) if document is not None else None
+            existing = parse_deployment(name, document) if document is not None else None
             if existing is not None:
                 if document is not None and request_id and existing.request_id == request_id:
                     _check_asked(document, asked, request_id)
@@ -252,7 +185,7 @@ class Deployments:
         found: list[Deployment] = []
         for name in sorted(self.etags(project.project), key=lambda n: n.id):
             document = self._read(name) if name.id > page.after else None
-            deployment = _parse(name, document) if document is not None else None
+            deployment = parse_deployment(name, document) if document is not None else None
             if deployment is None:
                 continue
             if len(found) == page.size:
@@ -268,7 +201,7 @@ class Deployments:
 
     def _current(self, name: ResourceName, etag: str) -> tuple[Document, Deployment]:
         document = self._read(name)
-        deployment = _parse(name, document) if document is not None else None
+        deployment = parse_deployment(name, document) if document is not None else None
         if document is None or deployment is None:
             raise not_found(name)
         if etag and etag != deployment.etag:
@@ -312,35 +245,8 @@ def _revision_body(artifact: ArtifactName, letterbox: LetterboxMode) -> dict[str
     }
 
 
-def _parse_revision(body: dict[str, Any]) -> Revision:
-    return Revision(
-        id=body["id"],
-        model_version=VersionName.parse(body["model_version"], "models"),
-        artifact=ArtifactName.parse(body["artifact"]),
-        letterbox=LetterboxMode(body["letterbox"]),
-    )
-
-
-def _parse(name: ResourceName, document: Document) -> Deployment | None:
-    """The deployment that a document describes; None where it was deleted."""
-    body = document.body
-    if body.get("deleted"):
-        return None
-    created, fallback = body.get("create_time"), body.get("fallback")
-    return Deployment(
-        name=name,
-        wanted=_parse_revision(body["wanted"]),
-        fallback=_parse_revision(fallback) if fallback else None,
-        request_id=body["request_id"],
-        etag=document.etag,
-        # The first write cannot know the store's clock; its Last-Modified tells it, and the first update writes it down.
-        create_time=datetime.fromisoformat(created) if created else document.last_modified,
-        update_time=document.last_modified,
-    )
-
-
 def _known(name: ResourceName, document: Document) -> Deployment:
-    deployment = _parse(name, document)
+    deployment = parse_deployment(name, document)
     if deployment is None:
         raise not_found(name)
     return deployment

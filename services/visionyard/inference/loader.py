@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from visionyard.inference.deployments import Revision
+from visionyard.inference.deployment import Revision
 from visionyard.inference.modelserver import ModelBroken, ModelDirectories, ModelRefused, ModelServer, TritonLost
 from visionyard.inference.serving import ServedModel
 from visionyard.inference.turns import Turns

@@ -7,7 +7,7 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from visionyard.inference.deployments import Deployment, Wanted
+from visionyard.inference.deployment import Deployment, Wanted
 from visionyard.inference.execution import TritonBackend
 from visionyard.inference.options import Options
 from visionyard.inference.predictor import Prediction

@@ -11,7 +11,9 @@ import contextlib
 import logging
 from dataclasses import dataclass, field
 
-from visionyard.inference.deployments import Deployment, Deployments, Revision, is_triton_model
+from visionyard.inference.deployment import Deployment, Revision
+from visionyard.inference.deployments import Deployments
+from visionyard.inference.leftovers import Leftovers
 from visionyard.inference.loader import LOSSES, Loader
 from visionyard.inference.metrics import Metrics
 from visionyard.inference.modelserver import ModelDirectories, ModelServer, TritonLost
@@ -80,7 +82,7 @@ class Reconciler:
         self._followed: dict[ResourceName, _Followed] = {}
         self._etags: dict[ResourceName, str] = {}
         self._retiring: set[str] = set()
-        self._refused: set[tuple[str, str]] = set()
+        self._leftovers = Leftovers(repository, triton)
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = _Wakes()
         self._lock = asyncio.Lock()
@@ -291,7 +293,7 @@ class Reconciler:
                 for alias, served in before:
                     self._check(alias, served, loaded)
                 if self._read_once:
-                    await self._collect(loaded)
+                    await self._leftovers.collect(loaded, self._needed)
             await _pause(self._wake.triton, _WATCH_INTERVAL_S)
 
     def _check(self, alias: Alias, served: ServedModel, loaded: set[str]) -> None:
@@ -314,38 +316,6 @@ class Reconciler:
             _LOG.error("a model cannot be loaded again", extra={"model": served.triton_model, "reason": failure.reason.name})
             # One under which Triton itself dies takes all others down each time, so it is tried seldom.
             await asyncio.sleep(_RETRY_DEADLY_S if LOSSES in failure.metadata else _RETRY_RELOAD_S)
-
-    async def _collect(self, loaded: set[str]) -> None:
-        """Unloads and removes models that no deployment needs: retired ones, and leftovers of interrupted work.
-
-        Only this service's own: others may keep their models in the same Triton and folder, and a volume its `lost+found`.
-        """
-        there = set(loaded)
-        try:
-            there |= set(await asyncio.to_thread(self._repository.models))
-        except OSError as error:
-            self._cannot("list", "", error)
-        for model in sorted(filter(is_triton_model, there)):
-            # Asked anew for each: a deployment may have been made since the folder was listed. What is not needed once never is again.
-            if model in self._needed():
-                continue
-            try:
-                if model in loaded:
-                    await self._triton.unload(model)
-            except TritonLost:
-                return
-            try:
-                await asyncio.to_thread(self._repository.remove, model)
-            except OSError as error:
-                self._cannot("remove", model, error)
-                continue
-            _LOG.info("a model was removed", extra={"model": model})
-
-    def _cannot(self, what: str, model: str, error: OSError) -> None:
-        """Logs what the disk refused, once: the next look, in half a second, tries again."""
-        if (what, model) not in self._refused:
-            self._refused.add((what, model))
-            _LOG.error("the model repository refuses", extra={"what": what, "model": model, "error": str(error)})
 
     def _needed(self) -> set[str]:
         """The models that serve, are being brought up, are being drained, or may have to be fallen back to."""

@@ -11,7 +11,8 @@ from typing import Any
 import grpc.aio
 
 from visionyard.inference import mapping
-from visionyard.inference.deployments import Deployment, Deployments, not_found
+from visionyard.inference.deployment import Deployment
+from visionyard.inference.deployments import Deployments, not_found
 from visionyard.inference.execution import TritonBackend
 from visionyard.inference.predictor import Predictor
 from visionyard.inference.reconciler import Reconciler

@@ -22,7 +22,7 @@ from tritonclient.utils import InferenceServerException
 
 from visionyard.inference.app import Room, wire
 from visionyard.inference.config import InferenceSettings
-from visionyard.inference.deployments import Wanted
+from visionyard.inference.deployment import Wanted
 from visionyard.inference.serving import DeploymentState
 from visionyard.kit.artifacts.exported import Artifact
 from visionyard.kit.names import ResourceName

@@ -13,7 +13,7 @@ import pytest
 
 from visionyard.inference.app import Room
 from visionyard.inference.config import InferenceSettings
-from visionyard.inference.deployments import Wanted
+from visionyard.inference.deployment import Wanted
 from visionyard.inference.options import Options
 from visionyard.inference.predictor import Prediction
 from visionyard.inference.servicer import DeploymentServicer

@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from visionyard.inference.deployments import Deployments, Wanted, is_triton_model
+from visionyard.inference.deployment import Wanted, is_triton_model
+from visionyard.inference.deployments import Deployments
 from visionyard.kit.artifacts import exported, versions
 from visionyard.kit.artifacts.exported import Artifact, ArtifactFormat, Comparison
 from visionyard.kit.artifacts.model import ModelFile, ModelVersion

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from visionyard.inference import loader as module
-from visionyard.inference.deployments import Revision
+from visionyard.inference.deployment import Revision
 from visionyard.inference.loader import LOSSES, Loader
 from visionyard.inference.modelserver import Inference, ModelBroken, ModelDirectories, ModelServer, TritonLost
 from visionyard.inference.serving import ServedModel

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from visionyard.inference.deployments import Deployment, Revision
+from visionyard.inference.deployment import Deployment, Revision
 from visionyard.inference.execution import TritonBackend
 from visionyard.inference.mapping import change_from_proto, deployment_to_proto, options_from_proto, wanted_from_proto
 from visionyard.inference.options import Options
