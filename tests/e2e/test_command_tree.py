@@ -1,7 +1,6 @@
 """Every command of `yard` on a real stack: each gives valid JSON, and each option changes something that can be seen. Nothing in the tree is left out."""
 
 import json
-import os
 import shutil
 import signal
 import socket
@@ -333,24 +332,6 @@ def test_ctrl_c_stops_following_and_the_job_goes_on(stack, line):
     assert stack.json("job", "show", job)["training_job"]["status"]["state"] in {"JOB_STATE_QUEUED", "JOB_STATE_RUNNING"}
     assert not any((stack.home / "pending").iterdir()), "the same command again is a new training"
     cancelled(stack, job)
-
-
-def test_the_same_command_after_a_killed_client_joins_its_job(stack, line):
-    words = ["export", "tiny@1", "--format", "onnx", "--data", "tiny@1"]
-    process = subprocess.Popen(
-        [YARD, *words, "--dir", str(stack.home)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=stack.environment
-    )
-    pending = stack.home / "pending"
-    end = time.monotonic() + 30
-    while not any('"job"' in p.read_text() for p in pending.iterdir()):
-        assert process.poll() is None
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    facts = json.loads(next(pending.iterdir()).read_text())["facts"]
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert stack.json(*words)["export_job"]["name"] == facts["job"]
-    assert not any(pending.iterdir())
 
 
 def test_no_server(stack):

@@ -40,12 +40,14 @@ def export(
 
     async def work(session: Session) -> None:
         jobs = session.client.exports
+        version = (await session.client.models.get_version(model)).name
+        images = (await session.client.datasets.get_version(data)).name if data else ""
 
         async def create(request_id: str) -> export_job_pb2.ExportJob:
-            return await jobs.create(model, artifact_format=artifact_format.value, dataset=data, request_id=request_id)
+            return await jobs.create(version, artifact_format=artifact_format.value, dataset=images, request_id=request_id)
 
-        with session.pending("export", model=model, format=artifact_format.value, data=data) as pending:
-            job = await following.begin(pending, create, jobs.get)
+        with session.pending("export", model=version, format=artifact_format.value, data=images) as pending:
+            job = await following.begin(session, pending, create, jobs.get)
             if detach:
                 session.show(export_job_service_pb2.CreateExportJobResponse(export_job=job), lambda: output.write(short(job.name)))
                 return

@@ -117,13 +117,8 @@ async def begin_with_upload(
         create: Creates the job from an upload's name and a request_id.
         get: Reads the job.
     """
-    if "job" in pending.facts:
-        try:
-            return await get(pending.facts["job"])
-        except ClientError as error:
-            if error.code is not Code.NOT_FOUND:
-                raise
-            pending.renew()
+    if (job := await _begun(session, pending, get)) is not None:
+        return job
 
     async def upload() -> str:
         made = await session.client.uploads.upload(
@@ -147,15 +142,12 @@ async def begin_with_upload(
     return job
 
 
-async def begin(pending: Pending, create: Callable[[str], Awaitable[JobT]], get: Callable[[str], Awaitable[JobT]]) -> JobT:
+async def begin(
+    session: Session, pending: Pending, create: Callable[[str], Awaitable[JobT]], get: Callable[[str], Awaitable[JobT]]
+) -> JobT:
     """Creates a job, or finds the one that an earlier, killed run of the same command made; arguments as for :func:`begin_with_upload`."""
-    if "job" in pending.facts:
-        try:
-            return await get(pending.facts["job"])
-        except ClientError as error:
-            if error.code is not Code.NOT_FOUND:
-                raise
-            pending.renew()
+    if (job := await _begun(session, pending, get)) is not None:
+        return job
     try:
         job = await create(pending.request_id)
     except ClientError as error:
@@ -164,6 +156,28 @@ async def begin(pending: Pending, create: Callable[[str], Awaitable[JobT]], get:
         pending.renew()
         job = await create(pending.request_id)
     pending.note(job=job.name)
+    return job
+
+
+async def _begun(session: Session, pending: Pending, get: Callable[[str], Awaitable[JobT]]) -> JobT | None:
+    """The job that an earlier run of the same command made and did not see the end of; None where there is none, or it was cancelled."""
+    if "job" not in pending.facts:
+        return None
+    try:
+        job = await get(pending.facts["job"])
+    except ClientError as error:
+        if error.code is not Code.NOT_FOUND:
+            raise
+        pending.renew()
+        return None
+    id_ = job.name.split("/")[-1]
+    if job.status.state == job_pb2.JOB_STATE_CANCELLED:
+        session.progress.say(f"job {id_} of an earlier run of this command was cancelled; a new one begins")
+        pending.renew()
+        return None
+    ended = job.status.state in {job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED}
+    also = " and has ended; this is what came of it. The next such command begins anew" if ended else ""
+    session.progress.say(f"job {id_} was begun by an earlier run of this command{also}")
     return job
 
 

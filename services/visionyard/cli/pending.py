@@ -29,7 +29,7 @@ class Pending:
 
     Args:
         state_dir: The state directory.
-        command: What is done, and everything that decides what it does; the same again is the same request.
+        command: What is done, and everything that decides what it does, versions with their numbers; the same again is the same request.
 
     Attributes:
         request_id: To be sent with creates.

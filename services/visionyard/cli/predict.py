@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import itertools
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -24,8 +25,11 @@ from visionyard.kit.errors import Reason, YardError
 
 _IN_FLIGHT = 8
 """Enough to keep decoding, queue and model busy; the service bounds its own queue."""
-_WHOLE = frozenset({Reason.DEPLOYMENT_NOT_FOUND.name, Reason.DEPLOYMENT_NOT_READY.name})
-"""Reasons that concern the deployment, not an image."""
+_WHOLE = frozenset(
+    reason.name
+    for reason in (Reason.DEPLOYMENT_NOT_FOUND, Reason.DEPLOYMENT_NOT_READY, Reason.TRITON_UNAVAILABLE, Reason.STORE_UNAVAILABLE)
+)
+"""Reasons that concern the deployment or the server, not an image; of a server that is away they come after a minute's patience."""
 
 
 @dataclass(frozen=True)
@@ -207,15 +211,20 @@ class _Saver:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._taken: Counter[str] = Counter()
+        self._taken: set[str] = set()
+
+    def _free(self, stem: str) -> str:
+        """A name that no picture of this run has, also where the file system does not tell capitals apart."""
+        names = itertools.chain([f"{stem}.jpg"], (f"{stem}-{number}.jpg" for number in itertools.count(2)))
+        name = next(name for name in names if name.lower() not in self._taken)
+        self._taken.add(name.lower())
+        return name
 
     def save(self, image: str, data: bytes, prediction: prediction_service_pb2.Prediction) -> ClientError | None:
         """Writes one; what went wrong, or None."""
         from visionyard.cli.drawing import draw  # noqa: PLC0415 - OpenCV is loaded only where something is drawn
 
-        stem = Path(image).stem
-        self._taken[stem] += 1
-        name = f"{stem}.jpg" if self._taken[stem] == 1 else f"{stem}-{self._taken[stem]}.jpg"
+        name = self._free(Path(image).stem)
         try:
             picture = draw(data, prediction)
             self._folder.mkdir(parents=True, exist_ok=True)

@@ -104,15 +104,16 @@ def train(
         jobs = session.client.training
         target = name or _dataset_id(session, dataset)
         References(session.client.project).resource("models", target)
+        version = (await session.client.datasets.get_version(dataset)).name
         initial = await _initial_model(session, model)
         numbers: _Numbers = {"epochs": epochs or 0, "batch_size": batch or 0, "image_size_px": imgsz or 0}
         arguments = {"model": target, **numbers, "overrides": overrides, **initial}
 
         async def create(request_id: str) -> training_job_pb2.TrainingJob:
-            return await jobs.create(dataset, model=target, overrides=overrides, request_id=request_id, **numbers, **initial)
+            return await jobs.create(version, model=target, overrides=overrides, request_id=request_id, **numbers, **initial)
 
-        with session.pending("train", dataset=dataset, **arguments) as pending:
-            job = await following.begin(pending, create, jobs.get)
+        with session.pending("train", dataset=version, **arguments) as pending:
+            job = await following.begin(session, pending, create, jobs.get)
             if detach:
                 session.show(training_job_service_pb2.CreateTrainingJobResponse(training_job=job), lambda: output.write(short(job.name)))
                 return
@@ -141,7 +142,9 @@ async def _initial_model(session: Session, text: str) -> _Initial:
         return {"model_version": await _pushed(session, Path(value))}
     if kind == "model_yaml":
         return {"model_yaml": value}
-    return {"architecture": value} if kind == "architecture" else {"model_version": value}
+    if kind == "architecture":
+        return {"architecture": value}
+    return {"model_version": (await session.client.models.get_version(value)).name}
 
 
 def what_to_start_from(text: str) -> tuple[Literal["model_yaml", "architecture", "weights", "model_version"], str]:

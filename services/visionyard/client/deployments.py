@@ -99,10 +99,16 @@ class AsyncDeployments:
     ) -> deployment_pb2.Deployment:
         """Makes a deployment, or changes the one of that name; arguments and errors as for :meth:`create`, ALREADY_EXISTS left out."""
         try:
-            return await self.create(deployment, model, artifact=artifact, letterbox=letterbox, request_id=request_id)
+            made = await self.create(deployment, model, artifact=artifact, letterbox=letterbox, request_id=request_id)
         except ClientError as error:
             if error.code is not Code.ALREADY_EXISTS:
                 raise
+        else:
+            # A request_id of before finds the deployment as it is now, which may have been changed since.
+            version = self._names.version("models", model)
+            same_model = made.model_version == version or version.endswith("/-")
+            if same_model and artifact in {"", made.artifact} and _LETTERBOXES[letterbox or ""] in {_LETTERBOXES[""], made.letterbox}:
+                return made
         return await self.update(deployment, model, artifact=artifact, letterbox=letterbox)
 
     async def get(self, deployment: str) -> deployment_pb2.Deployment:

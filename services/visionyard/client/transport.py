@@ -7,6 +7,7 @@ and where their deadline passed.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
@@ -48,6 +49,14 @@ _OPTIONS = [
 ]
 
 
+_LOOPBACK = re.compile(r"(localhost|127(\.\d+){3}|\[?::1\]?):\d+")
+
+
+def _options(address: str) -> list[tuple[str, int]]:
+    """A proxy of the environment (``http_proxy``), which gRPC would use, leads to other machines, not to this one."""
+    return [*_OPTIONS, ("grpc.enable_http_proxy", 0)] if _LOOPBACK.fullmatch(address) else _OPTIONS
+
+
 class Transport:
     """The channels to the services. Belongs to the event loop that uses it first.
 
@@ -75,7 +84,7 @@ class Transport:
         """The channel to a service, opened where there is none yet."""
         if service not in self._channels:
             address = self.endpoints.address(service)
-            self._channels[service] = (address, aio.insecure_channel(address, options=_OPTIONS))
+            self._channels[service] = (address, aio.insecure_channel(address, options=_options(address)))
         return self._channels[service][1]
 
     def address(self, service: Service) -> str:

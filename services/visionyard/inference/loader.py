@@ -134,6 +134,8 @@ class Loader:
             await self._triton.unload(model)
             raise
         except ModelRefused as error:
+            # One that loaded and then did not answer as it should would keep its memory.
+            await self._triton.unload(model)
             _LOG.error("Triton refused a model", extra={"model": model, "artifact": str(artifact.name), "triton": str(error)})
             # Triton's first line says why; what follows is a traceback. The folders of its host are nobody's business.
             why = _FOLDERS.sub("", (str(error).strip().splitlines() or [""])[0])[:_MAX_REASON]

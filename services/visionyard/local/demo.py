@@ -97,10 +97,17 @@ class Line:
             StepFailed: it exited with something else than 0.
         """
         command = [str(self.yard), *map(str, words), "--dir", str(STATE_DIR), "--json"]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-        if done.returncode:
-            raise StepFailed(f"yard {' '.join(map(str, words[:2]))} exited with {done.returncode}")
-        return [json.loads(line) for line in done.stdout.splitlines()] if "predict" in words[:1] else [json.loads(done.stdout)]
+        # In a session of its own, so that a Ctrl-C is this process's alone: `yard` would take it for the end of its request, and the same
+        # command would begin another job. Killed, it leaves the request open, and the next run joins the job.
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as child:
+            try:
+                printed, _ = child.communicate()
+            except BaseException:
+                child.kill()
+                raise
+        if child.returncode:
+            raise StepFailed(f"yard {' '.join(map(str, words[:2]))} exited with {child.returncode}")
+        return [json.loads(line) for line in printed.splitlines()] if "predict" in words[:1] else [json.loads(printed)]
 
 
 def _say(text: str) -> None:

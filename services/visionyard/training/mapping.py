@@ -9,6 +9,7 @@ from typing import Any
 from google.protobuf import json_format, struct_pb2
 
 from visionyard.kit.artifacts.model import ModelFile, ModelVersion
+from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.jobs.mapping import job_status, timestamp
 from visionyard.training.models import ModelView
 from visionyard.training.spec import TrainingSpec
@@ -26,7 +27,15 @@ _TASKS = {
 
 
 def spec_from_proto(spec: training_job_pb2.TrainingSpec) -> TrainingSpec:
-    """What a request asks for; the use case checks it."""
+    """What a request asks for; the use case checks it.
+
+    Raises:
+        YardError: INVALID_ARGUMENT_VALUE, a number that is none or infinite, which protobuf itself refuses to read.
+    """
+    try:
+        overrides = json_format.MessageToDict(spec.overrides)
+    except ValueError as error:
+        raise YardError(Reason.INVALID_ARGUMENT_VALUE, f"an override is not a finite number: {error}", {"argument": "overrides"}) from error
     return TrainingSpec(
         dataset_version=spec.dataset_version,
         model=spec.model,
@@ -36,7 +45,7 @@ def spec_from_proto(spec: training_job_pb2.TrainingSpec) -> TrainingSpec:
         epochs=spec.epochs,
         batch_size=spec.batch_size,
         image_size_px=spec.image_size_px,
-        overrides=json_format.MessageToDict(spec.overrides),
+        overrides=overrides,
     )
 
 

@@ -60,6 +60,18 @@ async def test_the_same_request_after_a_killed_client_sends_only_the_rest(client
     assert server.transfers.begun_at[-1] > 0
 
 
+@pytest.mark.parametrize("variable", ["http_proxy", "grpc_proxy"])
+async def test_a_proxy_is_not_asked_for_servers_of_this_machine(server, tmp_path, monkeypatch, variable):
+    for name in ("no_proxy", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    port = server.address.split(":")[1]
+    for address in (server.address, f"localhost:{port}"):
+        async with AsyncClient(addresses={"dataset": address}, state_dir=tmp_path) as made:
+            (tmp_path / "file.zip").write_bytes(b"x")
+            assert (await made.uploads.upload("dataset", open_source(tmp_path / "file.zip"))).complete
+
+
 async def test_an_empty_file_is_an_upload_too(client, tmp_path):
     (tmp_path / "empty.zip").write_bytes(b"")
     assert (await client.uploads.upload("dataset", open_source(tmp_path / "empty.zip"))).complete

@@ -142,7 +142,8 @@ def test_refusals_have_a_code_and_a_reason_and_leave_nothing(client: Client, s3_
     assert _refused(client.train, dataset_version=dataset, model_version=classifier) == ("INVALID_ARGUMENT", "UNSUPPORTED_TASK")
     started = {"dataset_version": dataset, "architecture": "yolov8n.yaml"}
     assert _refused(client.train, **started, overrides={"epoch": 3}) == ("INVALID_ARGUMENT", "UNKNOWN_ARGUMENT")
-    assert _refused(client.train, **started, overrides={"lr0": "fast"}) == ("INVALID_ARGUMENT", "INVALID_ARGUMENT_VALUE")
+    for value in ("fast", float("nan"), float("inf")):
+        assert _refused(client.train, **started, overrides={"lr0": value}) == ("INVALID_ARGUMENT", "INVALID_ARGUMENT_VALUE")
     assert _refused(client.train, **started, overrides={"save_dir": "/tmp/x"}) == ("INVALID_ARGUMENT", "RESERVED_ARGUMENT")
     nowhere = "projects/default/trainingJobs/nowhere"
     assert _refused(client.jobs.GetTrainingJob, messages.GetTrainingJobRequest(name=nowhere)) == ("NOT_FOUND", "JOB_NOT_FOUND")

@@ -61,6 +61,8 @@ class Server(ModelServer):
         self.away = 0
         self.died = 0
         self.loads: list[str] = []
+        self.unloaded: list[str] = []
+        self.candidates = ARTIFACT.max_candidates
         self.loading: set[str] = set()
         self.company: list[int] = []
         self._death = asyncio.Event()
@@ -104,13 +106,13 @@ class Server(ModelServer):
             self.loading.remove(model)
 
     async def unload(self, model: str) -> None:
-        pass
+        self.unloaded.append(model)
 
     async def infer(self, model: str, images: NDArray[np.uint8], timeout_s: float) -> Inference:
         if self.deaths.get(model, 0):
             self.deaths[model] -= 1
             raise ModelBroken("Stub process is not healthy.")
-        count = ARTIFACT.max_candidates
+        count = self.candidates
         zeros, none = np.zeros(count, np.float32), np.zeros(count, np.int32)
         return Inference(Candidates(np.zeros((count, 4), np.float32), zeros, none, none), None)
 
@@ -140,6 +142,15 @@ async def test_a_model_under_which_triton_dies_again_and_again_is_given_up(in_pr
     assert raised.value.reason is Reason.MODEL_LOAD_FAILED
     assert raised.value.metadata[LOSSES] == "3"
     assert len(server.loads) == 3
+
+
+async def test_a_model_that_loads_but_answers_wrongly_does_not_keep_its_memory() -> None:
+    server = Server({})
+    server.candidates = 3
+    with pytest.raises(YardError) as raised:
+        await loader(server).bring_up(DEPLOYMENT, revision("a"))
+    assert raised.value.reason is Reason.MODEL_LOAD_FAILED
+    assert server.unloaded == [f"p.d.{'a' * 12}"]
 
 
 @pytest.mark.parametrize("in_probe", [False, True])

@@ -84,6 +84,30 @@ def test_turned_upright_by_exif(orientation: int, order: str) -> None:
     assert image.shape == ((60, 40, 3) if orientation >= 5 else (40, 60, 3))
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [(0x0112, 4, 1, 6, 0)],
+        [(0x0112, 1, 1, 6, 0)],
+        [(0x0112, 3, 2, 6, 1)],
+        [(0x0112, 3, 1, 1, 0), (0x0112, 4, 1, 6, 0)],
+        [(0x010F, 2, 1, 6, 0), (0x0112, 9, 1, 3, 0)],
+        [(0x010F, 2, 1, 6, 0)],
+        [],
+    ],
+    ids=["long", "byte", "two", "twice", "second", "other", "none"],
+)
+@pytest.mark.parametrize("cut", [0, 2])
+def test_orientations_of_any_type_turn_as_opencv_turns(entries: list[tuple[int, ...]], order: str, cut: int) -> None:
+    plain = _encoded(".jpg")
+    body = b"".join(struct.pack(order + "HHIHH", *entry) for entry in entries)
+    tiff = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IH", 8, len(entries)) + body + bytes(4)
+    payload = b"Exif\0\0" + tiff[: len(tiff) - 4 - cut]
+    data = plain[:2] + b"\xff\xe1" + struct.pack(">H", len(payload) + 2) + payload + plain[2:]
+    assert np.array_equal(decode_image(data), _opencv(data))
+
+
 @pytest.mark.parametrize("folder", ["photos", "nasty/pillow"])
 def test_real_and_nasty_files(test_data: Path, folder: str) -> None:
     read, reasons = 0, []

@@ -41,6 +41,9 @@ _JPEG_FRAME_BYTES = 8
 _EXIF_ORIENTATION = (b"\x12\x01\x03\x00\x01\x00\x00\x00\x01\x00", b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x01")
 """TIFF entry of the orientation tag with the value 1 (upright), little and big endian (Exif 2.32, 4.6.4)."""
 
+_ORIENTATION_TAG = 0x0112
+_TIFF_ORDERS = {b"II": "<", b"MM": ">"}
+
 
 def decode_image(data: bytes, limit_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Decodes a picture. Safe to call from several threads; most of it runs without the interpreter's lock.
@@ -140,8 +143,21 @@ def _jpeg_header(data: bytes) -> tuple[int, int, bool]:
 
 
 def _is_upright(app1: bytes) -> bool:
-    """Whether an APP1 segment leaves the picture as it is: it has no orientation entry, or each says 1."""
-    return all(app1.count(entry[:8]) == app1.count(entry) for entry in _EXIF_ORIENTATION)
+    """Whether an APP1 segment (length and payload) certainly leaves the picture as it is; where in doubt, OpenCV decides."""
+    if any(app1.count(entry[:8]) != app1.count(entry) for entry in _EXIF_ORIENTATION):
+        return False
+    tiff = app1[_JPEG_LENGTH_BYTES + len(b"Exif\0\0") :]
+    order = _TIFF_ORDERS.get(tiff[:2])
+    if order is None:
+        return True
+    # As OpenCV reads it: the first directory only, and an orientation's first two bytes whatever type the entry says it has.
+    try:
+        (directory,) = struct.unpack_from(f"{order}I", tiff, 4)
+        (count,) = struct.unpack_from(f"{order}H", tiff, directory)
+        entries = [struct.unpack_from(f"{order}HHIH", tiff, directory + 2 + 12 * i) for i in range(count)]
+    except struct.error:
+        return False
+    return all(value == 1 for tag, _, _, value in entries if tag == _ORIENTATION_TAG)
 
 
 # --- PNG (W3C PNG 3rd edition, section 5)

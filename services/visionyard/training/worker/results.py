@@ -29,7 +29,7 @@ def store_run(context: JobContext, run: TrainedRun, spec: TrainingSpec) -> dict[
     checkpoint = context.job.pointers.get("checkpoint") or {}
     # Epochs kept on request (`save_period`) by earlier attempts are in the bucket, not in this attempt's folder.
     kept = {path: entry for path, entry in checkpoint.get("files", {}).items() if path.startswith("weights/epoch")}
-    paths = sorted(path for path in run.folder.rglob("*") if path.is_file() and not path.is_symlink())[:_MAX_FILES]
+    paths = _chosen([path for path in run.folder.rglob("*") if path.is_file() and not path.is_symlink()], run.folder)
     files = dict(kept)
     for path in paths:
         relative = path.relative_to(run.folder).as_posix()
@@ -40,6 +40,24 @@ def store_run(context: JobContext, run: TrainedRun, spec: TrainingSpec) -> dict[
     context.point(files=files, trained=model, checkpoint=None)
     sweep(context, files)
     return model
+
+
+def _chosen(paths: list[Path], folder: Path) -> list[Path]:
+    """At most so many of a run's files: first what the model needs and the weights, then the run's own files, then those of its sub-folders.
+
+    Ultralytics may write a picture for each one of the validation (``visualize``).
+    """
+
+    def rank(path: Path) -> tuple[bool, bool, int, str]:
+        relative = path.relative_to(folder)
+        return (
+            relative.as_posix() not in _MODEL_FILES.values(),
+            relative.parts[0] != "weights",
+            len(relative.parts),
+            relative.as_posix(),
+        )
+
+    return sorted(paths, key=rank)[:_MAX_FILES]
 
 
 def _model_version(context: JobContext, run: TrainedRun, spec: TrainingSpec, files: dict[str, Any]) -> dict[str, Any]:

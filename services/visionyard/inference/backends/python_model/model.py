@@ -46,7 +46,10 @@ class TritonPythonModel:
         else:
             providers = ["CPUExecutionProvider"]
         path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        # Left to itself, ONNX Runtime would go on with the CPU where CUDA does not start, or fails later.
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+        if self._session.get_providers()[0] != (wanted := providers[0][0] if isinstance(providers[0], tuple) else providers[0]):
+            raise RuntimeError(f"{wanted} was asked for, but ONNX Runtime took {self._session.get_providers()[0]}")
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answers requests; those of one input shape run as one batch.
