@@ -50,7 +50,7 @@ down: ## Stops the embedded stack
 faults: setup ## Kills each process in each phase; writes docs/reliability.md
 	$(BIN)/python tests/e2e/faults.py
 
-compose-test: setup ## Builds the images and runs the line in containers; needs podman and the base images
+compose-test: setup ## Builds the images and runs the line in containers; needs docker, or what VISIONYARD_COMPOSE names
 	$(BIN)/python -m pytest -m compose tests/compose
 
 # An environment that was interrupted while it was made has no pip, and is made anew.
@@ -58,6 +58,7 @@ define environment
 	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 was found: install one, or name it with make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(1)/bin/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(1) || { \
 		echo "$(PYTHON) cannot make environments: it lacks the venv module (python3-venv on Debian and Ubuntu)" >&2; exit 1; }
+	@$(1)/bin/python services/visionyard/local/host.py
 endef
 
 .venv/.made: pyproject.toml constraints.txt

@@ -16,6 +16,7 @@ import onnxruntime
 from stack import Stack, say
 
 from visionyard.inference.v1 import prediction_service_pb2, prediction_service_pb2_grpc
+from visionyard.kit.cpus import usable_cpus
 from visionyard.kit.vision.decode import decode_image
 from visionyard.kit.vision.letterbox import LetterboxMode, letterbox, plan
 from visionyard.kit.vision.nms import Candidates, detect
@@ -32,9 +33,10 @@ def measure(stack: Stack, weights: Path, photos: Path) -> None:
     stack.yard("deploy", "bench", "--name", DEPLOYMENT)
     files = [path.read_bytes() for path in sorted(photos.glob("*.jpg"))]
     model = next(path for path in (stack.home / "models").rglob("*.onnx"))
+    cores = usable_cpus()
     loops = {
-        "2 pipelines of 1 thread": lambda: in_process(model, files, pipelines=2, threads=1),
-        "1 pipeline of 2 threads, decoding beside it": lambda: pipelined(model, files, threads=2),
+        f"{cores} pipelines of 1 thread": lambda: in_process(model, files, pipelines=cores, threads=1),
+        f"1 pipeline of {cores} threads, decoding beside it": lambda: pipelined(model, files, threads=cores),
     }
     speeds = {name: loop() for name, loop in loops.items()}
     best = max(speeds.values())

@@ -24,13 +24,20 @@ YARD = Path(sys.executable).parent / "yard"
 COMPOSE = shlex.split(os.environ.get("VISIONYARD_COMPOSE", "docker compose"))
 ENGINE = os.environ.get("VISIONYARD_CONTAINER_ENGINE", "docker")
 PORTS = {"dataset": 50051, "training": 50052, "export": 50053, "inference": 50054}
+PROJECT = "visionyard-test"
+"""Not the name in docker-compose.yml: whoever runs the real stack from this checkout keeps its containers and volumes."""
 CONTAINERS = ("minio", "dataset", "training", "export", "inference", "triton", "prometheus")
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(3600)]
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "VISIONYARD_S3_ACCESS_KEY": "compose-test", "VISIONYARD_S3_SECRET_KEY": "compose-test-secret"}
+    return {
+        **os.environ,
+        "COMPOSE_PROJECT_NAME": PROJECT,
+        "VISIONYARD_S3_ACCESS_KEY": "compose-test",
+        "VISIONYARD_S3_SECRET_KEY": "compose-test-secret",
+    }
 
 
 def compose(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -41,9 +48,11 @@ def compose(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]
 
 
 def container(service: str) -> str:
-    label = f"label=com.docker.compose.service={service}"
-    done = subprocess.run([ENGINE, "ps", "-a", "--filter", label, "--format", "{{.ID}}"], capture_output=True, text=True, check=True)
-    return done.stdout.split()[0]
+    labels = (f"label=com.docker.compose.project={PROJECT}", f"label=com.docker.compose.service={service}")
+    filters = [word for label in labels for word in ("--filter", label)]
+    done = subprocess.run([ENGINE, "ps", "-a", *filters, "--format", "{{.ID}}"], capture_output=True, text=True, check=True)
+    (identity,) = done.stdout.split()
+    return identity
 
 
 def healthy(seconds: float = 180) -> None:
@@ -59,6 +68,8 @@ def healthy(seconds: float = 180) -> None:
 @pytest.fixture(scope="module")
 def yard(tmp_path_factory):
     """The stack in containers, and `yard` outside of them."""
+    taken = [name for name, port in PORTS.items() if probe(f"127.0.0.1:{port}") == "SERVING"]
+    assert not taken, f"a stack is running on this machine already ({', '.join(taken)}): stop it first, this test uses the same ports"
     compose("build")
     compose("down", "-v", check=False)
     compose("up", "-d")

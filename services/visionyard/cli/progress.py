@@ -114,4 +114,6 @@ def _new_progress() -> Progress:
         TextColumn("{task.fields[detail]}", markup=False),
         console=Console(file=sys.stderr),
         transient=True,
+        # Results that are written meanwhile go above the bar where stdout is the terminal too. Elsewhere they must go where stdout leads.
+        redirect_stdout=sys.stdout.isatty(),
     )

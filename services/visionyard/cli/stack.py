@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,7 +28,7 @@ def up(
     directory: Directory = None,
 ) -> None:
     """Start the embedded stack: object store, Triton and the four services on this machine. Without --detach Ctrl-C stops it."""
-    from visionyard.local import stack  # noqa: PLC0415 - only these commands need the local extra
+    from visionyard.local import machine, stack  # noqa: PLC0415 - only these commands need the local extra
 
     def ready(found: Up) -> None:
         document = {"state_dir": str(found.state_dir), "already": found.already, "processes": found.processes}
@@ -36,6 +37,10 @@ def up(
             return
         output.write(f"the stack in {found.state_dir} is {'already ' if found.already else ''}up")
         _processes(found.processes)
+        if os.environ.get("VISIONYARD_TRITON_DEVICE", "cpu") == "cpu" and machine.gpus():
+            output.write(
+                "training uses the GPU; predictions of the embedded stack run on the CPU, since its Triton's ONNX Runtime has no CUDA"
+            )
 
     code = 0
     with ProgressDisplay() as progress:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from pydantic import Field
@@ -10,14 +9,11 @@ from pydantic import Field
 from visionyard.inference.execution import Device, Execution, TritonBackend
 from visionyard.inference.predictor import Limits
 from visionyard.kit.config import Address, ServiceSettings, listen_field, metrics_listen_field
+from visionyard.kit.cpus import usable_cpus
 
 _MIB = 1024 * 1024
 _MAX_CPU_INSTANCES = 4
 _GPU_BATCH = 8
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 class InferenceSettings(ServiceSettings):
@@ -61,12 +57,12 @@ class InferenceSettings(ServiceSettings):
     def execution(self) -> Execution:
         """How models are run, with what was left open filled in from this machine."""
         gpu = self.triton_device is Device.GPU
-        instances = self.triton_instances or (1 if gpu else min(_cores(), _MAX_CPU_INSTANCES))
+        instances = self.triton_instances or (1 if gpu else min(usable_cpus(), _MAX_CPU_INSTANCES))
         return Execution(
             backend=self.triton_backend,
             device=self.triton_device,
             instances=instances,
-            threads=self.triton_threads or max(_cores() // instances, 1),
+            threads=self.triton_threads or max(usable_cpus() // instances, 1),
             max_batch_size=self.triton_max_batch or (_GPU_BATCH if gpu else 1),
         )
 
@@ -80,4 +76,4 @@ class InferenceSettings(ServiceSettings):
 
     def decoders(self) -> int:
         """How many threads decode."""
-        return self.decode_threads or min(_cores(), 8)
+        return self.decode_threads or min(usable_cpus(), 8)

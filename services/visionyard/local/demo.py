@@ -34,6 +34,8 @@ LEARNED_MAP50 = 0.5
 MAX_PICTURES = 12
 MAP50, MAP50_95 = "metrics/mAP50(B)", "metrics/mAP50-95(B)"
 STEPS = ("start", "sample", "import", "train", "export", "deploy", "predict")
+_SHOW_CURSOR = "\x1b[?25h\n"
+"""ECMA-48's DECTCEM, as rich writes it."""
 _PICTURES = {".jpg", ".jpeg", ".png"}
 
 
@@ -104,6 +106,8 @@ class Line:
                 printed, _ = child.communicate()
             except BaseException:
                 child.kill()
+                if sys.stderr.isatty():
+                    sys.stderr.write(_SHOW_CURSOR)  # which its progress bar had hidden
                 raise
         if child.returncode:
             raise StepFailed(f"yard {' '.join(map(str, words[:2]))} exited with {child.returncode}")

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from visionyard.local import leftovers, probes
+from visionyard.local import host, leftovers, probes
 from visionyard.local.ports import HOST, address
 from visionyard.local.specification import ProcessSpec
 
@@ -67,14 +67,14 @@ class TritonInstallation:
 
     def version(self) -> str:
         """The wheel's version, ``0.7.0``; empty where it cannot be told."""
-        return next((p.name.split("-")[1] for p in self.packages.glob("nvidia_pytriton-*.dist-info")), "")
+        return next((p.name.removesuffix(".dist-info").split("-")[1] for p in self.packages.glob("nvidia_pytriton-*.dist-info")), "")
 
 
 def find_triton(python: str | Path | None = None) -> TritonInstallation:
     """Finds Triton's environment: ``python``, else VISIONYARD_TRITON_PYTHON, else ``.venv-triton`` beside the environment that runs this.
 
     Raises:
-        TritonMissing: nothing there, no nvidia-pytriton in it, or no stub for its Python.
+        TritonMissing: nothing there, no nvidia-pytriton in it, no stub for its Python, or something that its host lacks.
     """
     chosen = Path(python or os.environ.get(PYTHON_VARIABLE) or Path(sys.prefix).parent / ".venv-triton" / "bin" / "python")
     advice = f"run `make setup`, or name the Python of an environment with nvidia-pytriton in {PYTHON_VARIABLE}"
@@ -88,7 +88,14 @@ def find_triton(python: str | Path | None = None) -> TritonInstallation:
     found = TritonInstallation(chosen.absolute(), Path(facts["packages"]), facts["version"], Path(facts["library_dir"]))
     if not (found.server / "python_backend_stubs" / found.python_version / STUB).is_file():
         raise TritonMissing(f"nvidia-pytriton has no Python backend for the Python {found.python_version} of {chosen}: {advice}")
+    _check_host(chosen)
     return found
+
+
+def _check_host(python: Path) -> None:
+    checked = subprocess.run([python, "-I", host.__file__], capture_output=True, text=True, check=False, timeout=_DESCRIBE_TIMEOUT_S)
+    if checked.returncode:
+        raise TritonMissing(checked.stderr.strip() or f"{python} cannot run {host.__file__}")
 
 
 def shared_memory_prefix(stack_id: str) -> str:

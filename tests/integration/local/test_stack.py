@@ -1,6 +1,7 @@
 """The embedded stack with its real processes: up, status, every process killed once, the supervisor killed, down."""
 
 import os
+import re
 import signal
 import socket
 import stat
@@ -40,6 +41,7 @@ def test_status_names_every_process_and_where_it_serves(running):
         with urllib.request.urlopen(f"http://{processes[name]['metrics_address']}/metrics", timeout=10) as answer:
             assert b"# TYPE" in answer.read()
     assert {"visionyard", "python", "torch", "ultralytics", "seaweedfs", "nvidia-pytriton"} <= set(status["versions"])
+    assert all(re.fullmatch(r"\d+(\.\d+)+(\+\w+)?", version) for version in status["versions"].values()), status["versions"]
     assert 0 < status["disk"]["free_bytes"] <= status["disk"]["total_bytes"]
 
 

@@ -69,6 +69,8 @@ def test_a_gpu_batches() -> None:
     assert config.instance_group[0].kind == model_config_pb2.ModelInstanceGroup.KIND_GPU
     assert config.max_batch_size == 8
     assert config.HasField("dynamic_batching")
+    assert config.parameters["cudnn_conv_algo_search"].string_value == "1"
+    assert "cudnn_conv_algo_search" not in parsed(execution(TritonBackend.ONNXRUNTIME, Device.CPU)).parameters
 
 
 def test_a_model_directory_is_whole_or_not_there(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any
 
@@ -12,6 +11,7 @@ from visionyard.export.specification import ExportSpecification
 from visionyard.kit import ultralytics_env
 from visionyard.kit.artifacts.exported import find_artifact
 from visionyard.kit.artifacts.model import read_model_version
+from visionyard.kit.cpus import usable_cpus
 from visionyard.kit.jobs.model import JobKind
 from visionyard.kit.jobs.worker import JobContext, run
 
@@ -33,7 +33,7 @@ def export(context: JobContext) -> dict[str, Any]:
     artifact = find_artifact(context.store, name)
     if artifact is None:
         # Exports run on the CPU: tracing needs no GPU, and the GPUs belong to training and serving.
-        threads = {"OMP_NUM_THREADS": str(os.cpu_count() or 1), "CUDA_VISIBLE_DEVICES": ""}
+        threads = {"OMP_NUM_THREADS": str(usable_cpus()), "CUDA_VISIBLE_DEVICES": ""}
         ultralytics_env.prepare(context.scratch.resolve() / "config", threads)
         from visionyard.export.worker.steps import build  # noqa: PLC0415 - imports torch, which takes seconds, and reads the environment set above
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +29,7 @@ from visionyard.kit.artifacts.exported import (
     put_blob,
 )
 from visionyard.kit.artifacts.model import ModelVersion, fetch_weights
+from visionyard.kit.cpus import usable_cpus
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.jobs.worker import JobContext
 from visionyard.kit.names import ArtifactName
@@ -85,7 +85,7 @@ def _step(context: JobContext, phase: str) -> Iterator[None]:
 
 def _compare(context: JobContext, model: ModelVersion, source: BaseModel, folder: Path, dataset_version: str) -> Comparison:
     chosen = choose_pictures(context.store, model, dataset_version)
-    comparer = Comparer(folder / MODEL_FILE, source, model.image_size_px, stride_of(source), threads=os.cpu_count() or 1)
+    comparer = Comparer(folder / MODEL_FILE, source, model.image_size_px, stride_of(source), threads=usable_cpus())
     images: list[ImageComparison] = []
     for picture in chosen.pictures():
         context.check()

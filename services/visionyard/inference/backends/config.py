@@ -48,6 +48,10 @@ def model_config(name: str, execution: Execution, max_candidates: int, warm_up_s
         if execution.device is Device.CPU:
             config.parameters["intra_op_thread_count"].string_value = str(execution.threads)
             config.parameters["inter_op_thread_count"].string_value = "1"
+        else:
+            # HEURISTIC. By default every convolution is tried out anew for each new input shape, for a second or so, while requests wait. As a parameter:
+            # as an option of an execution accelerator it is ignored (triton-inference-server/server#8808).
+            config.parameters["cudnn_conv_algo_search"].string_value = "1"
     warm_up = config.model_warmup.add(name="blank", batch_size=_WARM_UP_IMAGES)
     blank = warm_up.inputs["images"]
     blank.data_type = pb.TYPE_UINT8

@@ -20,9 +20,9 @@ import torch
 import yaml
 from ultralytics.utils.callbacks import get_default_callbacks
 
+from visionyard.kit.cpus import usable_cpus
 from visionyard.kit.jobs.worker import JobContext
 from visionyard.training.worker.checkpoints import ARGUMENTS, RESULTS, CheckpointStore, Saved
-from visionyard.training.worker.offline import usable_cpus
 from visionyard.training.worker.threads import ThreadTrial
 
 _REPORT_INTERVAL_S = 0.5

@@ -20,6 +20,7 @@ from visionyard.training.worker.offline import prepare_training
 _log = logging.getLogger(__name__)
 _PASSED_ON = (JobCancelled, Preempted, LeaseLost, StoreUnavailable, YardError, OSError)
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED", "bad alloc")
+_OUT_OF_SHARED_MEMORY = ("bus error", "shared memory", "/dev/shm")  # noqa: S108 - words of messages, no path that is used
 _PATH = re.compile(r"(?:/[\w.@+~-]+){2,}/?")
 _LONGEST_REASON = 300
 
@@ -69,6 +70,12 @@ def _train(context: JobContext, spec: TrainingSpec) -> dict[str, Any]:
 def failure(error: Exception, job_id: str) -> YardError:
     """What to tell the user of an exception that came out of the training."""
     text = str(error)
+    if any(sign in text.lower() for sign in _OUT_OF_SHARED_MEMORY):
+        return YardError(
+            Reason.OUT_OF_MEMORY,
+            "training ran out of shared memory (/dev/shm), through which data loaders hand batches over: use fewer of them (--set workers=2) or a smaller batch "
+            "(--batch), or give the training container more (shm_size), then start it again",
+        )
     if isinstance(error, MemoryError) or any(sign.lower() in text.lower() for sign in _OUT_OF_MEMORY):
         return YardError(
             Reason.OUT_OF_MEMORY,

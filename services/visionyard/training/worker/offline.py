@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from visionyard.kit.ultralytics_env import prepare
-
-_CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
 
 
 def prepare_training(scratch: Path) -> None:
@@ -26,13 +23,3 @@ def prepare_training(scratch: Path) -> None:
             "MPLBACKEND": "Agg",
         },
     )
-
-
-def usable_cpus() -> int:
-    """How many cores this process may use, by its affinity and its cgroup's quota; at least 1."""
-    cores = len(os.sched_getaffinity(0))
-    try:
-        quota, period = _CGROUP_CPU.read_text().split()
-        return cores if quota == "max" else max(1, min(cores, round(int(quota) / int(period))))
-    except (OSError, ValueError):
-        return cores

@@ -42,7 +42,10 @@ class TritonPythonModel:
         if args["model_instance_kind"] == "GPU":
             if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
                 raise RuntimeError("a GPU was asked for, but the ONNX Runtime in Triton's environment runs on CPUs only")
-            providers: list[Any] = [("CUDAExecutionProvider", {"device_id": args["model_instance_device_id"]})]
+            providers: list[Any] = [
+                # HEURISTIC: trying every convolution out, the default, holds up the first request of each new shape.
+                ("CUDAExecutionProvider", {"device_id": args["model_instance_device_id"], "cudnn_conv_algo_search": "HEURISTIC"})
+            ]
         else:
             providers = ["CPUExecutionProvider"]
         path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
