@@ -10,6 +10,7 @@ import pytest
 from visionyard import __version__
 from visionyard.cli import app, main
 from visionyard.kit.errors import Reason, YardError
+from visionyard.local import machine, stack
 
 
 @pytest.fixture
@@ -143,3 +144,19 @@ def test_stdout_that_is_closed_is_no_error_for_the_reader(tmp_path):
     assert b"Traceback" not in process.stderr.read()
     process.stderr.close()
     process.wait()
+
+
+@pytest.mark.parametrize(("gpus", "device", "told"), [([{}], None, True), ([], None, False), ([{}], "gpu", False)])
+def test_up_says_that_predictions_run_on_the_cpu_beside_a_gpu(yard, monkeypatch, tmp_path, gpus, device, told):
+    def started(directory, *, any_port, detach, on_ready):
+        on_ready(stack.Up(tmp_path, already=False, processes=[]))
+        return 0
+
+    monkeypatch.setattr(stack, "up", started)
+    monkeypatch.setattr(machine, "gpus", lambda: gpus)
+    monkeypatch.delenv("VISIONYARD_TRITON_DEVICE", raising=False)
+    if device:
+        monkeypatch.setenv("VISIONYARD_TRITON_DEVICE", device)
+    code, out, _ = yard("up", "--detach")
+    assert code == 0
+    assert ("predictions of the embedded stack run on the CPU" in out) == told
