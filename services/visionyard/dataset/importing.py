@@ -128,7 +128,11 @@ class Importer:
         """
         report = self.report
         listed = SourceTree.scan(
-            self._archive, self._scratch, report, lambda count: self._progress("reading the archive", count, 0, "files")
+            self._archive,
+            self._scratch,
+            report,
+            lambda count: self._progress("reading the archive", count, 0, "files"),
+            lambda: self._progress("reading the structure", 0, 0, ""),
         )
         with listed as tree:
             report.images.found = len(tree.images)
@@ -150,8 +154,10 @@ class Importer:
 
     def _count_left_out(self, source: LabelledSource) -> None:
         for image in source.left_out:
+            self._progress("reading the structure", 0, 0, "")
             self._drop_image(source, image, Code.IMAGE_NOT_IN_SPLIT, "is in none of the splits that the source names")
         for path in source.orphans:
+            self._progress("reading the structure", 0, 0, "")
             count = drop_all(source.rows(path, 0, 0), Code.LABEL_WITHOUT_IMAGE, self.report)
             self.report.note(Code.LABEL_WITHOUT_IMAGE, f"{path} holds {count} labels, but there is no image of its name", path)
 

@@ -34,13 +34,16 @@ class SourceTree:
 
     Args:
         scratch: A private folder; one file is made in it.
+        check: See the attribute.
 
     Attributes:
+        check: To be called again and again by whoever goes through many files or lines; raises where the work is to stop.
         sizes: The size of every file, in bytes, by path.
         images: The paths of the images, sorted. An image's type is told by its bytes later.
     """
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, scratch: Path, check: Callable[[], None] = lambda: None) -> None:
+        self.check = check
         self.sizes: dict[str, int] = {}
         self.images: list[str] = []
         self._texts: dict[str, tuple[int, int]] = {}
@@ -55,7 +58,9 @@ class SourceTree:
         self._spool.close()
 
     @classmethod
-    def scan(cls, archive: Archive, scratch: Path, report: Report, on_entry: Callable[[int], None]) -> SourceTree:
+    def scan(
+        cls, archive: Archive, scratch: Path, report: Report, on_entry: Callable[[int], None], check: Callable[[], None]
+    ) -> SourceTree:
         """Reads an archive's list of files and its texts, no image.
 
         Args:
@@ -63,11 +68,12 @@ class SourceTree:
             scratch: A private folder.
             report: Gets PATH_TWICE findings.
             on_entry: Called with the number of files seen so far; may raise to stop.
+            check: The tree's attribute.
 
         Raises:
             YardError: what :meth:`Archive.read` raises.
         """
-        tree = cls(scratch)
+        tree = cls(scratch, check)
         for count, (entry, data) in enumerate(archive.read(_is_text), start=1):
             on_entry(count)
             if entry.path in tree.sizes:

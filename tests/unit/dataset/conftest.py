@@ -21,12 +21,32 @@ from visionyard.kit.objectstore.memory import MemoryObjectStore
 from visionyard.kit.transfer.uploads import UploadStore
 
 YAML = "train: images/train\nval: images/val\nnames: [thing, other]\n"
+BOX = "0 0.5 0.5 0.2 0.2\n"
 
 
 def picture(seed, width=64, height=48, suffix=".jpg"):
     """A generated image's bytes; another seed, other bytes."""
     pixels = np.random.default_rng(seed).integers(0, 255, (height, width, 3), np.uint8)
     return cv2.imencode(suffix, pixels)[1].tobytes()
+
+
+def images(*paths):
+    """A generated image at each path."""
+    return {path: picture(i) for i, path in enumerate(paths)}
+
+
+def labels(*paths):
+    """A YOLO label file with one box of class 0 at each path."""
+    return dict.fromkeys(paths, BOX)
+
+
+def voc(name="", *objects, size=(64, 48)):
+    """A VOC annotation; each object: class, left, top, right, bottom."""
+    body = "".join(
+        f"<object><name>{kind}</name><bndbox><xmin>{a}</xmin><ymin>{b}</ymin><xmax>{c}</xmax><ymax>{d}</ymax></bndbox></object>\n"
+        for kind, a, b, c, d in objects
+    )
+    return f"<annotation>\n<filename>{name}</filename><size><width>{size[0]}</width><height>{size[1]}</height></size>\n{body}</annotation>"
 
 
 def zipped(files):

@@ -1,28 +1,9 @@
 """Layouts as they are met in the wild, each a few generated images: which images, splits, classes and labels are read."""
 
 import pytest
-from tests.unit.dataset.conftest import picture, zipped
+from tests.unit.dataset.conftest import BOX, images, labels, voc, zipped
 
 from visionyard.kit.errors import Reason, YardError
-
-BOX = "0 0.5 0.5 0.2 0.2\n"
-
-
-def images(*paths):
-    return {path: picture(i) for i, path in enumerate(paths)}
-
-
-def labels(*paths):
-    return dict.fromkeys(paths, BOX)
-
-
-def voc(name="", *objects, size=(64, 48)):
-    body = "".join(
-        f"<object><name>{kind}</name><bndbox><xmin>{a}</xmin><ymin>{b}</ymin><xmax>{c}</xmax><ymax>{d}</ymax></bndbox></object>\n"
-        for kind, a, b, c, d in objects
-    )
-    return f"<annotation>\n<filename>{name}</filename><size><width>{size[0]}</width><height>{size[1]}</height></size>\n{body}</annotation>"
-
 
 LAYOUTS = {
     "roboflow": (

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import abc
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from visionyard.dataset.findings import Code
+from visionyard.dataset.findings import MAX_LISTED, Code
 
 _SPLIT = re.compile(r"(train|training|val|valid|validation|test|testing)(?:[-_]?\d{2,4})?\Z", re.IGNORECASE)
 _SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test"}
@@ -60,13 +61,19 @@ class SourceImage:
 
 @dataclass
 class Notes:
-    """What reading the structure came upon, to be listed: code, message, file, line."""
+    """What reading the structure came upon, to be listed: code, message, file, line.
+
+    Of each code only one more than a report lists is kept (so that it says there were more): a list of millions of lines costs no memory.
+    """
 
     items: list[tuple[Code, str, str, int]] = field(default_factory=list)
+    _taken: Counter[Code] = field(default_factory=Counter)
 
     def add(self, code: Code, message: str, file: str = "", line: int = 0) -> None:
         """Takes one."""
-        self.items.append((code, message, file, line))
+        self._taken[code] += 1
+        if self._taken[code] <= MAX_LISTED + 1:
+            self.items.append((code, message, file, line))
 
 
 class LabelledSource(abc.ABC):

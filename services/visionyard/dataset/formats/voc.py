@@ -9,12 +9,12 @@ from collections.abc import Iterator
 
 from visionyard.dataset.findings import Code
 from visionyard.dataset.formats.labelled import MAX_CLASSES, LabelledSource, LabelRow, SourceImage, clean_class_name, split_of_path
+from visionyard.dataset.formats.voc_sets import set_splits
 from visionyard.dataset.formats.voc_xml import NotVoc, VocAnnotation, VocObject, parse_voc
-from visionyard.dataset.source import SourceTree, decode_text, stem_of
+from visionyard.dataset.source import SourceTree, stem_of
 
 _SNIFFED = 50
 _MASK_FOLDERS = ("segmentationclass", "segmentationobject", "masks")
-_SET_LISTS = {"train.txt": "train", "val.txt": "val", "test.txt": "test"}
 
 
 def find_annotations(tree: SourceTree) -> list[str]:
@@ -106,7 +106,7 @@ def read_voc(tree: SourceTree, annotations: list[str]) -> VocSource:
     by_image = _match(tree, annotations, images, source)
     folders = {posixpath.dirname(image) for image in by_image}
     members = [image for image in images if posixpath.dirname(image) in folders] or images
-    splits = _set_splits(tree, members, source)
+    splits = set_splits(tree, members, source.notes)
     for image in members:
         taken = SourceImage(image, splits.get(image, "") if splits else split_of_path(image, ""), by_image.get(image, ""))
         (source.left_out if splits and image not in splits else source.images).append(taken)
@@ -122,6 +122,7 @@ def _match(tree: SourceTree, annotations: list[str], images: list[str], source: 
         by_stem[stem_of(image).lower()].append(image)
     matched: dict[str, str] = {}
     for path in annotations:
+        tree.check()
         candidates = by_stem.get(stem_of(path).lower(), [])
         if not candidates:
             try:
@@ -145,33 +146,3 @@ def _kinship(one: str, other: str) -> int:
             break
         count += 1
     return count
-
-
-def _set_splits(tree: SourceTree, images: list[str], source: VocSource) -> dict[str, str]:
-    """The splits by ``ImageSets/Main``; empty where it has no usable lists."""
-    lists: dict[str, str] = {}
-    for path in tree.texts("txt"):
-        folder = f"/{posixpath.dirname(path).lower()}/"
-        if folder.endswith(("/imagesets/main/", "/imagesets/")):
-            lists.setdefault(posixpath.basename(path).lower(), path)
-    if "train.txt" not in lists and "trainval.txt" in lists:
-        lists["train.txt"] = lists["trainval.txt"]
-    by_stem: dict[str, str] = {stem_of(image).lower(): image for image in reversed(images)}
-    splits: dict[str, str] = {}
-    for name, split in _SET_LISTS.items():
-        if name not in lists:
-            continue
-        for number, line in enumerate(decode_text(tree.read(lists[name])).splitlines(), start=1):
-            entry = line.split(maxsplit=1)[0] if line.split() else ""
-            if not entry:
-                continue
-            base = posixpath.basename(entry)
-            image = by_stem.get(base.lower()) or by_stem.get(stem_of(base).lower())
-            if image is None:
-                source.notes.add(
-                    Code.SPLIT_ENTRY_WITHOUT_IMAGE, f"{lists[name]} names {entry[:100]!r}, which is not there", lists[name], number
-                )
-            elif splits.setdefault(image, split) != split:
-                message = f"{entry[:100]!r} is in the lists of {splits[image]} and {split}; it was kept in {splits[image]}"
-                source.notes.add(Code.SPLIT_LEAKAGE, message, lists[name], number)
-    return splits
