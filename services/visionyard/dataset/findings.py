@@ -60,6 +60,7 @@ class Code(enum.Enum):
     SPLIT_ENTRY_WITHOUT_IMAGE = (Severity.WARNING, "Add the image, or take it out of the list.")
     SPLITS_ALIKE = (Severity.WARNING, "Give train and val different images, or leave the drawn split.")
     TEST_USED_AS_VAL = (Severity.INFO, "Nothing needs doing; give the source a val split to keep test apart.")
+    YAML_UNREAD = (Severity.WARNING, "Correct the file if it is the set's data.yaml: neither its classes nor its splits were taken.")
     CLASSES_MISMATCH = (Severity.WARNING, "Make the number of classes and the list of their names agree.")
     CLASS_NAMES_MISSING = (Severity.INFO, "Give the classes names in the data.yaml.")
     SPLIT_NOT_STRATIFIED = (Severity.INFO, "Nothing needs doing; another seed, or more images, may come closer.")

@@ -40,6 +40,8 @@ class SourceTree:
         check: To be called again and again by whoever goes through many files or lines; raises where the work is to stop.
         sizes: The size of every file, in bytes, by path.
         images: The paths of the images, sorted. An image's type is told by its bytes later.
+        longest_path: How many characters the longest path has, whatever its case.
+        deepest_path: How many names, the file's own included, the deepest path has.
     """
 
     def __init__(self, scratch: Path, check: Callable[[], None] = lambda: None) -> None:
@@ -49,7 +51,10 @@ class SourceTree:
         self._texts: dict[str, tuple[int, int]] = {}
         self._spool = (scratch / "texts").open("w+b")
         self._folders: dict[str, list[str]] = {}
+        self.longest_path = 0
+        self.deepest_path = 0
         self._lower: dict[str, str] = {}
+        self._lower_folders: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -105,6 +110,9 @@ class SourceTree:
                     break
                 folder = posixpath.dirname(folder)
         self._folders = dict(folders)
+        self._lower_folders = {folder.lower(): folder for folder in sorted(folders, reverse=True)}
+        self.longest_path = max((max(len(path), len(lower)) for lower, path in self._lower.items()), default=0)
+        self.deepest_path = max((path.count("/") + 1 for path in self.sizes), default=0)
 
     def texts(self, *suffixes: str) -> list[str]:
         """The paths of the texts with one of these extensions, sorted."""
@@ -133,10 +141,7 @@ class SourceTree:
 
     def find_folder(self, folder: str) -> str | None:
         """The folder with images of that path, whatever the case; None where there is none."""
-        if folder in self._folders:
-            return folder
-        lower = folder.lower()
-        return next((known for known in sorted(self._folders) if known.lower() == lower), None)
+        return folder if folder in self._folders else self._lower_folders.get(folder.lower())
 
     def folders(self) -> Iterable[str]:
         """Every folder that has images in or below it."""

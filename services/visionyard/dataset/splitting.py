@@ -54,6 +54,8 @@ def assign_splits(images: Sequence[Splittable], source_splits: Sequence[str], re
     named = {split for split in source_splits if split}
     if request.ratios:
         return _draw(images, request.ratios, request.seed, "asked for", report)
+    if named == {"test"} and "" in source_splits:
+        return _draw_beside_test(images, request.seed, report)
     if "train" not in named or len(named) == 1:
         why = f"the source tells only {', '.join(sorted(named))}" if named else "the source tells none"
         return _draw(images, _DEFAULT_RATIOS, request.seed, why, report)
@@ -69,6 +71,16 @@ def assign_splits(images: Sequence[Splittable], source_splits: Sequence[str], re
             Reason.SPLIT_EMPTY, f"no image of the {split} split can be used: see the report for what was dropped", {"split": split}
         )
     return "source: train and test, test taken as val" if "test" in rename else f"source: {', '.join(s for s in SPLITS if s in held)}"
+
+
+def _draw_beside_test(images: Sequence[Splittable], seed: int, report: Report) -> str:
+    """The source holds a test split out and tells nothing of the others' images: only those are drawn."""
+    rest = [image for image in images if image.split != "test"]
+    if len(rest) == len(images):
+        raise YardError(
+            Reason.SPLIT_EMPTY, "no image of the test split can be used: see the report for what was dropped", {"split": "test"}
+        )
+    return _draw(rest, _DEFAULT_RATIOS, seed, "the source tells only test, which was kept", report)
 
 
 def _draw(images: Sequence[Splittable], ratios: Sequence[float], seed: int, why: str, report: Report) -> str:

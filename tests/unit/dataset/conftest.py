@@ -5,6 +5,7 @@ import shutil
 import tarfile
 import uuid
 import zipfile
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,10 @@ import google_crc32c
 import numpy as np
 import pytest
 
+from visionyard.dataset.archives.entry import Entry
+from visionyard.dataset.images import IMAGE_SUFFIXES
 from visionyard.dataset.import_job import ImportLimits, ImportSpec, run_import
+from visionyard.dataset.source import SourceTree, suffix_of
 from visionyard.kit.artifacts.dataset import read_dataset_version, read_manifest
 from visionyard.kit.names import ProjectName, ResourceName, VersionName
 from visionyard.kit.objectstore.memory import MemoryObjectStore
@@ -150,3 +154,21 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path):
     return Bench(tmp_path / "scratch")
+
+
+@pytest.fixture
+def plant(tmp_path):
+    """Makes a source's tree without an archive, of paths with their contents; images have no bytes."""
+    with ExitStack() as stack:
+
+        def made(files, check=lambda: None):
+            scratch = tmp_path / uuid.uuid4().hex
+            scratch.mkdir()
+            tree = stack.enter_context(SourceTree(scratch, check))
+            for path, content in files.items():
+                data = content.encode() if isinstance(content, str) else content
+                tree.add(Entry(path, len(data), too_large=False), None if suffix_of(path) in IMAGE_SUFFIXES else data)
+            tree.finish()
+            return tree
+
+        yield made

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+
+from visionyard.dataset.formats.data_yaml import find_data_yaml
 from visionyard.dataset.formats.labelled import LabelledSource
 from visionyard.dataset.formats.voc import find_annotations, read_voc
-from visionyard.dataset.formats.yolo import find_data_yaml, find_labels, read_yolo
+from visionyard.dataset.formats.yolo import find_labels, read_yolo
 from visionyard.dataset.formats.yolo_rows import looks_like_labels
 from visionyard.dataset.source import SourceTree, decode_text, suffix_of
 from visionyard.kit.errors import Reason, YardError
 
-_LOOKED_AT = 1000
+_SAMPLE = 1000
+_IMAGES_A_CHECK = 1024
 _OTHER_ANNOTATIONS = frozenset({"json", "csv", "xml", "jsonl", "tfrecord", "parquet", "manifest"})
 
 
@@ -36,13 +40,13 @@ def read_source(tree: SourceTree, format_: str) -> LabelledSource:
             raise YardError(
                 Reason.NO_LABELS, f"the source holds {len(tree.images)} images but no YOLO label file (*.txt) beside any of them"
             )
-        return read_yolo(tree)
-    if has_labels and find_data_yaml(tree) is not None:
-        return read_yolo(tree)
+        return read_yolo(tree, find_data_yaml(tree))
+    if has_labels:
+        data = find_data_yaml(tree)
+        if data.path or not annotations:
+            return read_yolo(tree, data)
     if annotations:
         return read_voc(tree, annotations)
-    if has_labels:
-        return read_yolo(tree)
     others = sorted({suffix_of(path) for path in tree.sizes} & _OTHER_ANNOTATIONS)
     if others:
         raise YardError(
@@ -56,10 +60,18 @@ def read_source(tree: SourceTree, format_: str) -> LabelledSource:
 
 
 def _has_yolo_labels(tree: SourceTree) -> bool:
-    """Whether any of the first images has a text beside it that holds label rows."""
-    step = max(1, len(tree.images) // _LOOKED_AT)
-    for image in tree.images[::step]:
+    """Whether any image has a text beside it that holds label rows: first a sample is asked, then all."""
+    if not tree.texts("txt"):
+        return False
+    step = max(1, len(tree.images) // _SAMPLE)
+    seen: set[str] = set()
+    for number, image in enumerate(itertools.chain(tree.images[::step], tree.images)):
+        if number % _IMAGES_A_CHECK == 0:
+            tree.check()
         labels = find_labels(tree, image)
-        if labels and looks_like_labels(decode_text(tree.read(labels))):
-            return True
+        if labels and labels not in seen:
+            tree.check()
+            seen.add(labels)
+            if looks_like_labels(decode_text(tree.read(labels))):
+                return True
     return False

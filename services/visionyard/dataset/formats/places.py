@@ -1,0 +1,96 @@
+"""What a path in a data.yaml, or in a list of images that it names, means in a source.
+
+Such paths are often those of another machine, or Roboflow's ``../train/images`` for what lies in ``./train/images``. A path is taken as written first; where that leads
+nowhere, its longest ending that exists counts.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Sequence
+
+from visionyard.dataset.formats.labelled import split_of_folder
+from visionyard.dataset.source import SourceTree, decode_text, suffix_of
+
+_LINES_A_CHECK = 256
+
+
+class Places:
+    """Resolves the paths of one data.yaml.
+
+    Args:
+        tree: The source.
+        root: The folder that the data.yaml lies in.
+        path: The data.yaml's own ``path``, to which its splits are relative; empty where it has none.
+    """
+
+    def __init__(self, tree: SourceTree, root: str, path: str) -> None:
+        self._tree = tree
+        # Another machine's folder, or one above the source, cannot be had; what it is called may lie here all the same.
+        base = "/".join(_names(posixpath.normpath(posixpath.join(root, path.replace("\\", "/")))))
+        self._bases = [base, root] if base != root and len(base) <= tree.longest_path else [root]
+
+    def images(self, places: Sequence[str]) -> set[str]:
+        """The images that a split's paths mean, each a folder or a list of files.
+
+        What is named many times is read once, so that a YAML of many lines costs no more than what lies in the source.
+        """
+        folders: set[str] = set()
+        lists: set[str] = set()
+        for place in dict.fromkeys(places):
+            self._tree.check()
+            self._place(place, folders, lists)
+        found = {image for folder in folders for image in self._tree.images_under(folder)}
+        for path in sorted(lists):
+            found.update(self._listed(path))
+        return found
+
+    def _place(self, place: str, folders: set[str], lists: set[str]) -> None:
+        """Adds the folder or the list that a path means, if there is one."""
+        # Where a split's folder is given up, what is left no longer tells the splits apart.
+        for candidate in self._candidates(place, self._bases, keep_splits=True):
+            if suffix_of(candidate) == "txt" and (listed := self._tree.find(candidate)) and self._tree.is_text(listed):
+                lists.add(listed)
+                return
+            found = self._tree.find_folder(candidate)
+            if found is not None:
+                folders.add(found)
+                return
+
+    def _listed(self, path: str) -> Iterator[str]:
+        """The images that a list names, one a line, relative to its folder, to the one above, to the data.yaml or to the source."""
+        folder = posixpath.dirname(path)
+        bases = list(dict.fromkeys((folder, posixpath.dirname(folder), *self._bases, "")))
+        for number, line in enumerate(decode_text(self._tree.read(path)).splitlines()):
+            if number % _LINES_A_CHECK == 0:
+                self._tree.check()
+            if entry := line.strip():
+                candidates = self._candidates(entry, bases, keep_splits=False)
+                image = next((found for candidate in candidates if (found := self._tree.find(candidate))), None)
+                if image:
+                    yield image
+
+    def _candidates(self, place: str, bases: Sequence[str], *, keep_splits: bool) -> Iterator[str]:
+        """Where a path may lead: as written from each base, then each of its endings, the longest first.
+
+        Endings that are longer or deeper than anything in the source are passed over, so that the work is linear in the path's length.
+        """
+        place = place.replace("\\", "/")
+        for base in bases:
+            written = posixpath.normpath(posixpath.join(base, place))
+            if not written.startswith(("/", "..")) and len(written) <= self._tree.longest_path:
+                yield "" if written == "." else written
+        names = _names(place)
+        for start in range(len(names)):
+            if keep_splits and start and split_of_folder(names[start - 1]):
+                return
+            if len(names) - start > self._tree.deepest_path:
+                continue
+            ending = "/".join(names[start:])
+            if len(ending) <= self._tree.longest_path:
+                yield from (posixpath.join(base, ending) for base in bases)
+
+
+def _names(path: str) -> list[str]:
+    """The folders and the file that a path names, without what climbs or stays."""
+    return [name for name in path.split("/") if name not in {"", ".", ".."}]

@@ -1,0 +1,186 @@
+"""YOLO sources as the field's tools read them: odd file names, labels of no image, a data.yaml beside its set or one that is broken."""
+
+import pytest
+from tests.unit.dataset.conftest import BOX, good_set, images, labels, picture, zipped
+
+from visionyard.kit.errors import Reason, YardError
+
+TWO = {**images("images/train/a.jpg", "images/val/b.jpg"), **labels("labels/train/a.txt", "labels/val/b.txt")}
+TWO_YAML = "train: images/train\nval: images/val\nnames: [x]\n"
+
+
+def found(bench, files, **options):
+    """The images' names by split, and the report."""
+    version, context = bench.run(zipped(files), **options)
+    by_split = {}
+    for row in bench.rows(version):
+        by_split.setdefault(row.split, []).append(row.name)
+    return by_split, bench.report(context)
+
+
+# --- names
+
+
+@pytest.mark.parametrize("name", ["license.0001", "source", "notes.12", "README", "classes", "predefined_classes.frame7"])
+def test_a_label_file_counts_whatever_its_image_is_called(bench, name):
+    files = {**TWO, "data.yaml": TWO_YAML, f"images/train/{name}.jpg": picture(9), f"labels/train/{name}.txt": BOX}
+    _, report = found(bench, files)
+    assert report["labels"] == {"found": 3, "kept": 3, "dropped": 0}
+    assert not report["findings"]
+
+
+def test_a_set_whose_frames_are_all_called_source(bench):
+    names = [f"{split}/source.{split}{i}" for split in ("train", "val") for i in range(3)]
+    files = {
+        "data.yaml": TWO_YAML,
+        **images(*(f"images/{name}.jpg" for name in names)),
+        **labels(*(f"labels/{name}.txt" for name in names)),
+    }
+    _, report = found(bench, files)
+    assert report["labels"] == {"found": 6, "kept": 6, "dropped": 0}
+
+
+def test_texts_about_the_set_are_no_labels(bench):
+    about = {"labels/train/classes.txt": "x\n", "labels/train/notes.txt": "", "labels/train/README.txt": "1 2 3 4 5\n"}
+    _, report = found(bench, {**TWO, "data.yaml": TWO_YAML, **about})
+    assert not report["findings"]
+
+
+def test_a_label_without_image_is_listed_though_it_is_called_like_a_text_about_the_set(bench):
+    _, report = found(bench, {**TWO, "data.yaml": TWO_YAML, "labels/train/source.0001.txt": BOX})
+    assert report["dropped_by_code"] == {"LABEL_WITHOUT_IMAGE": 1}
+
+
+# --- labels of no image
+
+
+@pytest.mark.parametrize("folder", ["labels/test", "test/labels", "labels/train/night", "Labels/test"])
+def test_a_folder_of_labels_without_any_image_is_counted_and_listed(bench, folder):
+    files = {**good_set(), **labels(*(f"{folder}/t{i}.txt" for i in range(5)))}
+    _, report = found(bench, files)
+    assert report["labels"] == {"found": 11, "kept": 6, "dropped": 5}
+    assert report["dropped_by_code"] == {"LABEL_WITHOUT_IMAGE": 5}
+    assert [f["file"] for f in report["findings"]] == [f"{folder}/t{i}.txt" for i in range(5)]
+
+
+def test_other_texts_are_no_labels_of_no_image(bench):
+    others = {
+        "labels/list.txt": "images/train/a.jpg\n",
+        "annotations/a.txt": "x 1 2 3 4\n",
+        "measurements/a.txt": "1 2 3 4 5\n",
+        "annotations/train/a.txt": BOX,  # an image's second label file; the first is the one that counts
+    }
+    _, report = found(bench, {**TWO, "data.yaml": TWO_YAML, **others})
+    assert report["labels"] == {"found": 2, "kept": 2, "dropped": 0}
+    assert not report["findings"]
+
+
+# --- where the data.yaml's paths lead
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("configs/data.yaml", "train: ../images/train\nval: ../images/val\n"),
+        ("configs/data.yaml", "path: ..\ntrain: images/train\nval: images/val\n"),
+        ("configs/data.yaml", "path: ../images\ntrain: train\nval: val\n"),
+        ("configs/deep/data.yaml", "train: ..\\..\\images\\train\nval: ../../images/val/../val\n"),
+        ("configs/data.yaml", "train: ../lists/train.txt\nval: ../lists/val.txt\n"),
+        ("data.yaml", "train: ../../images/train\nval: ../images/val\n"),
+    ],
+)
+@pytest.mark.parametrize("wrapper", ["", "wrapped/"])
+def test_a_yaml_beside_its_set(bench, path, text, wrapper):
+    lists = {"lists/train.txt": "../images/train/a.jpg\n", "lists/val.txt": "/home/me/../images/val/b.jpg\n"}
+    files = {**TWO, **lists, path: f"{text}names: [x]\n", **images("images/spare/c.jpg")}
+    by_split, report = found(bench, {wrapper + name: data for name, data in files.items()})
+    assert by_split == {"train": ["a.jpg"], "val": ["b.jpg"]}
+    assert [f["code"] for f in report["findings"] if f["code"] != "DUPLICATE_IMAGE"] == ["IMAGE_NOT_IN_SPLIT"]
+
+
+def test_a_path_as_written_goes_before_its_ending(bench):
+    files = {
+        **TWO,
+        **images("configs/images/train/z.jpg", "configs/images/val/y.jpg"),
+        "configs/data.yaml": "train: ../images/train\nval: ../images/val\nnames: [x]\n",
+    }
+    by_split, _ = found(bench, files)
+    assert by_split == {"train": ["a.jpg"], "val": ["b.jpg"]}
+
+
+# --- a data.yaml that cannot be read
+
+BROKEN = {
+    "alias": ("train: &t images/train\nval: images/val\nother: *t\nnames: [x]\n", "alias (*), which is not read, in line 3"),
+    "tab": ("train: images/train\nval:\timages/val\n\tnames: [x]\n", "in line "),
+    "tab at a line's beginning": ("names:\n\t- x\n", "cannot start any token, in line 2"),
+    "depth": ("names: " + "[" * 50, "nested more than 12 deep, in line 1"),
+    "character": ("names: [x]\n\x00", "a character that YAML does not allow (U+0000)"),
+    "escape": ('names: ["\\UFFFFFFFF"]\n', "damaged"),
+    "size": ("names: [x]\n" + "#" * (600 << 10), "more than 524288 characters"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_yaml_is_named_with_its_error(bench, case):
+    text, why = BROKEN[case]
+    with pytest.raises(YardError) as caught:
+        bench.run(zipped({**TWO, "data.yaml": text}))
+    assert caught.value.reason is Reason.CLASSES_UNKNOWN
+    assert caught.value.message.startswith("data.yaml was not read: ")
+    assert why in caught.value.message
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_yaml_beside_a_list_of_classes_is_listed(bench, case):
+    by_split, report = found(bench, {**TWO, "data.yaml": BROKEN[case][0], "classes.txt": "x\n"})
+    assert by_split == {"train": ["a.jpg"], "val": ["b.jpg"]}
+    [finding] = report["findings"]
+    assert (finding["code"], finding["file"]) == ("YAML_UNREAD", "data.yaml")
+    assert BROKEN[case][1] in finding["message"]
+
+
+def test_a_broken_yaml_of_something_else_is_not_listed(bench):
+    _, report = found(bench, {**TWO, "data.yaml": TWO_YAML, "compose.yaml": "services: &a\n\tx: *a\n"})
+    assert not report["findings"]
+
+
+# --- train and val alike
+
+
+def alike(test):
+    names = [f"train/train{i}" for i in range(10)] + [f"test/test{i}" for i in range(4)]
+    return {
+        "data.yaml": f"train: images/train\nval: images/train\ntest: {test}\nnames: [x]\n",
+        **images(*(f"images/{name}.jpg" for name in names)),
+        **labels(*(f"labels/{name}.txt" for name in names)),
+    }
+
+
+def test_train_and_val_alike_leave_test_as_it_is(bench):
+    by_split, report = found(bench, alike("images/test"))
+    assert by_split["test"] == [f"test{i}.jpg" for i in range(4)]
+    assert (len(by_split["train"]), len(by_split["val"])) == (8, 2)
+    [finding] = report["findings"]
+    assert finding["code"] == "SPLITS_ALIKE"
+    assert "test was kept" in finding["message"]
+    assert report["split_reason"].startswith("drawn: train 0.8, val 0.2 with seed 0")
+    assert "test, which was kept" in report["split_reason"]
+
+
+def test_asked_for_shares_are_drawn_from_all_images(bench):
+    by_split, _ = found(bench, alike("images/test"), split_ratios=(0.5, 0.5))
+    assert {split: len(names) for split, names in by_split.items()} == {"train": 7, "val": 7}
+
+
+def test_an_image_of_train_and_test_alike_stays_in_train_and_is_listed(bench):
+    by_split, report = found(bench, alike("[images/test, images/train]"))
+    assert len(by_split["test"]) == 4
+    assert [f["code"] for f in report["findings"]].count("SPLIT_LEAKAGE") == 10
+
+
+def test_a_kept_test_split_of_no_good_image_is_refused(bench):
+    files = {path: b"" if path.startswith("images/test") else data for path, data in alike("images/test").items()}
+    with pytest.raises(YardError) as caught:
+        bench.run(zipped(files))
+    assert (caught.value.reason, caught.value.metadata["split"]) == (Reason.SPLIT_EMPTY, "test")
