@@ -36,6 +36,10 @@ class Code(enum.Enum):
     MALFORMED_LABEL = (Severity.WARNING, "Write the label as the format wants it, or delete it.")
     POLYGON_AS_BOX = (Severity.INFO, "Nothing needs doing: for detection a polygon counts as the box around it.")
     KEYPOINTS_IGNORED = (Severity.INFO, "Nothing needs doing: for detection the box of a pose label is used.")
+    DIFFICULT_KEPT = (
+        Severity.INFO,
+        "Nothing needs doing; delete these objects if the model is not to learn them, as Ultralytics' VOC.yaml leaves them out.",
+    )
     LABEL_WITHOUT_IMAGE = (Severity.WARNING, "Add the image, or delete the label file.")
     MALFORMED_ANNOTATION = (Severity.WARNING, "Export the annotation file again.")
     # images

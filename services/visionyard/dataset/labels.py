@@ -31,7 +31,7 @@ def check_labels(rows: Iterable[LabelRow], file: str, report: Report) -> Labels:
     """
     kept: list[tuple[float, float, float, float, float]] = []
     seen: set[bytes] = set()
-    noted: set[Code] = set()
+    noted: dict[Code, tuple[int, int]] = {}  # the first line, and how many
     for row in rows:
         report.labels.found += 1
         box = _box(row, file, report)
@@ -42,10 +42,12 @@ def check_labels(rows: Iterable[LabelRow], file: str, report: Report) -> Labels:
             _drop(report, Code.DUPLICATE_BOX, "is the same as an earlier one", file, row.line)
             continue
         seen.add(key)
-        if row.note is not None and row.note not in noted:
-            noted.add(row.note)
-            report.note(row.note, f"{file}:{row.line} is {_NOTES[row.note]}", file, row.line)
+        if row.note is not None:
+            line, count = noted.get(row.note, (row.line, 0))
+            noted[row.note] = line, count + 1
         kept.append((row.class_id, *box))
+    for code, (line, count) in noted.items():
+        report.note(code, f"{file}:{line} is {_NOTES[code].format(count=count)}", file, line)
     report.labels.kept += len(kept)
     return np.array(sorted(kept), dtype=np.float64).reshape(-1, 5)
 
@@ -53,7 +55,9 @@ def check_labels(rows: Iterable[LabelRow], file: str, report: Report) -> Labels:
 _NOTES = {
     Code.POLYGON_AS_BOX: "a polygon; it (and others in this file) became the box around it",
     Code.KEYPOINTS_IGNORED: "a box with keypoints; they were left out in this file",
+    Code.DIFFICULT_KEPT: "the first of {count} objects in this file that are marked as difficult; they were kept",
 }
+"""Said once a file, of the first such label that is kept."""
 
 
 def drop_all(rows: Iterable[LabelRow], code: Code, report: Report) -> int:

@@ -71,3 +71,21 @@ def test_a_list_of_millions_of_missing_names_costs_no_memory():
         notes.add(Code.SPLIT_ENTRY_WITHOUT_IMAGE, "is not there", "train.txt", line)
     notes.add(Code.SPLIT_LEAKAGE, "is in both")
     assert len(notes.items) == MAX_LISTED + 2
+
+
+@pytest.mark.parametrize("mark", ["1", " 1 ", "true", "True"])
+def test_difficult_objects_are_kept_and_listed_once_a_file(bench, mark):
+    xml = voc("a.jpg", ("x", 1, 1, 20, 20), ("x", 5, 5, 30, 30), ("y", 9, 9, 30, 30), ("y", 9, 9, 9, 30))
+    marked = xml.replace("</name>", f"</name><difficult>{mark}</difficult>").replace(f"<difficult>{mark}<", "<difficult>0<", 1)
+    files = {**devkit("s", "a", "b"), **lists("s", train=["a"], val=["b"]), "s/Annotations/a.xml": marked}
+    _, report = found(bench, files)
+    assert report["labels"] == {"found": 5, "kept": 4, "dropped": 1}
+    difficult = [f for f in report["findings"] if f["code"] == "DIFFICULT_KEPT"]
+    assert [(f["severity"], f["file"], f["line"]) for f in difficult] == [("INFO", "s/Annotations/a.xml", 4)]
+    assert " 2 objects" in difficult[0]["message"]
+
+
+def test_a_part_of_an_object_is_not_what_is_difficult(bench):
+    xml = voc("a.jpg", ("x", 1, 1, 20, 20)).replace("</bndbox>", "</bndbox><part><difficult>1</difficult></part>")
+    files = {**devkit("s", "a", "b"), **lists("s", train=["a"], val=["b"]), "s/Annotations/a.xml": xml}
+    assert not found(bench, files)[1]["findings"]

@@ -34,7 +34,11 @@ def find_annotations(tree: SourceTree) -> list[str]:
 
 
 class VocSource(LabelledSource):
-    """A VOC source. Build it with :func:`read_voc`."""
+    """A VOC source. Build it with :func:`read_voc`.
+
+    Objects marked ``difficult`` are kept, and listed: the mark was made for VOC's own evaluation, which neither rewards nor punishes them, and most tools that
+    write VOC set it without a thought. Whoever trains on VOC as Ultralytics' ``VOC.yaml`` does, which leaves them out, learns from the report that they are there.
+    """
 
     format = "voc"
 
@@ -80,6 +84,7 @@ class VocSource(LabelledSource):
             cy=(top + bottom) / 2 / high,
             w=(right - left) / wide,
             h=(bottom - top) / high,
+            note=Code.DIFFICULT_KEPT if item.difficult else None,
         )
 
     def class_names(self) -> tuple[str, ...]:

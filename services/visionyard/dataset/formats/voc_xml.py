@@ -13,6 +13,7 @@ from visionyard.kit.errors import Reason, YardError
 MAX_XML_BYTES = 8 << 20
 """A larger annotation file is not read."""
 _MAX_DEPTH = 32
+_YES = frozenset({"1", "true"})
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -28,11 +29,13 @@ class VocObject:
         line: Where its element begins, from 1.
         name: Its class; empty where there is none.
         corners: What stands in xmin, ymin, xmax, ymax, those that are there.
+        difficult: Whether it is marked as hard to recognise.
     """
 
     line: int
     name: str = ""
     corners: dict[str, str] = field(default_factory=dict)
+    difficult: bool = False
 
 
 @dataclass
@@ -103,6 +106,8 @@ class _Handler:
             self._size[name] = int(text) if text.isascii() and text.isdigit() and len(text) < 8 else 0  # noqa: PLR2004 - no picture is wider
         elif below == ["object", "name"]:
             self.annotation.objects[-1].name = text
+        elif below == ["object", "difficult"]:
+            self.annotation.objects[-1].difficult = text.lower() in _YES
         elif below[:2] == ["object", "bndbox"] and name in _CORNERS:
             self.annotation.objects[-1].corners[name] = text
 
