@@ -51,6 +51,14 @@ def test_a_label_without_image_is_listed_though_it_is_called_like_a_text_about_t
     assert report["dropped_by_code"] == {"LABEL_WITHOUT_IMAGE": 1}
 
 
+@pytest.mark.parametrize("list_", ["obj.names", "meta/deep/classes.txt"])
+def test_the_labels_of_an_image_called_classes_are_no_list_of_classes(bench, list_):
+    files = {**TWO, list_: "x\n", "images/train/classes.jpg": picture(9), "labels/train/classes.txt": BOX}
+    version, context = bench.run(zipped(files))
+    assert (version.class_names, version.label_count) == (("x",), 3)
+    assert not bench.report(context)["findings"]
+
+
 # --- labels of no image
 
 

@@ -178,9 +178,13 @@ def _read_without_yaml(tree: SourceTree, data: DataYaml, notes: Notes) -> YoloSo
 
 
 def _class_file(tree: SourceTree) -> str | None:
+    """The list of classes; the labels of an image that happens to be called ``classes`` are none."""
     by_rank = []
+    called_so = {stem_of(image).lower() for image in tree.images} & {stem_of(name) for name in _CLASS_FILES}
     for path in tree.texts("txt", "names"):
         name = posixpath.basename(path).lower()
+        if name.endswith(".txt") and stem_of(name) in called_so and looks_like_labels(decode_text(tree.read(path))):
+            continue
         if name in _CLASS_FILES or name.endswith(".names"):
             rank = _CLASS_FILES.index(name) if name in _CLASS_FILES else len(_CLASS_FILES)
             by_rank.append((rank, path.count("/"), path))
