@@ -22,7 +22,8 @@ class SplitRequest:
     """How the user wants it.
 
     Attributes:
-        ratios: The shares of train, val and, as a third, test; empty: the source's own splits, or 0.8, 0.2 drawn where it has none.
+        ratios: The shares of train, val and, as a third, test; empty: the source's own splits, or 0.8, 0.2 drawn where it has none (beside its test split,
+            where it has only that).
         seed: Of a drawn split.
     """
 

@@ -112,7 +112,7 @@ def _whole(value: object) -> int | None:
 
 
 def read_splits(tree: SourceTree, data: DataYaml, notes: Notes) -> dict[str, str]:
-    """The split of each image that the YAML names; empty where it is to be drawn.
+    """The split of each image that the YAML names, the empty string where it is to be drawn; no image where all its paths lead nowhere.
 
     Args:
         tree: The source.

@@ -132,7 +132,7 @@ class ImportSpec(_message.Message):
     """The seed of a drawn split."""
     @_builtins.property
     def split_ratios(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """The shares of train, val and, as a third, test: each from 0 to 1, together 1. Empty: the source's own splits, or 0.8, 0.2 drawn where it has none."""
+        """The shares of train, val and, as a third, test: each from 0 to 1, together 1. Empty: the source's own splits, or 0.8, 0.2 drawn where it has none (beside its test split, where it has only that)."""
 
     def __init__(
         self,
