@@ -1,10 +1,14 @@
 """Archives from strangers: what is read, and a case for each way of being refused."""
 
+import bz2
 import gzip
 import io
 import os
+import struct
 import tarfile
+import tracemalloc
 import zipfile
+import zlib
 
 import pytest
 import zstandard
@@ -140,6 +144,78 @@ def test_bombs(kind):
     with pytest.raises(YardError) as caught:
         entries(packed(kind, {**FILES, "zeros.jpg": bytes(100 << 20)}))
     assert caught.value.reason is Reason.ARCHIVE_BOMB
+
+
+def liar(payload, method, declared):
+    """A zip of one file that announces `declared` zeros and holds `payload`."""
+    name, crc = b"a.txt", zlib.crc32(bytes(declared))
+    sizes = (crc, len(payload), declared, len(name), 0)
+    local = struct.pack("<4sHHHHHLLLHH", b"PK\3\4", 20, 0, method, 0, 0, *sizes) + name
+    central = struct.pack("<4sHHHHHHLLLHHHHHLL", b"PK\1\2", 20, 20, 0, method, 0, 0, *sizes, 0, 0, 0, 0, 0) + name
+    end = struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, 1, 1, len(central), len(local) + len(payload), 0)
+    return local + payload + central + end
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+def test_a_file_that_holds_more_than_it_announces_costs_no_memory(method):
+    unpacked = 48 << 20
+    if method == zipfile.ZIP_BZIP2:
+        payload = bz2.compress(bytes(unpacked))
+    else:
+        packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+        payload = packer.compress(bytes(unpacked)) + packer.flush()
+    data = liar(payload, method, 5000)
+    tracemalloc.start()
+    try:
+        got = entries(data)
+    except YardError as error:
+        got = error.reason
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 << 20
+    if method == zipfile.ZIP_BZIP2:
+        assert got is Reason.ARCHIVE_UNREADABLE
+
+
+@pytest.mark.parametrize("damage", ["none", "crc", "cut", "longer"])
+def test_bzip2_in_zips(damage):
+    content = {"a.txt": os.urandom(300_000) + bytes(300_000), "empty.txt": b""}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_BZIP2) as archive:
+        for path, data in content.items():
+            archive.writestr(path, data)
+    if damage == "none":
+        assert entries(buffer.getvalue()) == content
+        return
+    packed_wrong = {"crc": bz2.compress(b"x" * 500), "cut": bz2.compress(bytes(500))[:-12], "longer": bz2.compress(bytes(501))}
+    with pytest.raises(YardError) as caught:
+        entries(liar(packed_wrong[damage], zipfile.ZIP_BZIP2, 500))
+    assert caught.value.reason is Reason.ARCHIVE_UNREADABLE
+
+
+@pytest.mark.parametrize("count", [65_534, 65_535, 65_536])
+def test_as_many_files_as_a_zip_holds_without_zip64_and_one_more(count):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for i in range(count):
+            archive.writestr(zipfile.ZipInfo(f"{i}.txt"), b"")
+    data = buffer.getvalue()
+    read = open_archive(io.BytesIO(data), len(data), "x", ArchiveLimits()).read(lambda _: False)
+    assert sum(1 for _ in read) == count
+
+
+def test_a_zip64_record_counts_whatever_the_end_record_says():
+    data = zipped({"a.txt": b"x"})
+    end = data[-22:]
+    directory_bytes, directory_at = struct.unpack_from("<LL", end, 12)
+    record = struct.pack("<4sQHHLLQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, 3_000_000, 3_000_000, directory_bytes, directory_at)
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, len(data) - 22, 1)
+    with pytest.raises(YardError) as caught:
+        entries(data[:-22] + record + locator + end)
+    assert caught.value.reason is Reason.ARCHIVE_BOMB
+    with pytest.raises(YardError) as caught:
+        entries(data[:-22] + bytes(56) + locator + end)
+    assert caught.value.reason is Reason.ARCHIVE_UNREADABLE
 
 
 def test_files_that_share_their_bytes_are_a_bomb():

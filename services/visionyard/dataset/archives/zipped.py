@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bz2
+import copy
 import stat
 import struct
 import zipfile
@@ -15,13 +17,16 @@ from visionyard.kit.errors import Reason, YardError
 _END = b"PK\x05\x06"
 _END_SIZE = 22
 _COMMENT_MAX = 0xFFFF
-_ZIP64_ENTRIES, _ZIP64_BYTES = 0xFFFF, 0xFFFFFFFF
+_ZIP64_BYTES = 0xFFFFFFFF
+_ZIP64_LOCATOR, _ZIP64_LOCATOR_SIZE = b"PK\x06\x07", 20
+_ZIP64_END, _ZIP64_END_SIZE = b"PK\x06\x06", 56
 _ENCRYPTED = 0x1
 _UTF8 = 0x800
 _METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2})
 """LZMA is left out: its header may ask for a dictionary of 4 GiB."""
 _DIRECTORY_BYTES_PER_ENTRY = 46
 _DIRECTORY_MAX_BYTES = 512 << 20
+_PACKED_BYTES = 64 << 10
 
 
 class ZipArchive(Archive):
@@ -59,12 +64,18 @@ class ZipArchive(Archive):
         if at < 0 or len(tail) - at < _END_SIZE:
             raise self.error(Reason.ARCHIVE_TRUNCATED, "ends too early, its list of files is missing: upload or download it again, whole")
         entries, directory_bytes = struct.unpack_from("<HL", tail, at + 10)
-        if entries == _ZIP64_ENTRIES or directory_bytes == _ZIP64_BYTES:  # see the zip64 record, 56 bytes, before its 20-byte locator
-            record = tail[max(0, at - 76) : at - 20]
-            if record[:4] != b"PK\x06\x06":
+        # Where the zip64 locator stands, its record counts (for zipfile too), whatever the end record says; 65,535 entries alone need none.
+        before = _ZIP64_LOCATOR_SIZE + _ZIP64_END_SIZE
+        end_at = size - tail_size + at
+        file.seek(max(0, end_at - before))
+        zip64 = file.read(min(before, end_at))
+        if zip64[-_ZIP64_LOCATOR_SIZE:].startswith(_ZIP64_LOCATOR):
+            if len(zip64) < before or not zip64.startswith(_ZIP64_END):
                 raise self._damaged("its zip64 record is missing")
-            entries, directory_bytes = struct.unpack_from("<QQ", record, 32)
-        self.check_count(max(entries, 0))
+            entries, directory_bytes = struct.unpack_from("<QQ", zip64, 32)
+        elif directory_bytes == _ZIP64_BYTES:
+            raise self._damaged("its zip64 record is missing")
+        self.check_count(entries)
         if directory_bytes > _DIRECTORY_MAX_BYTES:
             raise self.bomb(f"has a list of files of {directory_bytes} bytes", _DIRECTORY_MAX_BYTES)
         if directory_bytes > size or entries * _DIRECTORY_BYTES_PER_ENTRY > directory_bytes:
@@ -105,8 +116,7 @@ class ZipArchive(Archive):
 
     def _bytes(self, info: zipfile.ZipInfo, path: str) -> bytes:
         try:
-            with self._zip.open(info) as file:
-                data = file.read(info.file_size + 1)
+            data = self._bunzipped(info) if info.compress_type == zipfile.ZIP_BZIP2 else self._unzipped(info)
         except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, ValueError) as error:
             raise self._damaged(f"{path!r} cannot be unpacked") from error
         except OSError as error:  # bz2 says so
@@ -117,6 +127,32 @@ class ZipArchive(Archive):
             raise self.error(Reason.ARCHIVE_ENCRYPTED, f"is encrypted (as is {path!r}): pack it again without a password") from error
         if len(data) != info.file_size:
             raise self._damaged(f"{path!r} is not as long as announced")
+        return data
+
+    def _unzipped(self, info: zipfile.ZipInfo) -> bytes:
+        """A stored or deflated file; zipfile unpacks no more than the announced size, and checks the CRC."""
+        with self._zip.open(info) as file:
+            return file.read(info.file_size + 1)
+
+    def _bunzipped(self, info: zipfile.ZipInfo) -> bytes:
+        """A file packed with bzip2, at most one byte more than announced.
+
+        zipfile unpacks bzip2 without a limit: 64 KiB can hold gigabytes of zeros. So it only hands out the packed bytes here, as if they were stored.
+        """
+        packed = copy.copy(info)
+        packed.compress_type, packed.file_size = zipfile.ZIP_STORED, info.compress_size
+        del packed.CRC  # that of the unpacked bytes; without it zipfile checks none
+        unpacker, parts, left = bz2.BZ2Decompressor(), [], info.file_size + 1
+        with self._zip.open(packed) as file:
+            while left and not unpacker.eof:
+                chunk = file.read(_PACKED_BYTES) if unpacker.needs_input else b""
+                if unpacker.needs_input and not chunk:
+                    break  # too short, as its length will tell
+                parts.append(unpacker.decompress(chunk, left))
+                left -= len(parts[-1])
+        data = b"".join(parts)
+        if len(data) == info.file_size and zlib.crc32(data) != info.CRC:
+            raise zipfile.BadZipFile("CRC")
         return data
 
 
