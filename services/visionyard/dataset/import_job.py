@@ -101,7 +101,9 @@ def run_import(context: JobContext, uploads: UploadStore, limits: ImportLimits) 
         StoreUnavailable: the store stayed away.
     """
     spec, job = ImportSpec.from_json(context.job.spec), context.job
-    publisher = Publisher(context.store, spec.dataset, job.name, job.attempt, job.create_time, job.pointers, context.point)
+    publisher = Publisher(
+        context.store, spec.dataset, job.name, job.attempt, job.create_time, job.pointers, context.point, context.announce
+    )
     if "failure" in job.pointers:  # an attempt that was killed before it could say so
         _clear_up(publisher, uploads, spec)
         raise YardError.from_json(job.pointers["failure"])

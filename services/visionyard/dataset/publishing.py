@@ -49,7 +49,8 @@ class Publisher:
         attempt: Which attempt.
         create_time: When the job was created, by the store's clock.
         pointers: What earlier attempts reached.
-        point: Moves the pointers; raises where the lease is lost.
+        point: Moves the pointers to what spares the next attempt work; raises where the lease is lost.
+        announce: Moves them to what is about to be written; raises likewise.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Publisher:
         create_time: datetime,
         pointers: dict[str, Any],
         point: Pointers,
+        announce: Pointers,
     ) -> None:
         self._store = store
         self._dataset = dataset
@@ -68,6 +70,7 @@ class Publisher:
         self._attempt = attempt
         self._create_time = create_time
         self._point = point
+        self._move_written = announce
         self._stale: list[str] = list(pointers.get("written", []))
         self._written: list[str] = []
 
@@ -90,7 +93,7 @@ class Publisher:
 
     def _announce(self, *keys: str) -> None:
         self._written += keys
-        self._point(written=[*self._stale, *self._written])
+        self._move_written(written=[*self._stale, *self._written])
 
     def abandon(self) -> None:
         """Deletes everything that was written for a version that will not come."""

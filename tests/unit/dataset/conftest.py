@@ -130,7 +130,7 @@ class Bench:
             name=job_name, attempt=attempt, spec=spec.to_json(), pointers=dict(pointers or {}), create_time=datetime(2020, 1, 1, tzinfo=UTC)
         )
         context = SimpleNamespace(job=record, store=self.store, scratch=scratch, check=lambda: None)
-        context.point = lambda **moved: record.pointers.update(moved)
+        context.point = context.announce = lambda **moved: record.pointers.update(moved)
         context.report = lambda phase, *_: self.phases.append(phase)
         return context
 

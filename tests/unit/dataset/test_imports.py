@@ -1,6 +1,7 @@
 """Whole imports from generated archives against a store in memory."""
 
 import random
+from types import SimpleNamespace
 
 import pytest
 import zstandard
@@ -9,6 +10,10 @@ from tests.unit.dataset.conftest import YAML, good_set, picture, tarred, zipped
 from visionyard.dataset.import_job import ImportLimits, run_import
 from visionyard.kit.artifacts.dataset import read_images
 from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.jobs.dispatcher import Dispatcher
+from visionyard.kit.jobs.model import JobKind, JobState
+from visionyard.kit.jobs.service import JobService
+from visionyard.kit.jobs.worker import JobContext
 
 
 def codes(report):
@@ -290,6 +295,38 @@ def test_a_killed_attempt_is_taken_up_and_publishes_once(bench, monkeypatch, num
     other, _ = bench.run(zipped(good_set()), "other")
     assert other.digest
     assert sum("/shards/" in key for key in bench.listing()) == 1
+
+
+@pytest.mark.parametrize("write", ["put_file", "put"])
+def test_an_import_that_kills_every_worker_fails_in_the_end(bench, monkeypatch, tmp_path, write):
+    """A worker that dies behind its first shard, or behind the manifest, has announced what it writes, but saved no work."""
+    spec = bench.spec(zipped(good_set()))
+    service = JobService(bench.store, JobKind.IMPORT)
+    job = service.create("default", spec.to_json(), "")
+    dispatcher = Dispatcher(bench.store, JobKind.IMPORT, "nothing", [{}], tmp_path, 15.0)
+    monkeypatch.setattr("visionyard.dataset.import_job._clear_up", lambda *_: None)
+    quiet = SimpleNamespace(cause=None, report=lambda _: None)
+    real = getattr(bench.store, write)
+
+    def dying(key, *arguments, **words):
+        if "/shards/" in key or "/manifests/" in key:
+            raise Killed
+        return real(key, *arguments, **words)
+
+    for attempt in range(1, 7):
+        taken = dispatcher._claim(service.get(job.name), 0)
+        assert taken.attempt == attempt
+        scratch = tmp_path / str(attempt)
+        scratch.mkdir()
+        with monkeypatch.context() as patched:
+            patched.setattr(bench.store, write, dying)
+            with pytest.raises(Killed):
+                run_import(JobContext(taken, service.records, quiet, quiet, scratch, None), bench.uploads, ImportLimits())
+        assert service.get(job.name).pointers["written"]
+        dispatcher._requeue(taken)
+    ended = service.get(job.name)
+    assert ended.state is JobState.FAILED
+    assert ended.error.reason is Reason.WORKER_CRASHED
 
 
 def test_a_failure_that_was_not_told_is_told_again(bench, monkeypatch):

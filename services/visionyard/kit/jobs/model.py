@@ -65,7 +65,7 @@ class Job:
         request_id: The ``x-request-id`` of the call that created it, for logs.
         node: Which machine holds the lease (empty while queued).
         slot: Which of that machine's slots it holds.
-        crashes: How often in a row a worker died without having moved a pointer.
+        crashes: How often in a row a worker died without having pointed at work that the next one is spared.
         revision: Counts the document's changes.
         etag: The document's etag.
     """

@@ -104,15 +104,29 @@ class JobContext:
         self._reporter.flush()
 
     def point(self, **pointers: Any) -> None:
-        """Merges ``pointers`` into the job's, by the lease owner's swap. What they name is written already.
+        """Merges ``pointers`` into the job's, by the lease owner's swap. What they name is written already, and spares the next attempt its making.
+
+        So the deaths of workers before count no more: the job got further.
 
         Raises:
             LeaseLost: another worker has the job; nothing was changed.
         """
+        self._move(pointers, crashes=0)
 
+    def announce(self, **pointers: Any) -> None:
+        """Merges ``pointers`` to what is about to be written, so that it can be cleared away; else like :meth:`point`.
+
+        It saves no work, so the deaths of workers go on being counted: a job whose workers die behind every announcement fails in the end.
+
+        Raises:
+            LeaseLost: another worker has the job; nothing was changed.
+        """
+        self._move(pointers, crashes=None)
+
+    def _move(self, pointers: dict[str, Any], crashes: int | None) -> None:
         def change(job: Job, _: datetime) -> Job:
             _must_own(job, self.job)
-            return job.changed(pointers={**job.pointers, **pointers}, crashes=0)
+            return job.changed(pointers={**job.pointers, **pointers}, crashes=job.crashes if crashes is None else crashes)
 
         self.job = self._records.update(self.job.name, change)
 

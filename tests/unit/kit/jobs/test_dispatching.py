@@ -12,6 +12,7 @@ from visionyard.kit.jobs.child import Child
 from visionyard.kit.jobs.dispatcher import Dispatcher
 from visionyard.kit.jobs.model import JobKind, JobState, progress_key
 from visionyard.kit.jobs.service import JobService
+from visionyard.kit.jobs.worker import JobContext
 from visionyard.kit.objectstore.memory import MemoryObjectStore
 
 
@@ -84,6 +85,18 @@ async def test_a_worker_that_cannot_be_started_gives_its_job_back_uncounted(stor
     with suppress(asyncio.CancelledError):
         await task
     assert service.get(job.name).crashes == 0
+
+
+def test_only_saved_work_makes_deaths_forgotten(store, service, tmp_path):
+    job = service.create("default", {}, "")
+    dispatcher = Dispatcher(store, JobKind.EXPORT, "nothing", [{}], tmp_path, 15.0)
+    for move, crashes in (("announce", 1), ("announce", 2), ("point", 1), ("announce", 2)):
+        taken = dispatcher._claim(service.get(job.name), 0)
+        context = JobContext(taken, service.records, None, None, tmp_path, None)
+        getattr(context, move)(step=taken.attempt)
+        dispatcher._requeue(taken)
+        after = service.get(job.name)
+        assert (after.crashes, after.pointers) == (crashes, {"step": taken.attempt})
 
 
 async def test_several_may_wait_for_one_child(tmp_path):
