@@ -138,19 +138,22 @@ class Report:
     split_reason: str = ""
     dropped_by_code: Counter[str] = field(default_factory=Counter)
     _findings: list[Finding] = field(default_factory=list)
+    _info_at: list[int] = field(default_factory=list)
     _truncated: bool = False
 
     def note(self, code: Code, message: str, file: str = "", line: int = 0) -> None:
-        """Lists a finding. Info is the first to be left out of a long list."""
-        if len(self._findings) >= MAX_LISTED:
-            self._truncated = True
-            if code.severity is Severity.INFO:
-                return
-            victim = next((i for i in range(len(self._findings) - 1, -1, -1) if self._findings[i].severity == Severity.INFO.value), None)
-            if victim is None:
-                return
-            del self._findings[victim]
-        self._findings.append(Finding(code.name, code.severity.value, file, line, message[:_MAX_MESSAGE], code.remedy))
+        """Lists a finding. Info is the first to be left out of a long list. Costs the same however long the list is."""
+        info, full = code.severity is Severity.INFO, len(self._findings) >= MAX_LISTED
+        self._truncated |= full
+        if full and (info or not self._info_at):
+            return
+        finding = Finding(code.name, code.severity.value, file, line, message[:_MAX_MESSAGE], code.remedy)
+        if full:
+            self._findings[self._info_at.pop()] = finding  # the report is sorted in the end, so any place will do
+            return
+        if info:
+            self._info_at.append(len(self._findings))
+        self._findings.append(finding)
 
     def drop_labels(self, code: Code, count: int = 1) -> None:
         """Counts labels that were found and are not kept."""

@@ -15,7 +15,7 @@ import numpy as np
 from visionyard.dataset.archives.entry import Archive
 from visionyard.dataset.findings import Code, Report
 from visionyard.dataset.formats.detect import read_source
-from visionyard.dataset.formats.labelled import LabelledSource, SourceImage
+from visionyard.dataset.formats.labelled import LabelledSource, LabelRow, SourceImage
 from visionyard.dataset.images import CheckedImage, ImageProblem, check_image
 from visionyard.dataset.index import KnownImages
 from visionyard.dataset.labels import Labels, check_labels, drop_all
@@ -29,6 +29,7 @@ from visionyard.kit.errors import Reason, YardError
 _WINDOW_IMAGES = 64
 _WINDOW_BYTES = 192 << 20
 _MAX_THREADS = 8
+_ROWS_A_CHECK = 1000
 
 Progress = Callable[[str, int, int, str], None]
 """Phase, done, total, unit. Raises where the work is to stop."""
@@ -111,7 +112,8 @@ class Importer:
         self._scratch = scratch
         self._known = known
         self._writer = writer
-        self._progress = progress
+        self._told = ("reading the archive", 0, 0, "files")
+        self._tell = progress
         self._limit_pixels = limit_pixels
         self._new: dict[str, Place] = {}
         self._held: list[HeldImage] = []
@@ -152,17 +154,28 @@ class Importer:
         final = [source.final_class_id(class_id) for class_id in range(len(names))]
         return Imported(source.format, names, self._held), final
 
+    def _progress(self, phase: str, done: int, total: int, unit: str) -> None:
+        self._told = (phase, done, total, unit)
+        self._tell(*self._told)
+
+    def _rows(self, source: LabelledSource, labels: str, width: int = 0, height: int = 0) -> Iterator[LabelRow]:
+        """A label file's rows. What is to stop the work is heard between them too: one file may hold millions."""
+        for count, row in enumerate(source.rows(labels, width, height)):
+            if count % _ROWS_A_CHECK == 0:
+                self._tell(*self._told)
+            yield row
+
     def _count_left_out(self, source: LabelledSource) -> None:
         for image in source.left_out:
             self._progress("reading the structure", 0, 0, "")
             self._drop_image(source, image, Code.IMAGE_NOT_IN_SPLIT, "is in none of the splits that the source names")
         for path in source.orphans:
             self._progress("reading the structure", 0, 0, "")
-            count = drop_all(source.rows(path, 0, 0), Code.LABEL_WITHOUT_IMAGE, self.report)
+            count = drop_all(self._rows(source, path), Code.LABEL_WITHOUT_IMAGE, self.report)
             self.report.note(Code.LABEL_WITHOUT_IMAGE, f"{path} holds {count} labels, but there is no image of its name", path)
 
     def _drop_image(self, source: LabelledSource, image: SourceImage, code: Code, message: str) -> None:
-        dropped = drop_all(source.rows(image.labels, 0, 0), code, self.report) if image.labels else 0
+        dropped = drop_all(self._rows(source, image.labels), code, self.report) if image.labels else 0
         also = f", and so were its {dropped} labels" if dropped else ""
         self.report.note(code, f"{image.path} {message}; it was left out{also}", image.path)
 
@@ -202,7 +215,7 @@ class Importer:
         for code, message in checked.notes:
             self.report.note(code, f"{image.path} {message}", image.path)
         if image.labels:
-            labels = check_labels(source.rows(image.labels, checked.width, checked.height), image.labels, self.report)
+            labels = check_labels(self._rows(source, image.labels, checked.width, checked.height), image.labels, self.report)
         else:
             labels = np.empty((0, 5))
             self.report.note(Code.IMAGE_WITHOUT_LABELS, f"{image.path} has no label file; it was kept as background", image.path)

@@ -365,6 +365,16 @@ def test_an_unchanged_version_is_told_again(bench, monkeypatch):
     assert codes(bench.report(again)) == ["VERSION_UNCHANGED"]
 
 
+@pytest.mark.parametrize("where", ["labels/train/train0.txt", "labels/train/orphan.txt"])
+def test_a_cancel_is_heard_within_a_long_label_file(bench, where):
+    files = {**good_set(), where: "0 0.5 0.5 0 0\n" * 30_000}
+    context = bench.context(bench.spec(zipped(files)))
+    checks = []
+    context.check = lambda: checks.append(1)
+    run_import(context, bench.uploads, ImportLimits())
+    assert len(checks) > 30
+
+
 def test_a_cancelled_import_leaves_nothing(bench):
     from visionyard.kit.jobs.lease import JobCancelled
 
