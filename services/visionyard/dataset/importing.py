@@ -148,7 +148,8 @@ class Importer:
         report.images.kept = len(self._held)
         self._refuse_empty()
         self._progress("drawing splits", 0, 0, "")
-        report.split_reason = assign_splits(self._held, [image.split for image in source.images], request, report)
+        named = [image.split for image in source.images]
+        report.split_reason = assign_splits(self._held, named, request, report, lambda: self._tell(*self._told))
         self._find_doubles()
         names = source.class_names()
         final = [source.final_class_id(class_id) for class_id in range(len(names))]

@@ -6,11 +6,12 @@ images of the rarest class go first, each to the split that lacks it most. Then 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from visionyard.dataset.group_counts import GroupCounts
 from visionyard.kit.errors import Reason, YardError
 
 STRATIFIED_FROM = 30
@@ -20,17 +21,25 @@ TOLERANCE = 0.03
 _AIM = 0.015
 _ROUNDS = 400
 _CANDIDATES = 200
+_WORK = 1_000_000_000
+"""The most deviations that are looked at in order to come closer, about a minute; counted, not timed, so that a seed gives the same draw on any machine.
+LVIS needs a fifth; only images of thousands of classes each get there."""
+_GROUPS_A_CHECK = 1000
+
+Check = Callable[[], None]
+"""Called often; raises where the work is to stop."""
 
 
-def draw(counts: NDArray[np.int64], ratios: Sequence[float], seed: int, names: Sequence[str]) -> NDArray[np.int64]:
+def draw(counts: GroupCounts, ratios: Sequence[float], seed: int, names: Sequence[str], check: Check) -> NDArray[np.int64]:
     """Draws a split for every group of images.
 
     Args:
-        counts: INT64 [groups, classes + 1]: boxes a class in each group (alike images, which stay together), and in the last column its images. The same
-            groups in the same order give the same draw, so order them by content.
+        counts: The boxes and images of each group (alike images, which stay together). The same groups in the same order give the same draw,
+            so order them by content.
         ratios: The share of each split; together 1. A split of share 0 gets nothing.
         seed: Another seed, another draw.
         names: The splits' names, for messages.
+        check: Hears whether to stop.
 
     Returns:
         INT64 [groups], the index of each group's split.
@@ -51,25 +60,32 @@ def draw(counts: NDArray[np.int64], ratios: Sequence[float], seed: int, names: S
     generator = np.random.default_rng(seed % 2**64)
     order = generator.permutation(len(counts))
     assigned = np.empty(len(counts), dtype=np.int64)
-    assigned[order] = _refine(counts[order], shares, _greedy(counts[order], shares), generator)
+    shuffled = counts.take(order)
+    assigned[order] = _refine(shuffled, shares, _greedy(shuffled, shares, check), generator, check)
     return wanted[assigned]
 
 
-def _greedy(counts: NDArray[np.int64], shares: NDArray[np.float64]) -> NDArray[np.int64]:
+def _greedy(counts: GroupCounts, shares: NDArray[np.float64], check: Check) -> NDArray[np.int64]:
     """Sechidis et al., algorithm 1, with boxes as the examples of a class."""
     assigned = np.full(len(counts), -1, dtype=np.int64)
-    totals = counts.sum(axis=0)
-    lacking = np.outer(shares, totals).astype(np.float64)  # [splits, classes + 1]
-    left = totals.copy()
-    while (assigned < 0).any():
+    left = counts.totals()
+    lacking = np.outer(shares, left).astype(np.float64)  # [splits, classes + 1]
+    starts, groups, numbers = counts.by_column()
+    placed = 0
+    while placed < len(counts):
         rarest = _rarest(left)
-        open_ = np.flatnonzero((assigned < 0) & (counts[:, rarest] > 0))
-        for group in open_[np.argsort(-counts[open_, rarest], kind="stable")]:
+        column = slice(starts[rarest], starts[rarest + 1])
+        open_ = assigned[groups[column]] < 0
+        for group in groups[column][open_][np.argsort(-numbers[column][open_], kind="stable")]:
+            if placed % _GROUPS_A_CHECK == 0:
+                check()
             # The split that lacks most of this class, then the one that lacks most images.
             split = int(np.lexsort((-lacking[:, -1] / shares, -lacking[:, rarest] / shares))[0])
             assigned[group] = split
-            lacking[split] -= counts[group]
-            left -= counts[group]
+            entries = counts.entries(group)
+            lacking[split, counts.columns[entries]] -= counts.numbers[entries]
+            left[counts.columns[entries]] -= counts.numbers[entries]
+            placed += 1
     return assigned
 
 
@@ -84,23 +100,36 @@ def _rarest(left: NDArray[np.int64]) -> int:
 class _State:
     """How far each class is from its share in each split, and what a move or an exchange would change."""
 
-    def __init__(self, counts: NDArray[np.int64], shares: NDArray[np.float64], assigned: NDArray[np.int64]) -> None:
-        totals = counts.sum(axis=0)
+    def __init__(self, counts: GroupCounts, shares: NDArray[np.float64], assigned: NDArray[np.int64]) -> None:
+        totals = counts.totals()
         # Images count as one more class; classes without a promise weigh little beside those with one.
-        self.columns = np.flatnonzero(totals > 0)
-        self.promised = (totals[self.columns] >= STRATIFIED_FROM) | (self.columns == counts.shape[1] - 1)
+        self.promised = totals >= STRATIFIED_FROM
+        self.promised[-1] = True
         self.weights = np.where(self.promised, 1.0, 0.002)
-        self.parts = counts[:, self.columns] / totals[self.columns]  # [groups, columns], each a share of its class
+        self.counts = counts
+        self.parts = counts.numbers / totals[counts.columns]  # [entries], each a share of its class
         self.assigned = assigned
         self.splits = len(shares)
-        self.off = np.stack([self.parts[assigned == s].sum(axis=0) - shares[s] for s in range(self.splits)])
+        split = assigned[counts.group_of_entries()]
+        held = [np.bincount(counts.columns[split == s], self.parts[split == s], len(totals)) for s in range(self.splits)]
+        self.off = np.stack([held[s] - shares[s] for s in range(self.splits)])  # [splits, classes + 1]
         self.sizes = np.bincount(assigned, minlength=self.splits)
+        self.work = 0
 
-    def cost(self, off: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Of deviations FLOAT64 [..., columns]: what lies beyond the aim counts a hundredfold."""
-        beyond = np.where(self.promised, np.maximum(np.abs(off) - _AIM, 0.0), 0.0)
-        result: NDArray[np.float64] = (self.weights * off**2 + 100.0 * beyond**2).sum(axis=-1)
+    def cost(self, off: NDArray[np.float64], columns: NDArray[np.int64] | slice) -> NDArray[np.float64]:
+        """Of deviations FLOAT64 [..., columns], each by itself: what lies beyond the aim counts a hundredfold."""
+        self.work += off.size
+        beyond = np.where(self.promised[columns], np.maximum(np.abs(off) - _AIM, 0.0), 0.0)
+        result: NDArray[np.float64] = self.weights[columns] * off**2 + 100.0 * beyond**2
         return result
+
+    def dense(self, groups: NDArray[np.int64]) -> NDArray[np.float64]:
+        """FLOAT64 [1 + groups, classes + 1]: nothing, then the parts of each of these few groups."""
+        sample = self.counts.take(groups)
+        rows = np.zeros((1 + len(groups), self.counts.classes + 1))
+        entries = [self.parts[self.counts.entries(int(group))] for group in groups]
+        rows[1 + sample.group_of_entries(), sample.columns] = np.concatenate([np.empty(0), *entries])
+        return rows
 
     def satisfied(self) -> bool:
         """Whether every class with a promise, and the images, are within the aim."""
@@ -108,39 +137,34 @@ class _State:
 
     def move(self, group: int, to: int) -> None:
         """Puts a group into another split."""
-        source = self.assigned[group]
-        self.off[source] -= self.parts[group]
-        self.off[to] += self.parts[group]
+        source, entries = self.assigned[group], self.counts.entries(group)
+        columns = self.counts.columns[entries]
+        self.off[source, columns] -= self.parts[entries]
+        self.off[to, columns] += self.parts[entries]
         self.sizes[source] -= 1
         self.sizes[to] += 1
         self.assigned[group] = to
 
 
 def _refine(
-    counts: NDArray[np.int64], shares: NDArray[np.float64], assigned: NDArray[np.int64], generator: np.random.Generator
+    counts: GroupCounts, shares: NDArray[np.float64], assigned: NDArray[np.int64], generator: np.random.Generator, check: Check
 ) -> NDArray[np.int64]:
     state = _State(counts, shares, assigned)
     for empty in np.flatnonzero(state.sizes == 0):
         state.move(int(np.flatnonzero(state.assigned == state.sizes.argmax())[0]), int(empty))
     for _ in range(_ROUNDS):
-        if state.satisfied() or not _improve(state, generator):
+        if state.satisfied() or state.work > _WORK or not _improve(state, generator, check):
             break
     return state.assigned
 
 
-def _improve(state: _State, generator: np.random.Generator) -> bool:
+def _improve(state: _State, generator: np.random.Generator, check: Check) -> bool:
     """Makes the best move or exchange among a sample of groups between some two splits; False where none helps."""
     best: tuple[float, tuple[tuple[int, int], ...]] = (-1e-12, ())
     for one in range(state.splits):
         for other in range(one + 1, state.splits):
             here, there = (_sample(np.flatnonzero(state.assigned == split), generator) for split in (one, other))
-            before = state.cost(state.off[one]) + state.cost(state.off[other])
-            nothing = np.zeros((1, state.parts.shape[1]))
-            gives = np.concatenate([nothing, state.parts[here]])
-            takes = np.concatenate([nothing, state.parts[there]])
-            for i, given in enumerate(gives):
-                change = takes - given
-                gain = state.cost(state.off[one] + change) + state.cost(state.off[other] - change) - before
+            for i, gain in enumerate(_gains(state, (one, other), here, there, check)):
                 if state.sizes[one] <= 1 and i:
                     gain[0] = np.inf  # would leave a split empty
                 if state.sizes[other] <= 1 and not i:
@@ -154,18 +178,41 @@ def _improve(state: _State, generator: np.random.Generator) -> bool:
     return bool(best[1])
 
 
-def _sample(groups: NDArray[np.intp], generator: np.random.Generator) -> NDArray[np.intp]:
+def _gains(
+    state: _State, splits: tuple[int, int], here: NDArray[np.int64], there: NDArray[np.int64], check: Check
+) -> Iterator[NDArray[np.float64]]:
+    """What the cost changes by for nothing, then each group ``here``, given away: FLOAT64 [1 + there], for nothing or a group ``there`` taken for it."""
+    one, other = (state.off[split] for split in splits)
+
+    def cost(change: NDArray[np.float64], columns: NDArray[np.int64] | slice) -> NDArray[np.float64]:
+        return state.cost(one[columns] + change, columns) + state.cost(other[columns] - change, columns)
+
+    whole = slice(None)
+    takes = state.dense(there)
+    taken = cost(takes, whole)
+    alone = (taken - taken[0]).sum(axis=-1)  # where nothing is given
+    yield alone.copy()
+    for group in here:
+        check()
+        entries = state.counts.entries(int(group))
+        columns = state.counts.columns[entries]  # giving changes nothing in others
+        yield alone + (cost(takes[:, columns] - state.parts[entries], columns) - taken[:, columns]).sum(axis=-1)
+
+
+def _sample(groups: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
     if len(groups) <= _CANDIDATES:
         return groups
     return generator.choice(groups, _CANDIDATES, replace=False)
 
 
-def farthest(counts: NDArray[np.int64], assigned: NDArray[np.int64], ratios: Sequence[float]) -> tuple[int, float]:
+def farthest(counts: GroupCounts, assigned: NDArray[np.int64], ratios: Sequence[float]) -> tuple[int, float]:
     """The class with a promise whose share is farthest from the asked one, and how far; (-1, 0.0) where there is none."""
-    totals = counts[:, :-1].sum(axis=0)
-    promised = np.flatnonzero(totals >= STRATIFIED_FROM)
+    totals = counts.totals()
+    promised = np.flatnonzero(totals[:-1] >= STRATIFIED_FROM)
     if not len(promised):
         return -1, 0.0
-    off = np.stack([counts[assigned == s][:, promised].sum(axis=0) / totals[promised] - ratio for s, ratio in enumerate(ratios)])
+    split = assigned[counts.group_of_entries()]
+    held = [np.bincount(counts.columns[split == s], counts.numbers[split == s], len(totals)) for s in range(len(ratios))]
+    off = np.stack([held[s][promised] / totals[promised] - ratio for s, ratio in enumerate(ratios)])
     worst = np.abs(off).max(axis=0)
     return int(promised[worst.argmax()]), float(worst.max())

@@ -9,8 +9,9 @@ from typing import Protocol
 import numpy as np
 
 from visionyard.dataset.findings import Code, Report
+from visionyard.dataset.group_counts import GroupCounts
 from visionyard.dataset.labels import Labels
-from visionyard.dataset.splits import TOLERANCE, draw, farthest
+from visionyard.dataset.splits import TOLERANCE, Check, draw, farthest
 from visionyard.kit.artifacts.manifest import SPLITS
 from visionyard.kit.errors import Reason, YardError
 
@@ -40,7 +41,7 @@ class Splittable(Protocol):
     labels: Labels
 
 
-def assign_splits(images: Sequence[Splittable], source_splits: Sequence[str], request: SplitRequest, report: Report) -> str:
+def assign_splits(images: Sequence[Splittable], source_splits: Sequence[str], request: SplitRequest, report: Report, check: Check) -> str:
     """Sets each image's split; returns where the splits come from, in a sentence that begins with ``source`` or ``drawn``.
 
     Args:
@@ -48,18 +49,19 @@ def assign_splits(images: Sequence[Splittable], source_splits: Sequence[str], re
         source_splits: The split of every image that the source had, also of those that were dropped.
         request: How the user wants it.
         report: Gets findings.
+        check: Called often while a split is drawn; raises where the work is to stop.
 
     Raises:
         YardError: SPLIT_EMPTY.
     """
     named = {split for split in source_splits if split}
     if request.ratios:
-        return _draw(images, request.ratios, request.seed, "asked for", report)
+        return _draw(images, request.ratios, request.seed, "asked for", report, check)
     if named == {"test"} and "" in source_splits:
-        return _draw_beside_test(images, request.seed, report)
+        return _draw_beside_test(images, request.seed, report, check)
     if "train" not in named or len(named) == 1:
         why = f"the source tells only {', '.join(sorted(named))}" if named else "the source tells none"
-        return _draw(images, _DEFAULT_RATIOS, request.seed, why, report)
+        return _draw(images, _DEFAULT_RATIOS, request.seed, why, report, check)
     rename = {"": "train"}
     if "val" not in named:
         rename["test"] = "val"
@@ -74,28 +76,21 @@ def assign_splits(images: Sequence[Splittable], source_splits: Sequence[str], re
     return "source: train and test, test taken as val" if "test" in rename else f"source: {', '.join(s for s in SPLITS if s in held)}"
 
 
-def _draw_beside_test(images: Sequence[Splittable], seed: int, report: Report) -> str:
+def _draw_beside_test(images: Sequence[Splittable], seed: int, report: Report, check: Check) -> str:
     """The source holds a test split out and tells nothing of the others' images: only those are drawn."""
     rest = [image for image in images if image.split != "test"]
     if len(rest) == len(images):
         raise YardError(
             Reason.SPLIT_EMPTY, "no image of the test split can be used: see the report for what was dropped", {"split": "test"}
         )
-    return _draw(rest, _DEFAULT_RATIOS, seed, "the source tells only test, which was kept", report)
+    return _draw(rest, _DEFAULT_RATIOS, seed, "the source tells only test, which was kept", report, check)
 
 
-def _draw(images: Sequence[Splittable], ratios: Sequence[float], seed: int, why: str, report: Report) -> str:
+def _draw(images: Sequence[Splittable], ratios: Sequence[float], seed: int, why: str, report: Report, check: Check) -> str:
     """Draws over groups of images with the same bytes, so that none is in two splits."""
     groups: dict[str, int] = {sha256: i for i, sha256 in enumerate(sorted({image.sha256 for image in images}))}
-    present = sorted({int(class_id) for image in images for class_id in np.unique(image.labels[:, 0])})
-    column = {class_id: i for i, class_id in enumerate(present)}
-    counts = np.zeros((len(groups), len(present) + 1), dtype=np.int64)
-    for image in images:
-        row = counts[groups[image.sha256]]
-        for class_id, boxes in zip(*np.unique(image.labels[:, 0], return_counts=True), strict=True):
-            row[column[int(class_id)]] += int(boxes)
-        row[-1] += 1
-    assigned = draw(counts, ratios, seed, SPLITS)
+    counts = GroupCounts.count(np.array([groups[image.sha256] for image in images], dtype=np.int64), [image.labels for image in images])
+    assigned = draw(counts, ratios, seed, SPLITS, check)
     for image in images:
         image.split = SPLITS[int(assigned[groups[image.sha256]])]
     _, distance = farthest(counts, assigned, ratios)
