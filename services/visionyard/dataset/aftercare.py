@@ -9,16 +9,21 @@ from datetime import timedelta
 
 from visionyard.dataset.import_job import ImportSpec
 from visionyard.dataset.metrics import Metrics
+from visionyard.kit.artifacts import versions
 from visionyard.kit.errors import YardError
-from visionyard.kit.jobs.model import JobState
+from visionyard.kit.jobs.model import Job, JobState, heartbeat_key
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.names import ResourceName
-from visionyard.kit.objectstore.port import StoreUnavailable
+from visionyard.kit.objectstore.port import NotFound, StoreUnavailable
 from visionyard.kit.transfer.uploads import UploadStore
 
 _log = logging.getLogger(__name__)
 _LOOK_S = 5.0
 _SWEEP_S = 3600.0
+_REMEMBERED_JOBS = 100
+_SILENCE = timedelta(minutes=1)
+_ATTEMPTS_THAT_MAY_LIVE = 3
+_WITHOUT_RESULT = frozenset({JobState.FAILED, JobState.CANCELLED})
 
 
 class Aftercare:
@@ -37,6 +42,7 @@ class Aftercare:
         self._metrics = metrics
         self._keep = keep_uploads
         self._unfinished: set[ResourceName] = set()
+        self._looked_back = False
         self._swept = float("-inf")
 
     async def run(self) -> None:
@@ -57,21 +63,56 @@ class Aftercare:
         jobs = list(self._records.unfinished())
         self._metrics.unfinished([job.state for job in jobs])
         now = {job.name for job in jobs}
+        if not self._looked_back:
+            self._unfinished |= self._ended_unseen()
+            self._looked_back = True
         for name in sorted(self._unfinished - now, key=str):
-            self._clear_up(name)
-            self._unfinished.discard(name)
+            if self._clear_up(name):
+                self._unfinished.discard(name)
         self._unfinished |= now
         if time.monotonic() - self._swept > _SWEEP_S:
             self._uploads.sweep(self._keep)
             self._swept = time.monotonic()
 
-    def _clear_up(self, name: ResourceName) -> None:
-        """Deletes what a job that made no version may have left. What its own worker deleted already is no error.
+    def _ended_unseen(self) -> set[ResourceName]:
+        """The jobs that may have ended while no service looked, and that list what they wrote; each project's newest, as older ones had their turn."""
+        found: set[ResourceName] = set()
+        for entry in self._records.store.list("projects/", delimiter="/"):
+            newest, _ = self._records.list(entry.key.split("/")[1], limit=_REMEMBERED_JOBS)
+            found |= {job.name for job in newest if job.state in _WITHOUT_RESULT and job.pointers.get("written")}
+        return found
 
-        A finished job's worker can move no pointer any more, so without ``prepared`` nothing it wrote will ever be referred to.
+    def _clear_up(self, name: ResourceName) -> bool:
+        """Deletes what a job that has ended without a result may have left; False where that is to be tried again later.
+
+        What its own worker deleted already is no error. A finished job's worker can move no pointer any more, so without ``prepared`` nothing it wrote
+        will ever be referred to. With it, a worker that was taken over may be publishing at this very moment, and what a version refers to must stay:
+        so first all workers have to be silent. One that lives beats, hears at its next beat that the job is no longer its own, and ends within seconds; one
+        that was frozen asks whether the job is still its own before it publishes (:func:`run_import`), which it no longer is.
         """
         job = self._records.get(name)
-        if job.state not in {JobState.FAILED, JobState.CANCELLED} or "prepared" in job.pointers:
-            return
-        self._records.store.delete_many(list(job.pointers.get("written", [])))
+        if job.state not in _WITHOUT_RESULT:
+            return True
+        left = set(job.pointers.get("written", []))
+        if prepared := job.pointers.get("prepared"):
+            if not self._silent(job):
+                return False
+            made = versions.find(self._records.store, ImportSpec.from_json(job.spec).dataset, str(name), job.create_time)
+            if made is not None:
+                left -= {*prepared["shards"], prepared["body"]["manifest_key"], prepared["body"]["report_key"]}
+        self._records.store.delete_many(sorted(left))
         self._uploads.delete(ImportSpec.from_json(job.spec).upload)
+        if job.pointers.get("written"):  # done; the next service that starts need not do it again
+            self._records.update(name, lambda current, _: current.changed(pointers={**current.pointers, "written": []}))
+        return True
+
+    def _silent(self, job: Job) -> bool:
+        """Whether none of the last workers has beaten for a while, by the store's clock."""
+        for attempt in range(max(1, job.attempt - _ATTEMPTS_THAT_MAY_LIVE + 1), job.attempt + 1):
+            try:
+                beat = self._records.store.head(heartbeat_key(job.name, attempt))
+            except NotFound:
+                continue
+            if beat.now - beat.last_modified < _SILENCE:
+                return False
+        return True

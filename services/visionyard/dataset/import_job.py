@@ -131,6 +131,7 @@ def run_import(context: JobContext, uploads: UploadStore, limits: ImportLimits) 
             return done
         prepared = context.job.pointers["prepared"]
     context.report("publishing")
+    context.announce()  # moves nothing, but raises where the job is no longer this attempt's: what was prepared may be deleted then
     result = publisher.publish(prepared)
     uploads.delete(spec.upload)
     return result

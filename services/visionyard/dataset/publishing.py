@@ -6,6 +6,7 @@
 2. The ``prepared`` pointer, moved by the lease owner's swap, is the decision: it holds the version's whole document. A worker that was taken over can no longer
    get there; whoever finds it publishes exactly that document, once for each job, and goes on.
 3. After publishing, the index segment tells other imports of the images. From then on nothing is deleted.
+4. A job that is cancelled, or fails, behind its decision and before that is carried out, leaves it all to :mod:`.aftercare`.
 """
 
 from __future__ import annotations

@@ -80,12 +80,8 @@ def publish(store: ObjectStore, parent: ResourceName, body: dict[str, Any], made
     tried, tries = 0, rounds(str(parent))
     while True:
         numbers = _numbers(store, parent)
-        for number in reversed(numbers):
-            earlier = _read(store, parent, number)
-            if earlier.made_by == made_by:
-                return earlier
-            if since is not None and earlier.create_time < since:
-                break
+        if (earlier := _made_by(store, parent, numbers, made_by, since)) is not None:
+            return earlier
         number = (numbers[-1] if numbers else 0) + 1
         if number != tried:  # others took the number before, so they get on, and so shall we
             tried, tries = number, rounds(_key(parent, number))
@@ -96,6 +92,25 @@ def publish(store: ObjectStore, parent: ResourceName, body: dict[str, Any], made
             # Another version took the number, or our own write succeeded and its answer was lost: the next round finds out by made_by.
             continue
         return _read(store, parent, number)
+
+
+def find(store: ObjectStore, parent: ResourceName, made_by: str, since: datetime | None = None) -> VersionDocument | None:
+    """The version of ``parent`` that ``made_by`` published, or None; ``since`` as for :func:`publish`.
+
+    Raises:
+        StoreUnavailable: the store does not answer.
+    """
+    return _made_by(store, parent, _numbers(store, parent), made_by, since)
+
+
+def _made_by(store: ObjectStore, parent: ResourceName, numbers: list[int], made_by: str, since: datetime | None) -> VersionDocument | None:
+    for number in reversed(numbers):
+        version = _read(store, parent, number)
+        if version.made_by == made_by:
+            return version
+        if since is not None and version.create_time < since:
+            break
+    return None
 
 
 def resolve(store: ObjectStore, name: VersionName) -> VersionDocument:
