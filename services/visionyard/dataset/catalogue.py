@@ -27,6 +27,7 @@ from visionyard.kit.pagination import paginate
 
 _CHUNK_BYTES = 1 << 20
 _RUN_IMAGES = 256
+_RUN_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -191,12 +192,11 @@ class Catalogue:
             yield from _file("data.yaml", yaml)
         first = max(0, (begin - 1) // 2)
         only_image = begin > 0 and (begin - 1) % 2 == 1  # its label file was the last one received
-        for start in range(first, len(rows), _RUN_IMAGES):
-            run = rows[start : start + _RUN_IMAGES]
+        for number, run in enumerate(_runs(rows[first:])):
             # Images come shard by shard, files go out in the manifest's order; one run at a time keeps memory flat.
             images = self._images_in_order(run)
             for i, (row, image) in enumerate(images):
-                if not (only_image and start == first and i == 0):
+                if not (only_image and number == 0 and i == 0):
                     yield from _file(label_path(row), label_text(row).encode())
                 yield from _file(image_path(row), image)
 
@@ -209,6 +209,20 @@ class Catalogue:
                 other, data = next(arriving)
                 early[other.split, other.name] = data
             yield row, early.pop(key)
+
+
+def _runs(rows: list[ManifestRow]) -> Iterator[list[ManifestRow]]:
+    """Neighbouring rows whose images may be held at once: at most 256, and 64 MiB unless one alone is larger."""
+    run: list[ManifestRow] = []
+    held = 0
+    for row in rows:
+        if run and (len(run) == _RUN_IMAGES or held + row.length > _RUN_BYTES):
+            yield run
+            run, held = [], 0
+        run.append(row)
+        held += row.length
+    if run:
+        yield run
 
 
 def _file(path: str, data: bytes) -> Iterator[FilePart]:
