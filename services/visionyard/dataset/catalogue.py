@@ -126,7 +126,7 @@ class Catalogue:
             YardError: DATASET_NOT_FOUND, INVALID_FIELD, INVALID_PAGE_TOKEN.
         """
         page = paginate(f"{dataset}/versions", page_size, page_token)
-        before = int(page.after) if page.after else None
+        before = page.after_number
         if before is None:
             read_dataset_version(self._store, VersionName(dataset, None))
         found = list(itertools.islice(list_dataset_versions(self._store, dataset, before), page.size + 1))

@@ -13,6 +13,7 @@ DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 1000
 _DIGEST_BYTES = 12
 _MAX_POSITION_BYTES = 512
+_MAX_NUMBER_DIGITS = 8
 
 
 def _digest(parent: str, position: bytes) -> bytes:
@@ -32,6 +33,19 @@ class Page:
     parent: str
     size: int
     after: str
+
+    @property
+    def after_number(self) -> int | None:
+        """``after`` in a list of numbers, such as a version's; None for the first page.
+
+        Raises:
+            YardError: INVALID_PAGE_TOKEN: it is none. Anybody can make a token up: the digest only tells one list's from another's.
+        """
+        if not self.after:
+            return None
+        if not (self.after.isascii() and self.after.isdigit() and len(self.after) <= _MAX_NUMBER_DIGITS):
+            raise _refusal(self.parent)
+        return int(self.after)
 
     def next_token(self, last: str) -> str:
         """The token of the page after this one.
@@ -60,11 +74,15 @@ def paginate(parent: str, page_size: int, page_token: str) -> Page:
     return Page(parent, size, _position(parent, page_token) if page_token else "")
 
 
-def _position(parent: str, token: str) -> str:
-    refusal = YardError(
+def _refusal(parent: str) -> YardError:
+    return YardError(
         Reason.INVALID_PAGE_TOKEN,
         f"the page token is not one that the list {parent} gave out: use next_page_token of the page before as it is, or none to begin anew",
     )
+
+
+def _position(parent: str, token: str) -> str:
+    refusal = _refusal(parent)
     if len(token) > 2 * _MAX_POSITION_BYTES or not token.isascii():
         raise refusal
     try:

@@ -169,9 +169,9 @@ class Models:
     def list_versions(self, name: ResourceName, page_size: int, page_token: str) -> tuple[list[ModelVersion], str]:
         """A page of versions, newest first, and the next page's token; raises YardError (MODEL_NOT_FOUND, INVALID_PAGE_TOKEN, INVALID_FIELD)."""
         page = paginate(f"{name}/versions", page_size, page_token)
-        if not page.after:
+        before = page.after_number
+        if before is None:
             read_model_version(self._store, VersionName(name, None))  # MODEL_NOT_FOUND rather than an empty list
-        before = int(page.after) if page.after else None
         found = list(islice(list_model_versions(self._store, name, before), page.size + 1))
         return found[: page.size], page.next_token(str(found[page.size - 1].name.number)) if len(found) > page.size else ""
 

@@ -10,7 +10,6 @@ from visionyard.dataset import catalogue as module
 from visionyard.dataset.catalogue import Catalogue
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.names import ResourceName
-from visionyard.training.models import Models
 
 
 def files(download):
@@ -52,3 +51,18 @@ def test_a_download_holds_few_bytes_at_once(bench, monkeypatch):
         assert rest == {path: whole[path] for path in paths[after + 1 :]}
     monkeypatch.setattr(module, "_RUN_BYTES", 1)  # each image alone is more
     assert files(Catalogue(bench.store).download(version, "")) == whole
+
+
+def forged(parent, position):
+    """Anybody can compute it."""
+    digest = hashlib.sha256(parent.encode() + b"\0" + position).digest()[:12]
+    return base64.urlsafe_b64encode(digest + position).decode().rstrip("=")
+
+
+@pytest.mark.parametrize("position", [b"abc", b"-1", b"\xc2\xb2", b"1" * 400, b"1\0", b" 1"])
+def test_a_page_token_that_was_made_up_is_refused(bench, position):
+    bench.run(zipped(good_set()))
+    dataset = ResourceName("default", "datasets", "set")
+    with pytest.raises(YardError) as caught:
+        Catalogue(bench.store).list_versions(dataset, 0, forged(f"{dataset}/versions", position))
+    assert caught.value.reason is Reason.INVALID_PAGE_TOKEN

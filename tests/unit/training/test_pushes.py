@@ -1,6 +1,7 @@
 """Pushed weight files: the same request again, and a few at once."""
 
 import asyncio
+import base64
 import hashlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -103,3 +104,12 @@ async def test_no_more_run_at_once_than_may_and_the_rest_is_refused_after_a_mome
         go_on.set()
         assert await calls[1] == "done"
         assert await turns.take(lambda: "next") == "next"
+
+
+@pytest.mark.parametrize("position", [b"abc", b"-1", b"1" * 400])
+def test_a_page_token_that_was_made_up_is_refused(models, position):
+    """Anybody can compute its digest."""
+    digest = hashlib.sha256(f"{MODEL}/versions".encode() + b"\0" + position).digest()[:12]
+    with pytest.raises(YardError) as error:
+        models.list_versions(MODEL, 0, base64.urlsafe_b64encode(digest + position).decode().rstrip("="))
+    assert error.value.reason is Reason.INVALID_PAGE_TOKEN
