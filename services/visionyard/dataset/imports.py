@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +17,9 @@ from visionyard.kit.jobs.service import JobService
 from visionyard.kit.names import ProjectName, ResourceName, VersionName
 from visionyard.kit.transfer.uploads import UploadStore
 
-_CACHED = 1000
+_CACHED_BYTES = 64 << 20
+_CLASS_BYTES = 400
+_RESULT_BYTES = 4000
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,49 @@ class ImportView:
     report: dict[str, Any] | None
 
 
+_Result = tuple[DatasetVersion | None, dict[str, Any] | None]
+
+
+class _Results:
+    """Versions and reports of ended jobs, those asked for last. A report may take 20 MB, a version of many classes 4, so bytes are counted, not jobs.
+
+    Threads may share it.
+
+    Args:
+        limit_bytes: About how much memory it may take.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit = limit_bytes
+        self._held: OrderedDict[ResourceName, tuple[int, _Result]] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, name: ResourceName) -> _Result | None:
+        with self._lock:
+            if name not in self._held:
+                return None
+            self._held.move_to_end(name)
+            return self._held[name][1]
+
+    def put(self, name: ResourceName, result: _Result) -> None:
+        size = _size(result)
+        with self._lock:
+            self._bytes += size - self._held.pop(name, (0, None))[0]
+            self._held[name] = size, result
+            while self._bytes > self._limit:
+                self._bytes -= self._held.popitem(last=False)[1][0]
+
+
+def _size(result: _Result) -> int:
+    """About how many bytes of memory a result takes."""
+    version, report = result
+    findings = report["findings"] if report else []
+    classes = len(version.classes) if version else 0
+    texts = sum(sys.getsizeof(finding) + sum(map(sys.getsizeof, finding.values())) for finding in findings)
+    return _RESULT_BYTES + classes * _CLASS_BYTES + texts
+
+
 class Imports:
     """The use cases of import jobs.
 
@@ -49,7 +97,7 @@ class Imports:
         self.jobs = jobs
         self._catalogue = catalogue
         self._uploads = uploads
-        self._results: dict[ResourceName, tuple[DatasetVersion | None, dict[str, Any] | None]] = {}
+        self._results = _Results(_CACHED_BYTES)
 
     def create(self, project: ProjectName, spec: ImportSpec, request_id: str) -> ImportView:
         """Queues a job; a repeated request finds its job, also when its upload is gone already.
@@ -103,16 +151,14 @@ class Imports:
         """Version and report of a job that has ended; read once, for they never change."""
         if not job.state.finished:
             return None, None
-        if job.name in self._results:
-            version, report = self._results[job.name]
+        if (known := self._results.get(job.name)) is not None:
+            version, report = known
             if report is not None or not with_report:
                 return version, report if with_report else None
         version = self._version(job)
         key = job.pointers.get("report_key")
         report = self._catalogue.read_report(key) if key and with_report else None
-        if len(self._results) >= _CACHED:
-            self._results.pop(next(iter(self._results)))
-        self._results[job.name] = version, report
+        self._results.put(job.name, (version, report))
         return version, report
 
     def _version(self, job: Job) -> DatasetVersion | None:
