@@ -19,6 +19,8 @@ from visionyard.kit.errors import Code, Reason
 from visionyard.training.v1 import training_job_pb2
 
 _SHOWN_METRIC = re.compile(r"train/.*loss|metrics/mAP.*")
+_MAY_BE_QUEUED = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED, Code.UNKNOWN, Code.INTERNAL})
+"""Errors after which the job may have been created all the same: its answer was late or lost, or the service fell over on its way to it."""
 _UPLOAD_GONE = frozenset({Reason.UPLOAD_NOT_FOUND.name, Reason.UPLOAD_INCOMPLETE.name})
 
 
@@ -133,7 +135,7 @@ async def begin_with_upload(
         job = await create(name, pending.request_id)
     except ClientError as error:
         if not (known and error.reason in _UPLOAD_GONE) and not new_request(error):
-            if error.code is not Code.UNAVAILABLE:
+            if error.code not in _MAY_BE_QUEUED:  # refused, so nobody will ever need it
                 await session.client.uploads.delete(service, name)
             raise
         pending.renew()
