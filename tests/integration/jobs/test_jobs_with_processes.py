@@ -183,6 +183,19 @@ async def test_a_worker_that_slept_through_its_takeover_changes_nothing(s3_store
     assert after.pointers["result"] == "counted by attempt 2"
 
 
+async def test_a_worker_that_sleeps_is_taken_over_by_its_own_service(s3_store, worker_environment):
+    service = JobService(s3_store, JobKind.EXPORT)
+    job = service.create("default", {"steps": 5, "step_s": 0.4}, "")
+    async with dispatching(s3_store, worker_environment):
+        await until(lambda: service.get(job.name).pointers.get("step", 0) >= 1)
+        (sleeper,) = workers_of(worker_environment)
+        sleeper.suspend()
+        done = await until(job_in(service, job.name, JobState.SUCCEEDED))
+        assert not sleeper.is_running()
+    assert done.attempt == 2
+    assert done.pointers["result"] == "counted by attempt 2"
+
+
 async def test_cancelling_a_running_and_a_queued_job(s3_store, worker_environment):
     service = JobService(s3_store, JobKind.EXPORT)
     running = service.create("default", {"steps": 1000, "step_s": 0.2}, "")

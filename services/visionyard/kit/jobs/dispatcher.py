@@ -31,6 +31,8 @@ _SETTLE_S = 3.0
 _SWEEP_EVERY_S = 600.0
 _YOUNG_S = 60.0
 _NO_WORKER_PAUSE_S = 5.0
+_START = timedelta(seconds=60)
+"""How long a child may take to its first beat; on a crowded machine an interpreter starts slowly, and a child that dies over it is noticed anyway."""
 
 
 @dataclass
@@ -121,9 +123,15 @@ class Dispatcher:
             if job.state is JobState.QUEUED:
                 claimable.append(job)
                 continue
-            if str(job.name) in self._children or not await asyncio.to_thread(self._expired, job):
+            child = self._children.get(str(job.name))
+            if not await asyncio.to_thread(self._expired, job, own=child is not None):
                 if job.node == self._node:
                     busy.add(job.slot)
+            elif child is not None:
+                # It lives but does not beat: stopped, or stuck for good. Its watcher settles the job, so its slot is free by the next round or so.
+                _log.warning("the worker of %s has not beaten for its lease and is ended", job.name)
+                child.kill_group()
+                busy.add(job.slot)
             elif job.state is JobState.CANCELLING:
                 await asyncio.to_thread(self._finish_cancel, job)
             else:
@@ -135,19 +143,26 @@ class Dispatcher:
             if await self._claim_and_spawn(job, free[0]):
                 free.pop(0)
 
-    def _expired(self, job: Job) -> bool:
-        """Whether the lease has run out: by the store's clock, and as seen here for a while, so that an outage of the store expires nobody."""
+    def _expired(self, job: Job, *, own: bool) -> bool:
+        """Whether the lease has run out: by the store's clock, and as seen here for a while, so that an outage of the store expires nobody.
+
+        Args:
+            job: The job, running or about to be cancelled.
+            own: Whether its worker is a child of this dispatcher, whose death would be noticed without a lease.
+        """
+        lease = self._lease
         try:
             beat = self.records.store.head(heartbeat_key(job.name, job.attempt))
             etag, age = beat.etag + beat.last_modified.isoformat(), beat.now - beat.last_modified
         except NotFound:
             document = self.records.store.head(f"{job.name}.json")
             etag, age = f"{job.etag}/{job.attempt}", document.now - document.last_modified
+            lease = max(lease, _START) if own else lease
         seen = self._seen.get(str(job.name))
         if seen is None or seen.etag != etag:
             self._seen[str(job.name)] = _Seen(etag, time.monotonic())
             return False
-        return age > self._lease and time.monotonic() - seen.since >= self._observe_s
+        return age > lease and time.monotonic() - seen.since >= self._observe_s
 
     def _finish_cancel(self, job: Job) -> None:
         def change(current: Job, now: datetime) -> Job | None:
@@ -221,7 +236,8 @@ class Dispatcher:
                 settled = await self._settle(job)
                 await asyncio.sleep(0 if settled else 1.0)
         finally:
-            self._children.pop(str(job.name), None)
+            if self._children.get(str(job.name)) is child:  # not the next attempt's, which may have been spawned meanwhile
+                del self._children[str(job.name)]
 
     async def _settle(self, job: Job) -> bool:
         """Whether the dead worker's job is in good hands again: ended, queued or another's."""

@@ -10,7 +10,7 @@ import pytest
 from visionyard.kit.jobs import dispatcher as module
 from visionyard.kit.jobs.child import Child
 from visionyard.kit.jobs.dispatcher import Dispatcher
-from visionyard.kit.jobs.model import JobKind, JobState, progress_key
+from visionyard.kit.jobs.model import JobKind, JobState, heartbeat_key, progress_key
 from visionyard.kit.jobs.service import JobService
 from visionyard.kit.jobs.worker import JobContext
 from visionyard.kit.objectstore.memory import MemoryObjectStore
@@ -97,6 +97,49 @@ def test_only_saved_work_makes_deaths_forgotten(store, service, tmp_path):
         dispatcher._requeue(taken)
         after = service.get(job.name)
         assert (after.crashes, after.pointers) == (crashes, {"step": taken.attempt})
+
+
+@pytest.fixture
+def sleepers(monkeypatch):
+    """Children that live and do nothing, not even beat."""
+    spawned = []
+
+    def spawn(_, environment, output):
+        child = Child([sys.executable, "-c", "import time; time.sleep(600)"], environment, output)
+        spawned.append(child)
+        return child
+
+    monkeypatch.setattr(module, "Child", spawn)
+    yield spawned
+    for child in spawned:
+        child.kill_group()
+
+
+async def test_a_child_that_lives_but_does_not_beat_is_taken_over(store, service, tmp_path, sleepers):
+    job = service.create("default", {}, "")
+    dispatcher = Dispatcher(store, JobKind.EXPORT, "nothing", [{}], tmp_path, 1.0, poll_s=0.05)
+    task = asyncio.create_task(dispatcher.run())
+    try:
+        async with asyncio.timeout(30):
+            while service.get(job.name).attempt < 1:
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(1.6)
+            assert service.get(job.name).attempt == 1, "it may only just have begun"
+            store.put(heartbeat_key(job.name, 1), b"{}")
+            while service.get(job.name).attempt < 2:
+                await asyncio.sleep(0.05)
+            assert await sleepers[0].wait() == -9
+        assert service.get(job.name).crashes == 1
+        service.cancel(job.name)
+        store.put(heartbeat_key(job.name, 2), b"{}")
+        async with asyncio.timeout(30):
+            while service.get(job.name).state is not JobState.CANCELLED:
+                await asyncio.sleep(0.05)
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+    assert len(sleepers) == 2
 
 
 async def test_several_may_wait_for_one_child(tmp_path):
