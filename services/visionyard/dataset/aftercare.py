@@ -77,8 +77,9 @@ class Aftercare:
     def _ended_unseen(self) -> set[ResourceName]:
         """The jobs that may have ended while no service looked, and that list what they wrote; each project's newest, as older ones had their turn."""
         found: set[ResourceName] = set()
-        for entry in self._records.store.list("projects/", delimiter="/"):
-            newest, _ = self._records.list(entry.key.split("/")[1], limit=_REMEMBERED_JOBS)
+        folders = [entry for entry in self._records.store.list("projects/", delimiter="/") if entry.is_prefix]
+        for folder in folders:
+            newest, _ = self._records.list(folder.key.split("/")[1], limit=_REMEMBERED_JOBS)
             found |= {job.name for job in newest if job.state in _WITHOUT_RESULT and job.pointers.get("written")}
         return found
 
@@ -88,7 +89,8 @@ class Aftercare:
         What its own worker deleted already is no error. A finished job's worker can move no pointer any more, so without ``prepared`` nothing it wrote
         will ever be referred to. With it, a worker that was taken over may be publishing at this very moment, and what a version refers to must stay:
         so first all workers have to be silent. One that lives beats, hears at its next beat that the job is no longer its own, and ends within seconds; one
-        that was frozen asks whether the job is still its own before it publishes (:func:`run_import`), which it no longer is.
+        that was frozen asks whether the job is still its own before it publishes (:func:`run_import`), which it no longer is. (One frozen just between that
+        question and the write, for longer than the silence, would publish a version whose reading says ARTIFACT_CORRUPT.)
         """
         job = self._records.get(name)
         if job.state not in _WITHOUT_RESULT:
