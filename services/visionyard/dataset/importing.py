@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +23,7 @@ from visionyard.dataset.shards import Place, ShardWriter
 from visionyard.dataset.source import SourceTree
 from visionyard.dataset.splitting import SplitRequest, assign_splits
 from visionyard.kit.artifacts.manifest import SPLITS, Label, ManifestRow
+from visionyard.kit.cpus import usable_cpus
 from visionyard.kit.errors import Reason, YardError
 
 _WINDOW_IMAGES = 64
@@ -184,7 +184,7 @@ class Importer:
         """Reads the archive once more, now for its images: checked in threads, taken in order."""
         wanted = {image.path: image for image in source.images}
         total, window, window_bytes = len(wanted), deque[tuple[SourceImage, Future[CheckedImage], int]](), 0
-        with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1), "images") as pool:
+        with ThreadPoolExecutor(min(_MAX_THREADS, usable_cpus()), "images") as pool:
             try:
                 for entry, data in self._archive.read(lambda entry: entry.path in wanted):
                     image = wanted.pop(entry.path, None)
