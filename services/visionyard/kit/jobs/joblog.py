@@ -44,6 +44,7 @@ class LogShipper:
         self._job = job
         self._path = path
         self._shipped = 0
+        self._lock = threading.Lock()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="joblog", daemon=True)
 
@@ -55,14 +56,23 @@ class LogShipper:
         # Quick at first, when people look; rarer later, so that a long run does not leave thousands of objects until it ends.
         began = time.monotonic()
         while not self._closed.wait(1.0 if time.monotonic() - began < _QUICK_FOR_S else 10.0):
-            try:
-                self._ship()
-            except (StoreUnavailable, OSError) as error:
-                _log.warning("the log could not be shipped: %s", error)
+            self._ship()
 
-    def _ship(self) -> None:
-        if self._shipped >= LIMIT_BYTES:
-            return
+    def catch_up(self) -> None:
+        """Ships what is there by now, so that whoever hears of the job's end finds what was printed before it; trouble is only logged."""
+        while self._ship():
+            pass
+
+    def _ship(self) -> bool:
+        """Ships one chunk; whether there was one."""
+        try:
+            with self._lock:
+                return self._shipped < LIMIT_BYTES and self._ship_chunk()
+        except (StoreUnavailable, OSError) as error:
+            _log.warning("the log could not be shipped: %s", error)
+            return False
+
+    def _ship_chunk(self) -> bool:
         with self._path.open("rb") as file:
             file.seek(self._shipped)
             data = file.read(CHUNK_BYTES)
@@ -70,6 +80,7 @@ class LogShipper:
         if whole:
             self._store.put(_chunk_key(self._job.name, self._job.attempt, self._shipped), whole)
             self._shipped += len(whole)
+        return bool(whole)
 
     def close(self) -> None:
         """Ships all of it as one chunk and deletes the others; trouble with the store is only logged."""

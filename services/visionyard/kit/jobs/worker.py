@@ -192,6 +192,8 @@ class _Attempt:
             _must_own(job, self.job)
             return job.changed(state=state, pointers={**job.pointers, **(pointers or {})}, error=error, end_time=now, node="", crashes=0)
 
+        sys.stdout.flush()
+        self.shipper.catch_up()
         try:
             self.records.update(self.job.name, change)
             _log.info("job ended %s", state.value, extra={"job": str(self.job.name), "attempt": self.job.attempt})
