@@ -33,9 +33,19 @@ class Scripted(MemoryObjectStore):
         if word == "lost after, another then":
             self.put(key, b'{"nonce": "another", "body": {"by": "another"}}')
             raise OutcomeUnknown(key)
+        self._then(word, key)
         if word == "answered as a conflict":  # urllib3 or a proxy repeated it: done the first time, refused the second
             raise Conflict(key)
         return etag
+
+    def _then(self, word, key):
+        if word.startswith("others then"):
+            for _ in range(3):
+                Documents(self).update(key, lambda body: {**body, "others": body.get("others", 0) + 1})
+        if word == "deleted then":
+            self.delete(key)
+        if word == "others then, lost":
+            raise OutcomeUnknown(key)
 
     def create(self, key, data):
         return self._conditional(lambda: super(Scripted, self).create(key, data), key)
@@ -97,6 +107,48 @@ def test_a_store_that_reads_but_does_not_write_is_unavailable(store, monkeypatch
             "update": lambda: documents.update("k", lambda body: body),
         }[kind]()
     assert 2 <= store.writes <= 10
+
+
+@pytest.mark.parametrize("word", ["others then", "others then, lost"])
+@pytest.mark.parametrize("kind", ["create", "swap"])
+def test_a_write_that_others_built_upon_has_happened(store, word, kind):
+    documents = Documents(store)
+    if kind == "swap":
+        before = documents.create("p/a", {"n": 0})
+    store.script = [word]
+    written = documents.create("p/a", {"n": 1}) if kind == "create" else documents.swap(before, {"n": 1})
+    assert written.body == {"n": 1}
+    assert documents.read("p/a").body == {"n": 1, "others": 3}
+    with pytest.raises(Conflict):
+        documents.swap(written, {"n": 2})
+
+
+def test_what_was_deleted_right_after_its_creation_is_not_created_again(store):
+    store.script = ["deleted then"]
+    with pytest.raises(Conflict):
+        Documents(store).create("p/a", {"n": 1})
+    assert store.writes == 1
+
+
+def test_an_update_is_done_once_however_many_come_after_it(store):
+    documents = Documents(store)
+    documents.create("p/a", {"n": 0})
+    store.script = ["others then"]
+    assert documents.update("p/a", lambda body: {**body, "n": body["n"] + 1}).body == {"n": 1}
+    assert documents.read("p/a").body == {"n": 1, "others": 3}
+
+
+def test_a_document_remembers_a_bounded_number_of_writers(store):
+    documents = Documents(store)
+    documents.create("p/a", {"n": 0})
+    for _ in range(50):
+        documents.update("p/a", lambda body: {"n": body["n"] + 1})
+    assert len(store.get("p/a").data) < 600
+
+
+def test_documents_of_before_are_read(store):
+    store.put("p/a", b'{"nonce": "another", "body": {"n": 1}}')
+    assert Documents(store).update("p/a", lambda body: {"n": body["n"] + 1}).body == {"n": 2}
 
 
 def test_a_deleted_document_cannot_be_swapped(store):
