@@ -46,6 +46,10 @@ def start(here, data):
 
 def test_make_run_goes_on_after_ctrl_c_and_leaves_pictures_and_figures(here):
     sample.generate(here / "set", 20)
+    labels = min((here / "set" / "labels" / "train").iterdir())
+    boxes = sum(len(path.read_text().splitlines()) for path in (here / "set" / "labels").rglob("*.txt"))
+    labels.write_text(labels.read_text() + "0 0.5 0.5 0 0.2\n")
+    line = len(labels.read_text().splitlines())
     first = start(here, here / "set")
     said = ""
     while "job " not in said.partition("train: ")[2]:
@@ -57,6 +61,7 @@ def test_make_run_goes_on_after_ctrl_c_and_leaves_pictures_and_figures(here):
     _, rest = first.communicate(timeout=60)
     assert first.returncode == 130
     assert "the same command goes on from here" in rest
+    assert f"labels/train/{labels.name}:{line}: " in said
     job = said.partition("train: ")[2].partition("job ")[2].split()[0]
 
     again = start(here, here / "set")
@@ -70,6 +75,8 @@ def test_make_run_goes_on_after_ctrl_c_and_leaves_pictures_and_figures(here):
         20,
         {"train": 14, "val": 4, "test": 2},
     )
+    assert (summary["dataset"]["label_count"], summary["dataset"]["dropped_by_code"]) == (boxes, {"ZERO_AREA_BOX": 1})
+    assert f"{boxes} of {boxes + 1} boxes" in out
     assert summary["model"]["job"].endswith(job)
     assert summary["model"]["version"].endswith("/versions/1")
     drawn = {path.name for path in (here / "run" / "predictions").iterdir()}

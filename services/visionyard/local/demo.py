@@ -9,18 +9,15 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from visionyard.local import sample
-from visionyard.local.state import read_json, write_atomically
+from visionyard.local.demo_steps import STATE_DIR, Line, StepFailed, say
+from visionyard.local.state import write_atomically
 
-STATE_DIR = Path(".visionyard")
 OUTPUT_DIR = Path("run")
 SAMPLE_RECIPE = (
     *("nbs=8", "optimizer=AdamW", "lr0=0.003", "warmup_epochs=1", "mosaic=0", "amp=False", "plots=False"),
@@ -31,92 +28,9 @@ SAMPLE_IMAGES, SAMPLE_EPOCHS, SAMPLE_IMAGE_SIZE, SAMPLE_BATCH = 160, 16, 128, 8
 DATA_EPOCHS = 10
 UNSEEN_IMAGES, UNSEEN_SEED = 10, 1
 LEARNED_MAP50 = 0.5
-MAX_PICTURES = 12
+MAX_PICTURES, MAX_FINDINGS = 12, 10
 MAP50, MAP50_95 = "metrics/mAP50(B)", "metrics/mAP50-95(B)"
-STEPS = ("start", "sample", "import", "train", "export", "deploy", "predict")
-_SHOW_CURSOR = "\x1b[?25h\n"
-"""ECMA-48's DECTCEM, as rich writes it."""
 _PICTURES = {".jpg", ".jpeg", ".png"}
-
-
-class StepFailed(Exception):
-    """A step of the line failed; the message is what `yard` said."""
-
-
-@dataclass
-class Line:
-    """The run under way.
-
-    Attributes:
-        arguments: What it was asked for; another question begins anew.
-        yard: The command.
-        steps: Name, seconds and result of each finished step, in order.
-    """
-
-    arguments: dict[str, Any]
-    yard: Path
-    steps: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    @property
-    def in_order(self) -> dict[str, dict[str, Any]]:
-        """The finished steps in the line's order: a run that was taken up again started the stack last."""
-        return {name: self.steps[name] for name in STEPS if name in self.steps}
-
-    @property
-    def _notes(self) -> Path:
-        return STATE_DIR / "demo.json"
-
-    def recall(self) -> None:
-        """Takes over what an interrupted run with the same arguments has finished."""
-        known = read_json(self._notes)
-        if known and known.get("arguments") == self.arguments and isinstance(known.get("steps"), dict):
-            self.steps = known["steps"]
-
-    def forget(self) -> None:
-        """Makes the next run begin anew."""
-        self._notes.unlink(missing_ok=True)
-
-    def step(self, name: str, what: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Does a step unless it was done before, and notes its time and result.
-
-        Raises:
-            StepFailed: it failed.
-        """
-        if name in self.steps:
-            _say(f"{name}: done before, {self.steps[name]['told']}")
-            return dict(self.steps[name]["result"])
-        _say(f"{name}: {what}")
-        began = time.monotonic()
-        result = work()
-        self.steps[name] = {"seconds": round(time.monotonic() - began, 1), "told": str(result.pop("told", "")), "result": result}
-        write_atomically(self._notes, json.dumps({"arguments": self.arguments, "steps": self.steps}) + "\n")
-        return result
-
-    def call(self, *words: object) -> list[dict[str, Any]]:
-        """Runs ``yard … --json``; its messages go to stderr as they come. The documents that it printed.
-
-        Raises:
-            StepFailed: it exited with something else than 0.
-        """
-        command = [str(self.yard), *map(str, words), "--dir", str(STATE_DIR), "--json"]
-        # In a session of its own, so that a Ctrl-C is this process's alone: `yard` would take it for the end of its request, and the same
-        # command would begin another job. Killed, it leaves the request open, and the next run joins the job.
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as child:
-            try:
-                printed, _ = child.communicate()
-            except BaseException:
-                child.kill()
-                if sys.stderr.isatty():
-                    sys.stderr.write(_SHOW_CURSOR)  # which its progress bar had hidden
-                raise
-        if child.returncode:
-            raise StepFailed(f"yard {' '.join(map(str, words[:2]))} exited with {child.returncode}")
-        return [json.loads(line) for line in printed.splitlines()] if "predict" in words[:1] else [json.loads(printed)]
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
 
 
 def _short(name: str) -> str:
@@ -134,12 +48,35 @@ def _make_sample(folder: Path, images: int, seed: int) -> Path:
 
 
 def _import(line: Line, data: Path, name: str) -> dict[str, Any]:
-    document = line.call("dataset", "import", data, "--name", name)[0]
-    version = document.get("import_job", document)["dataset_version"]
+    job = line.call("dataset", "import", data, "--name", name)[0]["import_job"]
+    version, report = job["dataset_version"], job["report"]
     splits = {split["name"]: int(split["image_count"]) for split in version["splits"]}
     images, labels = int(version["image_count"]), int(version["label_count"])
-    told = f"{images} images, {labels} boxes ({', '.join(f'{k} {v}' for k, v in splits.items())})"
-    return {"version": version["name"], "image_count": images, "label_count": labels, "splits": splits, "told": told}
+    dropped = {code: int(count) for code, count in sorted(report["dropped_by_code"].items())}
+    of_all = f"{labels} of {labels + sum(dropped.values())}" if dropped else f"{labels}"
+    findings = _findings(report)
+    return {
+        "version": version["name"],
+        "image_count": images,
+        "label_count": labels,
+        "splits": splits,
+        "dropped_by_code": dropped,
+        "findings": findings,
+        "told": f"{images} images, {of_all} boxes ({', '.join(f'{k} {v}' for k, v in splits.items())})",
+    }
+
+
+def _findings(report: Mapping[str, Any]) -> list[str]:
+    """What was dropped or is wrong, by file and line: the first ones are told and given back."""
+    grave = [found for found in report["findings"] if found["severity"] != "SEVERITY_INFO"]
+    told = [
+        f"{found['file']}{':' + str(found['line']) if int(found['line']) else ''}: {found['message']}" for found in grave[:MAX_FINDINGS]
+    ]
+    for sentence in told:
+        say(f"  {sentence}")
+    if len(grave) > len(told):
+        say(f"  and {len(grave) - len(told)} more")
+    return told
 
 
 def _train(line: Line, dataset: str, name: str, options: Sequence[object]) -> dict[str, Any]:
@@ -281,7 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StepFailed as failure:
         error = str(failure)
     except KeyboardInterrupt:
-        _say("interrupted; the same command goes on from here")
+        say("interrupted; the same command goes on from here")
         line.call("down")
         return 130
     return _finish(line, error, own=options.data is None)
@@ -299,9 +236,9 @@ def _finish(line: Line, error: str | None, *, own: bool) -> int:
     write_summary(line, error)
     sys.stdout.write(table(line) + "\n")
     if error is not None:
-        _say(f"failed: {error}")
+        say(f"failed: {error}")
         return 1
-    _say(f"pictures with boxes: {OUTPUT_DIR}/predictions/; figures: {OUTPUT_DIR}/summary.json")
+    say(f"pictures with boxes: {OUTPUT_DIR}/predictions/; figures: {OUTPUT_DIR}/summary.json")
     return 0
 
 

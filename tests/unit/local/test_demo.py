@@ -3,13 +3,13 @@ import json
 import pytest
 
 from visionyard.local import demo
-from visionyard.local.demo import Line, StepFailed
+from visionyard.local.demo_steps import STATE_DIR, Line, StepFailed
 
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    demo.STATE_DIR.mkdir()
+    STATE_DIR.mkdir()
     return tmp_path
 
 
