@@ -69,9 +69,8 @@ def _import(line: Line, data: Path, name: str) -> dict[str, Any]:
 def _findings(report: Mapping[str, Any]) -> list[str]:
     """What was dropped or is wrong, by file and line: the first ones are told and given back."""
     grave = [found for found in report["findings"] if found["severity"] != "SEVERITY_INFO"]
-    told = [
-        f"{found['file']}{':' + str(found['line']) if int(found['line']) else ''}: {found['message']}" for found in grave[:MAX_FINDINGS]
-    ]
+    # Most messages begin with the place already.
+    told = [m if (m := found["message"]).startswith(found["file"]) else f"{found['file']}: {m}" for found in grave[:MAX_FINDINGS]]
     for sentence in told:
         say(f"  {sentence}")
     if len(grave) > len(told):
