@@ -82,7 +82,7 @@ class PortClaims:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or Path(tempfile.gettempdir()) / f"visionyard-ports-{os.getuid()}"
-        self._held: dict[int, int] = {}
+        self._held: dict[int, tuple[int, int]] = {}
 
     def claim(self, port: int) -> bool:
         """Claims a port if nobody listens there and no other stack has claimed it."""
@@ -96,8 +96,8 @@ class PortClaims:
             except BlockingIOError:
                 os.close(descriptor)
                 return False
-            if is_free(port):
-                self._held[port] = descriptor
+            if is_free(port) and (bound := _bound(port)) is not None:
+                self._held[port] = (descriptor, bound)
                 return True
             os.close(descriptor)
             return False
@@ -105,9 +105,26 @@ class PortClaims:
 
     def release(self) -> None:
         """Lets go of all of them."""
-        for descriptor in self._held.values():
-            os.close(descriptor)
+        for descriptors in self._held.values():
+            for descriptor in descriptors:
+                os.close(descriptor)
         self._held.clear()
+
+
+def _bound(port: int) -> int | None:
+    """The descriptor of a socket that holds a port for its server without being in the server's way; None where it cannot.
+
+    Ports like 50051 lie in Linux's range for outgoing connections, so the kernel could give one away before its server listens, or between two lives of
+    it. The socket does not listen, and has SO_REUSEADDR as servers have.
+    """
+    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        held.bind((HOST, port))
+    except OSError:
+        held.close()
+        return None
+    return held.detach()  # held as long as its claim, as that descriptor is
 
 
 def is_free(port: int, host: str = HOST) -> bool:

@@ -2,7 +2,7 @@ import socket
 
 import pytest
 
-from visionyard.local.ports import Port, PortClaims, PortInUse, choose, is_free
+from visionyard.local.ports import HOST, Port, PortClaims, PortInUse, choose, is_free
 
 
 @pytest.fixture
@@ -51,3 +51,22 @@ def test_what_was_released_may_be_claimed_again(tmp_path):
     assert not second.claim(port)
     first.release()
     assert second.claim(port)
+
+
+def test_a_claimed_port_is_its_servers_and_no_outgoing_connections(tmp_path):
+    claims = PortClaims(tmp_path)
+    with socket.socket() as found:
+        found.bind((HOST, 0))
+        port = found.getsockname()[1]
+    assert claims.claim(port)
+    with socket.socket() as client, pytest.raises(OSError, match="in use"):
+        client.bind((HOST, port))
+    for _ in range(2):  # a server may come, go, and come again
+        with socket.socket() as server:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            server.bind((HOST, port))
+            server.listen()
+            with socket.create_connection((HOST, port)):
+                pass
+    claims.release()
+    assert is_free(port)
