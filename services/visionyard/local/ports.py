@@ -128,7 +128,7 @@ def _bound(port: int) -> int | None:
 
 
 def is_free(port: int, host: str = HOST) -> bool:
-    """Whether a server could listen on a port now. Connections in TIME_WAIT don't count, as servers set SO_REUSEADDR."""
+    """Whether a server could listen on a port now. What its last server left in TIME_WAIT does not count, as servers set SO_REUSEADDR; an outgoing connection does."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
