@@ -24,30 +24,47 @@ class Code(enum.Enum):
     """What was found: severity and remedy. The names are what programs switch on."""
 
     # labels
-    ZERO_AREA_BOX = (Severity.WARNING, "Draw the box again, or delete it.")
+    ZERO_AREA_BOX = (Severity.ERROR, "Draw the box again, or delete it.")
     OUT_OF_RANGE = (
-        Severity.WARNING,
+        Severity.ERROR,
         "Coordinates are shares of the picture's size, from 0 to 1 (pixels within the picture in VOC): export the labels again.",
     )
     BOX_CLIPPED = (Severity.WARNING, "Nothing needs doing: the box ends at the picture's edge now, as Ultralytics would have it.")
-    NOT_A_NUMBER = (Severity.WARNING, "Give the box finite coordinates, or delete it.")
+    NOT_A_NUMBER = (Severity.ERROR, "Give the box finite coordinates, or delete it.")
     DUPLICATE_BOX = (Severity.WARNING, "Nothing needs doing: one of the two was kept.")
-    UNKNOWN_CLASS = (Severity.WARNING, "Add the class to the list of classes, or correct the label.")
-    MALFORMED_LABEL = (Severity.WARNING, "Write the label as the format wants it, or delete it.")
-    POLYGON_AS_BOX = (Severity.INFO, "Nothing needs doing: for detection a polygon counts as the box around it.")
-    KEYPOINTS_IGNORED = (Severity.INFO, "Nothing needs doing: for detection the box of a pose label is used.")
+    UNKNOWN_CLASS = (Severity.ERROR, "Add the class to the list of classes, or correct the label.")
+    MALFORMED_LABEL = (Severity.ERROR, "Write the label as the format wants it, or delete it.")
+    POLYGON_AS_BOX = (
+        Severity.INFO,
+        "Nothing needs doing: for detection a polygon counts as the box around it. Import with --task segment to keep polygons.",
+    )
+    ROTATED_AS_BOX = (
+        Severity.INFO,
+        "Nothing needs doing: for detection a rotated box counts as the upright box around it. Import with --task obb to keep rotations.",
+    )
+    BOX_AS_POLYGON = (Severity.INFO, "Draw the object's outline, or leave its box's corners as the polygon.")
+    POLYGON_AS_ROTATED = (Severity.INFO, "Nothing needs doing: the smallest rotated box around the polygon was taken.")
+    KEYPOINTS_IGNORED = (Severity.INFO, "Nothing needs doing: only the box of a label with keypoints is used for this task.")
+    NO_KEYPOINTS = (Severity.WARNING, "Set the object's keypoints: those that are missing count as not there.")
+    KEYPOINTS_UNREAD = (Severity.WARNING, "Correct the keypoints' declaration.")
+    PARTS_JOINED = (Severity.INFO, "Nothing needs doing: the parts of one object are joined by a line, as Ultralytics' converter does.")
+    HOLES_FILLED = (Severity.INFO, "Nothing needs doing: a polygon has no holes, so these were filled.")
+    CROWD_REGION = (Severity.INFO, "Nothing needs doing: Ultralytics' own converter leaves crowd regions out too.")
+    UNSUPPORTED_SHAPE = (Severity.WARNING, "Draw it as a box or polygon.")
+    PREDICTED = (Severity.INFO, "Look through the predicted labels and correct them before they are trained on.")
+    TASK_GUESSED = (Severity.INFO, "Import with --task if the labels are for something else.")
     DIFFICULT_KEPT = (
         Severity.INFO,
         "Nothing needs doing; delete these objects if the model is not to learn them, as Ultralytics' VOC.yaml leaves them out.",
     )
-    LABEL_WITHOUT_IMAGE = (Severity.WARNING, "Add the image, or delete the label file.")
-    MALFORMED_ANNOTATION = (Severity.WARNING, "Export the annotation file again.")
+    LABEL_WITHOUT_IMAGE = (Severity.ERROR, "Add the image, or delete the label file.")
+    MALFORMED_ANNOTATION = (Severity.ERROR, "Export the annotation file again.")
     # images
     IMAGE_WITHOUT_LABELS = (
         Severity.INFO,
         "Nothing needs doing if nothing is to be seen in it: it trains as background. Else add its label file.",
     )
-    CORRUPT_IMAGE = (Severity.WARNING, "Copy the image again from where it came from.")
+    CORRUPT_IMAGE = (Severity.ERROR, "Copy the image again from where it came from.")
     IMAGE_TOO_LARGE = (Severity.WARNING, "Scale the image down.")
     IMAGE_TOO_SMALL = (Severity.WARNING, "Leave it out: Ultralytics reads no image under 10 pixels.")
     UNSUPPORTED_IMAGE_TYPE = (Severity.WARNING, "Convert it to JPEG or PNG.")
@@ -56,11 +73,12 @@ class Code(enum.Enum):
     EXIF_ROTATED = (Severity.INFO, "Check that the labels were drawn on the upright picture, as most tools show it.")
     SIZE_MISMATCH = (Severity.WARNING, "Check that the labels were drawn on this very picture.")
     DUPLICATE_IMAGE = (Severity.WARNING, "Delete one of the two.")
-    SPLIT_LEAKAGE = (Severity.WARNING, "Keep the image in one split only, or the metrics will flatter the model.")
+    SPLIT_LEAKAGE = (Severity.ERROR, "Keep the image in one split only, or the metrics will flatter the model.")
     IMAGE_NOT_IN_SPLIT = (Severity.WARNING, "Name its folder or list under train, val or test, or leave it out.")
     # the source as a whole
-    PATH_TWICE = (Severity.WARNING, "Pack the archive again: only the first entry of that path was read.")
-    SPLIT_MISSING = (Severity.WARNING, "Add the images, or take the split out of the list.")
+    OTHER_LABELLING = (Severity.INFO, "Import with --format (or that file alone) to read it instead.")
+    PATH_TWICE = (Severity.ERROR, "Pack the archive again: only the first entry of that path was read.")
+    SPLIT_MISSING = (Severity.ERROR, "Add the images, or take the split out of the list.")
     SPLIT_ENTRY_WITHOUT_IMAGE = (Severity.WARNING, "Add the image, or take it out of the list.")
     SPLITS_ALIKE = (Severity.WARNING, "Give train and val different images, or leave the drawn split.")
     TEST_USED_AS_VAL = (Severity.INFO, "Nothing needs doing; give the source a val split to keep test apart.")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visionyard.dataset.findings import Code, Report
-from visionyard.dataset.formats.labelled import LabelRow
+from visionyard.dataset.formats.shapes import LabelRow
 
 _LEEWAY = 0.01
 """Ultralytics takes centres and sizes from -0.01 to 1.01."""

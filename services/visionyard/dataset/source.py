@@ -1,11 +1,11 @@
-"""What lies in a source: its paths, and the bytes of its small texts, kept in a scratch file so that memory stays flat."""
+"""What lies in a source: its paths, and the bytes of its texts, kept in the scratch folder so that memory stays flat."""
 
 from __future__ import annotations
 
+import io
 import os
 import posixpath
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,10 +13,14 @@ from typing import Self
 from visionyard.dataset.archives.entry import Archive, Entry
 from visionyard.dataset.findings import Code, Report
 from visionyard.dataset.images import IMAGE_SUFFIXES, UNREAD_SUFFIXES
+from visionyard.dataset.staging import Staging
 
-_TEXT_SUFFIXES = frozenset({"txt", "xml", "yaml", "yml", "names"})
+_TEXT_SUFFIXES = frozenset({"txt", "xml", "yaml", "yml", "names", "data", "json", "jsonl", "csv"})
+_LARGE_SUFFIXES = frozenset({"json", "jsonl", "csv", "xml"})
 MAX_TEXT_BYTES = 16 << 20
-"""A text above this is none of a data set's: 16 MiB are 400,000 boxes in one picture."""
+"""A label file of one picture is none above this: 16 MiB are 400,000 boxes."""
+_PREFIX_END = "0"
+"""Follows "/" in ASCII: paths in a folder lie between ``folder/`` and ``folder0``."""
 
 
 def suffix_of(path: str) -> str:
@@ -33,33 +37,33 @@ class SourceTree:
     """The files of a source, by path.
 
     Args:
-        scratch: A private folder; one file is made in it.
+        scratch: A private folder; two files are made in it.
         check: See the attribute.
 
     Attributes:
         check: To be called again and again by whoever goes through many files or lines; raises where the work is to stop.
-        sizes: The size of every file, in bytes, by path.
-        images: The paths of the images, sorted. An image's type is told by its bytes later.
+        staging: Where the lists lie, and where what is made of them goes.
+        image_count: How many images there are.
         longest_path: How many characters the longest path has, whatever its case.
         deepest_path: How many names, the file's own included, the deepest path has.
     """
 
     def __init__(self, scratch: Path, check: Callable[[], None] = lambda: None) -> None:
         self.check = check
-        self.sizes: dict[str, int] = {}
-        self.images: list[str] = []
-        self._texts: dict[str, tuple[int, int]] = {}
-        self._spool = (scratch / "texts").open("w+b")
-        self._folders: dict[str, list[str]] = {}
+        self.staging = Staging(scratch, check)
+        self.image_count = 0
         self.longest_path = 0
         self.deepest_path = 0
-        self._lower: dict[str, str] = {}
-        self._lower_folders: dict[str, str] = {}
+        self._spool = (scratch / "texts").open("w+b")
+        self.staging.run(
+            "CREATE TABLE files (path TEXT, lower TEXT, folder TEXT, stem TEXT, suffix TEXT, image INT, size INT, at INT, length INT)"
+        )
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.staging.close()
         self._spool.close()
 
     @classmethod
@@ -81,46 +85,95 @@ class SourceTree:
         tree = cls(scratch, check)
         for count, (entry, data) in enumerate(archive.read(_is_text), start=1):
             on_entry(count)
-            if entry.path in tree.sizes:
-                report.note(Code.PATH_TWICE, f"{entry.path} is in the archive twice", entry.path)
-            else:
-                tree.add(entry, data)
-        tree.finish()
+            tree.add(entry, data)
+        for path in tree.finish():
+            report.note(Code.PATH_TWICE, f"{path} is in the archive more than once", path)
         return tree
 
     def add(self, entry: Entry, data: bytes | None) -> None:
         """Takes a file; ``data`` where it is a text."""
-        self.sizes[entry.path] = entry.size
+        at = length = None
         if data is not None:
-            self._texts[entry.path] = (self._spool.tell(), len(data))
+            at, length = self._spool.tell(), len(data)
             self._spool.write(data)
+        path, lower, suffix = entry.path, entry.path.lower(), suffix_of(entry.path)
+        image = suffix in IMAGE_SUFFIXES or suffix in UNREAD_SUFFIXES
+        row = path, lower, posixpath.dirname(path), stem_of(lower), suffix, image, entry.size, at, length
+        self.staging.run("INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        self.longest_path = max(self.longest_path, len(path), len(lower))
+        self.deepest_path = max(self.deepest_path, path.count("/") + 1)
 
-    def finish(self) -> None:
-        """All files are there: makes the lists that look-ups need."""
+    def finish(self) -> list[str]:
+        """All files are there: makes what look-ups need. Of several of one path the first counts; returns those paths, 10,000 at most."""
         self._spool.flush()
-        known = IMAGE_SUFFIXES | UNREAD_SUFFIXES
-        self.images = sorted(path for path in self.sizes if suffix_of(path) in known)
-        self._lower = {path.lower(): path for path in sorted(self.sizes, reverse=True)}
-        folders: dict[str, list[str]] = defaultdict(list)
-        for image in self.images:
-            folder = posixpath.dirname(image)
-            while True:
-                folders[folder].append(image)
-                if not folder:
-                    break
-                folder = posixpath.dirname(folder)
-        self._folders = dict(folders)
-        self._lower_folders = {folder.lower(): folder for folder in sorted(folders, reverse=True)}
-        self.longest_path = max((max(len(path), len(lower)) for lower, path in self._lower.items()), default=0)
-        self.deepest_path = max((path.count("/") + 1 for path in self.sizes), default=0)
+        staging = self.staging
+        staging.run("CREATE INDEX by_path ON files (path)")
+        twice = [path for (path,) in staging.query("SELECT path FROM files GROUP BY path HAVING COUNT(*) > 1 ORDER BY path LIMIT 10000")]
+        if twice:
+            staging.run("DELETE FROM files WHERE rowid NOT IN (SELECT MIN(rowid) FROM files GROUP BY path)")
+        staging.run("CREATE INDEX by_lower ON files (lower, path)")
+        staging.run("CREATE INDEX by_stem ON files (stem, suffix)")
+        staging.run("CREATE INDEX by_suffix ON files (suffix, path)")
+        staging.run("CREATE TABLE folders (path TEXT PRIMARY KEY, lower TEXT) WITHOUT ROWID")
+        for (folder,) in staging.query("SELECT DISTINCT folder FROM files WHERE image"):
+            self.check()
+            for above in _upwards(folder):
+                staging.run("INSERT OR IGNORE INTO folders VALUES (?, ?)", (above, above.lower()))
+        staging.run("CREATE INDEX folder_by_lower ON folders (lower, path)")
+        self.image_count = self._count("SELECT COUNT(*) FROM files WHERE image")
+        return twice
+
+    def _count(self, statement: str) -> int:
+        row = self.staging.one(statement)
+        return int(row[0]) if row else 0
+
+    def images(self) -> Iterator[str]:
+        """The paths of the images, sorted. An image's type is told by its bytes later."""
+        return (path for (path,) in self.staging.query("SELECT path FROM files WHERE image ORDER BY path"))
+
+    def images_under(self, folder: str) -> Iterator[str]:
+        """The images in a folder and its sub-folders, sorted; all for the empty path."""
+        if not folder:
+            return self.images()
+        statement = "SELECT path FROM files WHERE path > ? AND path < ? AND image ORDER BY path"
+        return (path for (path,) in self.staging.query(statement, (f"{folder}/", folder + _PREFIX_END)))
+
+    def is_image(self, path: str) -> bool:
+        """Whether an image lies at that path."""
+        return self.staging.one("SELECT 1 FROM files WHERE path = ? AND image", (path,)) is not None
+
+    def images_called(self, stem: str) -> list[str]:
+        """The images whose file name without extension is ``stem``, whatever the case, sorted; 1,000 at most."""
+        statement = "SELECT path FROM files WHERE stem = ? AND image ORDER BY path LIMIT 1000"
+        return [path for (path,) in self.staging.query(statement, (stem.lower(),))]
+
+    def texts_called(self, stem: str, suffix: str) -> list[str]:
+        """The texts of that stem (whatever the case) and extension, sorted; 1,000 at most."""
+        statement = "SELECT path FROM files WHERE stem = ? AND suffix = ? AND at IS NOT NULL ORDER BY path LIMIT 1000"
+        return [path for (path,) in self.staging.query(statement, (stem.lower(), suffix))]
+
+    def suffixes(self) -> set[str]:
+        """The lower-case extensions that come up."""
+        return {suffix for (suffix,) in self.staging.query("SELECT DISTINCT suffix FROM files")}
 
     def texts(self, *suffixes: str) -> list[str]:
-        """The paths of the texts with one of these extensions, sorted."""
-        return sorted(path for path in self._texts if suffix_of(path) in suffixes)
+        """The paths of the texts with one of these extensions, sorted; for those that may be many see :meth:`each_text`."""
+        return sorted(path for suffix in suffixes for path in self.each_text(suffix))
+
+    def each_text(self, suffix: str) -> Iterator[str]:
+        """The paths of the texts with this extension, sorted, one by one."""
+        return (
+            path for (path,) in self.staging.query("SELECT path FROM files WHERE suffix = ? AND at IS NOT NULL ORDER BY path", (suffix,))
+        )
 
     def is_text(self, path: str) -> bool:
         """Whether the path is a text that can be read."""
-        return path in self._texts
+        return self.staging.one("SELECT 1 FROM files WHERE path = ? AND at IS NOT NULL", (path,)) is not None
+
+    def size(self, path: str) -> int:
+        """A file's bytes; 0 where there is no such file."""
+        row = self.staging.one("SELECT size FROM files WHERE path = ?", (path,))
+        return int(row[0]) if row else 0
 
     def read(self, path: str) -> bytes:
         """A text's bytes.
@@ -128,28 +181,75 @@ class SourceTree:
         Raises:
             KeyError: it is no text of this source.
         """
-        offset, length = self._texts[path]
-        return os.pread(self._spool.fileno(), length, offset)
+        at, length = self._place(path)
+        return os.pread(self._spool.fileno(), length, at)
+
+    def open(self, path: str) -> io.BufferedReader:
+        """A reader of a text's bytes, which may be more than memory should hold.
+
+        Raises:
+            KeyError: it is no text of this source.
+        """
+        return io.BufferedReader(_Part(self._spool.fileno(), *self._place(path)), 1 << 18)
+
+    def _place(self, path: str) -> tuple[int, int]:
+        row = self.staging.one("SELECT at, length FROM files WHERE path = ? AND at IS NOT NULL", (path,))
+        if row is None:
+            raise KeyError(path)
+        return row[0], row[1]
 
     def find(self, path: str) -> str | None:
         """The file of that path, whatever the case; None where there is none."""
-        return path if path in self.sizes else self._lower.get(path.lower())
-
-    def images_under(self, folder: str) -> list[str]:
-        """The images in a folder and its sub-folders, sorted; all for the empty path."""
-        return self._folders.get(folder, [])
+        row = self.staging.one("SELECT path FROM files WHERE path = ?", (path,)) or self.staging.one(
+            "SELECT path FROM files WHERE lower = ? ORDER BY path LIMIT 1", (path.lower(),)
+        )
+        return row[0] if row else None
 
     def find_folder(self, folder: str) -> str | None:
         """The folder with images of that path, whatever the case; None where there is none."""
-        return folder if folder in self._folders else self._lower_folders.get(folder.lower())
+        row = self.staging.one("SELECT path FROM folders WHERE path = ?", (folder,)) or self.staging.one(
+            "SELECT path FROM folders WHERE lower = ? ORDER BY path LIMIT 1", (folder.lower(),)
+        )
+        return row[0] if row else None
 
-    def folders(self) -> Iterable[str]:
-        """Every folder that has images in or below it."""
-        return self._folders
+    def folders(self) -> Iterator[str]:
+        """Every folder that has images in or below it, sorted."""
+        return (path for (path,) in self.staging.query("SELECT path FROM folders ORDER BY path"))
+
+    def image_folders(self) -> Iterator[str]:
+        """Every folder that has images in it, sorted."""
+        return (path for (path,) in self.staging.query("SELECT DISTINCT folder FROM files WHERE image ORDER BY folder"))
+
+
+def _upwards(folder: str) -> Iterator[str]:
+    """The folder and every one above it, the source's own (the empty path) last."""
+    yield folder
+    while folder:
+        folder = posixpath.dirname(folder)
+        yield folder
+
+
+class _Part(io.RawIOBase):
+    """A part of a file, read without moving the file's own position."""
+
+    def __init__(self, descriptor: int, begin: int, length: int) -> None:
+        self._descriptor = descriptor
+        self._at = begin
+        self._end = begin + length
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]  # RawIOBase's stub wants any writable buffer; BufferedReader passes this one
+        data = os.pread(self._descriptor, min(len(buffer), self._end - self._at), self._at)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
 
 
 def _is_text(entry: Entry) -> bool:
-    return suffix_of(entry.path) in _TEXT_SUFFIXES and entry.size <= MAX_TEXT_BYTES
+    suffix = suffix_of(entry.path)
+    return suffix in _TEXT_SUFFIXES and (entry.size <= MAX_TEXT_BYTES or suffix in _LARGE_SUFFIXES)
 
 
 def decode_text(data: bytes) -> str:

@@ -12,12 +12,15 @@ from visionyard.dataset.findings import Code
 from visionyard.dataset.formats.labelled import MAX_CLASSES, Notes, clean_class_name, split_of_path
 from visionyard.dataset.formats.places import Places
 from visionyard.dataset.formats.safe_yaml import MAX_YAML_BYTES, NotYaml, read_yaml
+from visionyard.dataset.formats.split_table import SplitTable
 from visionyard.dataset.source import SourceTree, decode_text, stem_of
+from visionyard.kit.artifacts.dataset import KeypointLayout
 from visionyard.kit.errors import Reason, YardError
 
 _SPLIT_KEYS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 _MENTIONS_CLASSES = re.compile(r"""(?:^|[\s{,"'])(?:names|nc)["']?\s*:""")
 _MOST_READ = 32
+_MAX_KEYPOINTS = 1000
 _MOST_CHARACTERS = 2 * MAX_YAML_BYTES
 """Of all YAML files together: parsing them takes less than a minute."""
 
@@ -106,12 +109,36 @@ def read_names(data: DataYaml, notes: Notes) -> tuple[str, ...]:
     return tuple(clean_class_name(by_id.get(i, ""), i) for i in range(size))
 
 
+def read_keypoints(data: DataYaml, notes: Notes) -> KeypointLayout | None:
+    """The keypoints that a YAML declares (``kpt_shape: [17, 3]``, ``flip_idx``); None where it declares none, or none that can be read.
+
+    See https://docs.ultralytics.com/datasets/pose/.
+
+    Args:
+        data: The file.
+        notes: Gets KEYPOINTS_UNREAD.
+    """
+    written, flips = data.document.get("kpt_shape"), data.document.get("flip_idx")
+    if written is None:
+        return None
+    shape = [_whole(value) for value in written] if isinstance(written, list) else []
+    if len(shape) != 2 or not shape[0] or shape[0] > _MAX_KEYPOINTS or shape[1] not in {2, 3}:  # noqa: PLR2004 - count and dimensions
+        notes.add(Code.KEYPOINTS_UNREAD, f"{data.path} has the kpt_shape {str(written)[:80]}, which is no [count, 2 or 3]", data.path)
+        return None
+    count, dimensions = shape[0], shape[1]
+    flip = [_whole(value) for value in flips] if isinstance(flips, list) else []
+    if flips is not None and sorted(value for value in flip if value is not None) != list(range(count)):
+        notes.add(Code.KEYPOINTS_UNREAD, f"{data.path} has a flip_idx that does not name each of the {count} keypoints once", data.path)
+        flip = []
+    return KeypointLayout(count, dimensions, (), tuple(value for value in flip if value is not None))
+
+
 def _whole(value: object) -> int | None:
     text = str(value).strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) < 8 else None  # noqa: PLR2004 - more digits than any class id has
 
 
-def read_splits(tree: SourceTree, data: DataYaml, notes: Notes) -> dict[str, str]:
+def read_splits(tree: SourceTree, data: DataYaml, notes: Notes) -> SplitTable:
     """The split of each image that the YAML names, the empty string where it is to be drawn; no image where all its paths lead nowhere.
 
     Args:
@@ -121,43 +148,39 @@ def read_splits(tree: SourceTree, data: DataYaml, notes: Notes) -> dict[str, str
     """
     path, document = data.path, data.document
     resolver = Places(tree, data.root, str(document.get("path") or ""))
-    named: dict[str, set[str]] = {}
+    placed = SplitTable(tree.staging)
+    held: set[str] = set()
     missing: list[str] = []
     for split, keys in _SPLIT_KEYS.items():
         value = next((document[key] for key in keys if document.get(key)), None)
         if value is None:
             continue
         places = [str(place) for place in value] if isinstance(value, list) else [str(value)]
-        images = resolver.images(places)
-        if images:
-            named[split] = images
+        if placed.name(split, resolver.images(places)):
+            held.add(split)
         else:
             missing.append(split)
             notes.add(Code.SPLIT_MISSING, f"{path} names {', '.join(places)[:200]} as {split}, where there are no images", path)
-    if "train" in named and named.get("val") == named["train"]:
-        kept = " from them; test was kept" if "test" in named else ""
+    if {"train", "val"} <= held and placed.same("train", "val"):
+        kept = " from them; test was kept" if "test" in held else ""
         notes.add(Code.SPLITS_ALIKE, f"{path} names the same images as train and val, so the split is drawn{kept}", path)
-        named = {"": named["train"], **({"test": named["test"]} if "test" in named else {})}
-    return _placed(tree, data.root, named, missing, notes)
-
-
-def _placed(tree: SourceTree, root: str, named: dict[str, set[str]], missing: list[str], notes: Notes) -> dict[str, str]:
-    """One split an image: the first that names it; a split that leads nowhere gets the images of the folder called so."""
-    placed: dict[str, str] = {}
-    for split, images in named.items():
-        for image in sorted(images):
-            if image in placed:
-                first = placed[image] or "train"
-                notes.add(Code.SPLIT_LEAKAGE, f"{image} is named in {first} and in {split}; it was kept in {first}", image)
-            placed.setdefault(image, split)
-    if named and missing:
-        root = set_root(root, placed)
+        placed.undraw("train", "val")
+    for image, splits in placed.twice():
+        first, *others = (split or "train" for split in splits)
+        for split in others:
+            notes.add(Code.SPLIT_LEAKAGE, f"{image} is named in {first} and in {split}; it was kept in {first}", image)
+    if held and missing:
+        # A split that leads nowhere gets the images of the folder called so.
+        root = set_root(data.root, placed.folders())
         for image in tree.images_under(root):
-            if image not in placed and split_of_path(image, root) in missing:
-                placed[image] = split_of_path(image, root)
+            split = split_of_path(image, root)
+            if split in missing and placed.of(image) is None:
+                placed.name(split, [image])
     return placed
 
 
-def set_root(root: str, images: Iterable[str]) -> str:
-    """The innermost folder that holds the data.yaml's folder and every image: the YAML may lie beside its set."""
-    return posixpath.commonpath([root, *{posixpath.dirname(image) for image in images}])
+def set_root(root: str, folders: Iterable[str]) -> str:
+    """The innermost folder that holds the data.yaml's folder and every folder of images: the YAML may lie beside its set."""
+    for folder in folders:
+        root = posixpath.commonpath([root, folder])
+    return root

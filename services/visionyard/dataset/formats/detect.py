@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
-from visionyard.dataset.formats.data_yaml import find_data_yaml
+from visionyard.dataset.findings import Code
 from visionyard.dataset.formats.labelled import LabelledSource
-from visionyard.dataset.formats.voc import find_annotations, read_voc
-from visionyard.dataset.formats.yolo import find_labels, read_yolo
-from visionyard.dataset.formats.yolo_rows import looks_like_labels
-from visionyard.dataset.source import SourceTree, decode_text, suffix_of
+from visionyard.dataset.formats.labelling import Labelling
+from visionyard.dataset.formats.voc import find_voc
+from visionyard.dataset.formats.yolo import find_yolo
+from visionyard.dataset.source import SourceTree
 from visionyard.kit.errors import Reason, YardError
 
-_SAMPLE = 1000
-_IMAGES_A_CHECK = 1024
-_OTHER_ANNOTATIONS = frozenset({"json", "csv", "xml", "jsonl", "tfrecord", "parquet", "manifest"})
+Finder = Callable[[SourceTree], list[Labelling]]
+
+FORMATS: Mapping[str, Finder] = MappingProxyType({"yolo": find_yolo, "voc": find_voc})
+"""What is read, by the name that ``--format`` takes; where several labellings are alike the first counts."""
+_OTHER_ANNOTATIONS = frozenset({"json", "csv", "xml", "jsonl", "tfrecord", "record", "parquet", "manifest"})
 
 
 def read_source(tree: SourceTree, format_: str) -> LabelledSource:
@@ -22,56 +25,47 @@ def read_source(tree: SourceTree, format_: str) -> LabelledSource:
 
     Args:
         tree: What lies in it.
-        format_: ``yolo`` or ``voc`` where the user says so; empty: found out.
+        format_: A key of :data:`FORMATS` where the user says so; empty: found out.
 
     Raises:
         YardError: NO_IMAGES, NO_LABELS, FORMAT_UNKNOWN, CLASSES_UNKNOWN, ANNOTATION_BOMB.
     """
-    if not tree.images:
-        raise YardError(Reason.NO_IMAGES, "the source holds no image: put the pictures (JPEG, PNG, BMP or WebP) beside their labels")
-    annotations = find_annotations(tree) if format_ != "yolo" else []
-    if format_ == "voc":
-        if not annotations:
-            raise YardError(Reason.NO_LABELS, f"the source holds {len(tree.images)} images but no Pascal VOC annotation (*.xml)")
-        return read_voc(tree, annotations)
-    has_labels = _has_yolo_labels(tree)
-    if format_ == "yolo":
-        if not has_labels:
-            raise YardError(
-                Reason.NO_LABELS, f"the source holds {len(tree.images)} images but no YOLO label file (*.txt) beside any of them"
-            )
-        return read_yolo(tree, find_data_yaml(tree))
-    if has_labels:
-        data = find_data_yaml(tree)
-        if data.path or not annotations:
-            return read_yolo(tree, data)
-    if annotations:
-        return read_voc(tree, annotations)
-    others = sorted({suffix_of(path) for path in tree.sizes} & _OTHER_ANNOTATIONS)
-    if others:
-        raise YardError(
-            Reason.FORMAT_UNKNOWN,
-            f"the source holds {len(tree.images)} images, but neither YOLO label files nor Pascal VOC annotations; what is there ({', '.join(others)}) "
-            "is not read: export it as YOLO or VOC",
+    found = [labelling for name in ([format_] if format_ else FORMATS) for labelling in FORMATS[name](tree)]
+    if not found:
+        raise _nothing(tree, format_)
+    chosen = found[0] if len(found) == 1 else max(found, key=lambda labelling: (labelling.declared, labelling.labelled_images()))
+    source = chosen.source
+    if not source.images and not source.left_out and not source.orphans and not tree.image_count:
+        raise _nothing(tree, format_)
+    others = [other for other in found if other is not chosen]
+    for other in others:
+        source.notes.add(
+            Code.OTHER_LABELLING,
+            f"{other.place} is another labelling ({other.format}, {other.labelled_images()} images); it was not read",
+            other.place,
         )
-    raise YardError(
-        Reason.NO_LABELS, f"the source holds {len(tree.images)} images but no label: put YOLO *.txt or Pascal VOC *.xml files beside them"
+    if others and not format_:
+        why = "a data.yaml names it" if chosen.declared else "it labels the most images"
+        source.reason += f"; of {len(found)} labellings this one was read, as {why}"
+    return source
+
+
+def _nothing(tree: SourceTree, format_: str) -> YardError:
+    """Why nothing can be read."""
+    count = tree.image_count
+    if not count and not tree.suffixes() & _OTHER_ANNOTATIONS:
+        return YardError(Reason.NO_IMAGES, "the source holds no image: put the pictures (JPEG, PNG, BMP or WebP) beside their labels")
+    if format_:
+        return YardError(Reason.NO_LABELS, f"the source holds {count} images but no labels of the format {format_!r}")
+    others = sorted(tree.suffixes() & _OTHER_ANNOTATIONS)
+    if others:
+        known = ", ".join(FORMATS)
+        return YardError(
+            Reason.FORMAT_UNKNOWN,
+            f"the source holds {count} images, but nothing that is read as labels ({known}); what is there is {', '.join(others)}: "
+            "export it as one of these formats",
+        )
+    return YardError(
+        Reason.NO_LABELS,
+        f"the source holds {count} images but no label: put YOLO *.txt or Pascal VOC *.xml files, or another labelling, beside them",
     )
-
-
-def _has_yolo_labels(tree: SourceTree) -> bool:
-    """Whether any image has a text beside it that holds label rows: first a sample is asked, then all."""
-    if not tree.texts("txt"):
-        return False
-    step = max(1, len(tree.images) // _SAMPLE)
-    seen: set[str] = set()
-    for number, image in enumerate(itertools.chain(tree.images[::step], tree.images)):
-        if number % _IMAGES_A_CHECK == 0:
-            tree.check()
-        labels = find_labels(tree, image)
-        if labels and labels not in seen:
-            tree.check()
-            seen.add(labels)
-            if looks_like_labels(decode_text(tree.read(labels))):
-                return True
-    return False

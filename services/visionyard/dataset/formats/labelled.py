@@ -9,54 +9,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from visionyard.dataset.findings import MAX_LISTED, Code
+from visionyard.dataset.formats.shapes import LabelRow
+from visionyard.dataset.formats.staged import SourceImages
+from visionyard.dataset.staging import Staging
+from visionyard.kit.artifacts.dataset import KeypointLayout
 
 _SPLIT = re.compile(r"(train|training|val|valid|validation|test|testing)(?:[-_]?\d{2,4})?\Z", re.IGNORECASE)
 _SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test"}
 MAX_CLASSES = 10_000
 """The most classes; the largest public detection sets have about 1,200."""
 _MAX_CLASS_NAME = 200
-
-
-@dataclass(frozen=True, slots=True)
-class LabelRow:
-    """One label as its source has it.
-
-    Attributes:
-        line: Where in its file, from 1.
-        problem: Why it cannot be used; None where it can, as far as its own row tells.
-        message: The end of a sentence about the problem, which begins with file and line.
-        class_id: From 0.
-        cx: The centre's x as a share of the picture's width.
-        cy: The centre's y as a share of its height.
-        w: The width as a share.
-        h: The height as a share.
-        note: Something worth listing about a label that is used.
-    """
-
-    line: int
-    problem: Code | None = None
-    message: str = ""
-    class_id: int = 0
-    cx: float = 0.0
-    cy: float = 0.0
-    w: float = 0.0
-    h: float = 0.0
-    note: Code | None = None
-
-
-@dataclass(frozen=True)
-class SourceImage:
-    """An image that belongs to the set.
-
-    Attributes:
-        path: In the source.
-        split: ``train``, ``val`` or ``test``; empty where the source does not tell.
-        labels: The path of its label file; empty for a background image.
-    """
-
-    path: str
-    split: str
-    labels: str = ""
 
 
 @dataclass
@@ -80,31 +42,39 @@ class LabelledSource(abc.ABC):
     """A source that was understood.
 
     Attributes:
-        format: ``yolo`` or ``voc``.
+        format: As ``--format`` names it: ``yolo``, ``coco``, ...
         reason: Why it was taken for that, in a sentence.
-        images: The images of the set, sorted by path.
-        left_out: Images of the source that are in no split although it names splits, sorted.
-        orphans: Label files without an image, sorted.
+        task: What its labels are for where the source says so itself (a data.yaml with ``kpt_shape``: ``pose``; folders of classes: ``classify``); empty where the
+            labels' own shapes tell.
+        keypoints: What its keypoints are, where it has some; known for certain only after all rows have been read.
+        images: The images of the set.
+        left_out: Images of the source that are in no split although it names splits.
+        orphans: Labels without an image.
         notes: What else was found.
+
+    Args:
+        staging: Where the lists of images lie.
     """
 
     format: str
-    reason: str
+    reason: str = ""
+    task: str = ""
+    keypoints: KeypointLayout | None = None
 
-    def __init__(self) -> None:
-        self.images: list[SourceImage] = []
-        self.left_out: list[SourceImage] = []
-        self.orphans: list[str] = []
+    def __init__(self, staging: Staging) -> None:
+        self.images = SourceImages(staging)
+        self.left_out = SourceImages(staging)
+        self.orphans = SourceImages(staging)
         self.notes = Notes()
 
     @abc.abstractmethod
     def rows(self, labels: str, width: int, height: int) -> Iterator[LabelRow]:
-        """The rows of a label file.
+        """The labels of an image.
 
         Args:
-            labels: Its path.
-            width: Of its picture, in pixels.
-            height: Of its picture, in pixels.
+            labels: Its :attr:`SourceImage.labels`.
+            width: Of the upright picture, in pixels; 0 where it cannot be read and its labels are only counted.
+            height: Likewise.
 
         Raises:
             YardError: ANNOTATION_BOMB.
@@ -114,9 +84,9 @@ class LabelledSource(abc.ABC):
     def class_names(self) -> tuple[str, ...]:
         """The classes' names by id. Known for certain only after all rows have been read."""
 
-    def final_class_id(self, class_id: int) -> int:
-        """The id in :meth:`class_names` of what a row calls ``class_id``."""
-        return class_id
+    def final_class_ids(self) -> list[int]:
+        """The id in :meth:`class_names` of each ``class_id`` that rows may have, from 0."""
+        return list(range(len(self.class_names())))
 
 
 def split_of_folder(name: str) -> str:

@@ -30,20 +30,21 @@ class Places:
         base = "/".join(_names(posixpath.normpath(posixpath.join(root, path.replace("\\", "/")))))
         self._bases = [base, root] if base != root and len(base) <= tree.longest_path else [root]
 
-    def images(self, places: Sequence[str]) -> set[str]:
-        """The images that a split's paths mean, each a folder or a list of files.
+    def images(self, places: Sequence[str]) -> Iterator[str]:
+        """The images that a split's paths mean, each a folder or a list of files; an image may come more than once.
 
-        What is named many times is read once, so that a YAML of many lines costs no more than what lies in the source.
+        A place that is named many times is read once, so that a YAML of many lines costs no more than what lies in the source.
         """
         folders: set[str] = set()
         lists: set[str] = set()
         for place in dict.fromkeys(places):
             self._tree.check()
             self._place(place, folders, lists)
-        found = {image for folder in folders for image in self._tree.images_under(folder)}
+        for folder in sorted(folders):
+            if not any(f"{folder}/".startswith(f"{other}/" if other else "") for other in folders - {folder}):
+                yield from self._tree.images_under(folder)
         for path in sorted(lists):
-            found.update(self._listed(path))
-        return found
+            yield from self._listed(path)
 
     def _place(self, place: str, folders: set[str], lists: set[str]) -> None:
         """Adds the folder or the list that a path means, if there is one."""

@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-import math
 import posixpath
-from collections import defaultdict
 from collections.abc import Iterator
 
 from visionyard.dataset.findings import Code
-from visionyard.dataset.formats.labelled import MAX_CLASSES, LabelledSource, LabelRow, SourceImage, clean_class_name, split_of_path
+from visionyard.dataset.formats.classes import NamedClasses
+from visionyard.dataset.formats.labelled import MAX_CLASSES, LabelledSource, split_of_path
+from visionyard.dataset.formats.labelling import Labelling
+from visionyard.dataset.formats.matching import kinship
+from visionyard.dataset.formats.shapes import LabelRow, WrittenLabel
+from visionyard.dataset.formats.staged import SourceImage
 from visionyard.dataset.formats.voc_sets import set_splits
 from visionyard.dataset.formats.voc_xml import NotVoc, VocAnnotation, VocObject, parse_voc
 from visionyard.dataset.source import SourceTree, stem_of
 
-_SNIFFED = 50
 _MASK_FOLDERS = ("segmentationclass", "segmentationobject", "masks")
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
-def find_annotations(tree: SourceTree) -> list[str]:
-    """The XML files of a source if they are VOC's, told by the first readable one; empty otherwise.
+def find_voc(tree: SourceTree) -> list[Labelling]:
+    """The VOC labelling of a source, told by the first XML file that is an annotation of VOC's; LabelMe's begin alike but hold polygons.
 
     Raises:
         YardError: ANNOTATION_BOMB.
     """
-    paths = tree.texts("xml")
-    for path in paths[:_SNIFFED]:
+    for path in tree.each_text("xml"):
+        tree.check()
         try:
-            parse_voc(path, tree.read(path))
+            annotation = parse_voc(path, tree.read(path))
         except NotVoc:
             continue
-        return paths
+        if annotation.objects and not any(item.corners for item in annotation.objects):
+            continue
+        return [Labelling("voc", posixpath.dirname(path) or path, lambda: read_voc(tree))]
     return []
 
 
@@ -43,12 +48,12 @@ class VocSource(LabelledSource):
     format = "voc"
 
     def __init__(self, tree: SourceTree) -> None:
-        super().__init__()
+        super().__init__(tree.staging)
         self._tree = tree
-        self._ids: dict[str, int] = {}
+        self._classes = NamedClasses()
 
     def rows(self, labels: str, width: int, height: int) -> Iterator[LabelRow]:
-        """See :meth:`LabelledSource.rows`. Class ids are given as names come up; :meth:`final_class_id` sorts them."""
+        """See :meth:`LabelledSource.rows`."""
         try:
             annotation = parse_voc(labels, self._tree.read(labels))
         except NotVoc as error:
@@ -56,98 +61,86 @@ class VocSource(LabelledSource):
             return
         self._compare_size(labels, annotation, width, height)
         for item in annotation.objects:
-            yield self._row(item, width, height)
+            yield self._label(item).row(width, height)
 
     def _compare_size(self, path: str, annotation: VocAnnotation, width: int, height: int) -> None:
         if all(annotation.size) and width and annotation.size != (width, height):
             written = f"{annotation.size[0]} x {annotation.size[1]}"
             self.notes.add(Code.SIZE_MISMATCH, f"{path} was written for a picture of {written} pixels, but it has {width} x {height}", path)
 
-    def _row(self, item: VocObject, width: int, height: int) -> LabelRow:
+    def _label(self, item: VocObject) -> WrittenLabel:
         if not item.name:
-            return LabelRow(item.line, Code.MALFORMED_LABEL, "is an object without a name")
+            return WrittenLabel(item.line, Code.MALFORMED_LABEL, "is an object without a name")
         try:
-            left, top, right, bottom = (float(item.corners[corner]) for corner in ("xmin", "ymin", "xmax", "ymax"))
+            box = tuple(float(item.corners[corner]) for corner in _CORNERS)
         except (KeyError, ValueError):
-            return LabelRow(item.line, Code.MALFORMED_LABEL, f"is a {item.name[:60]!r} without a whole bndbox of numbers")
-        if not all(map(math.isfinite, (left, top, right, bottom))):
-            return LabelRow(item.line, Code.NOT_A_NUMBER, "holds a coordinate that is not a finite number")
-        if item.name not in self._ids and len(self._ids) >= MAX_CLASSES:
-            return LabelRow(item.line, Code.UNKNOWN_CLASS, f"is of yet another class; no more than {MAX_CLASSES} are read")
-        class_id = self._ids.setdefault(item.name, len(self._ids))
-        # A picture that cannot be read has no size; its labels are only counted.
-        wide, high = width or 1, height or 1
-        return LabelRow(
-            item.line,
-            class_id=class_id,
-            cx=(left + right) / 2 / wide,
-            cy=(top + bottom) / 2 / high,
-            w=(right - left) / wide,
-            h=(bottom - top) / high,
-            note=Code.DIFFICULT_KEPT if item.difficult else None,
-        )
+            return WrittenLabel(item.line, Code.MALFORMED_LABEL, f"is a {item.name[:60]!r} without a whole bndbox of numbers")
+        class_id = self._classes.id_of(item.name)
+        if class_id is None:
+            return WrittenLabel(item.line, Code.UNKNOWN_CLASS, f"is of yet another class; no more than {MAX_CLASSES} are read")
+        return WrittenLabel(item.line, class_id=class_id, box=box, note=Code.DIFFICULT_KEPT if item.difficult else None)
 
     def class_names(self) -> tuple[str, ...]:
         """See :meth:`LabelledSource.class_names`: in alphabetical order, so that they don't depend on the order of files."""
-        return tuple(clean_class_name(name, i) for i, name in enumerate(sorted(self._ids)))
+        return self._classes.names()
 
-    def final_class_id(self, class_id: int) -> int:
-        """See :meth:`LabelledSource.final_class_id`."""
-        return sorted(self._ids).index(list(self._ids)[class_id])
+    def final_class_ids(self) -> list[int]:
+        """See :meth:`LabelledSource.final_class_ids`."""
+        return self._classes.final_ids()
 
 
-def read_voc(tree: SourceTree, annotations: list[str]) -> VocSource:
+def read_voc(tree: SourceTree) -> VocSource:
     """Reads a VOC source's structure.
 
     Args:
         tree: The source.
-        annotations: Its annotation files.
 
     Raises:
         YardError: ANNOTATION_BOMB.
     """
     source = VocSource(tree)
-    images = [path for path in tree.images if not any(f"/{folder}/" in f"/{path.lower()}" for folder in _MASK_FOLDERS)]
-    by_image = _match(tree, annotations, images, source)
-    folders = {posixpath.dirname(image) for image in by_image}
-    members = [image for image in images if posixpath.dirname(image) in folders] or images
-    splits = set_splits(tree, members, source.notes)
-    for image in members:
-        taken = SourceImage(image, splits.get(image, "") if splits else split_of_path(image, ""), by_image.get(image, ""))
-        (source.left_out if splits and image not in splits else source.images).append(taken)
-    labelled = sum(1 for image in source.images if image.labels)
-    source.reason = f"{len(annotations)} XML files are Pascal VOC annotations, and {labelled} of {len(source.images)} images have one"
+    count = _match(tree, source)
+    folders = {folder for (folder,) in tree.staging.query("SELECT DISTINCT folder FROM files JOIN voc ON files.path = voc.image")}
+    members = [folder for folder in tree.image_folders() if folder in folders and not _is_mask(f"{folder}/")]
+    splits = set_splits(tree, lambda image: not _is_mask(image) and (not members or posixpath.dirname(image) in folders), source.notes)
+    for image in tree.images():
+        if _is_mask(image) or (members and posixpath.dirname(image) not in folders):
+            continue
+        split = splits.of(image) if len(splits) else split_of_path(image, "")
+        annotation = tree.staging.one("SELECT path FROM voc WHERE image = ?", (image,))
+        taken = SourceImage(image, split or "", annotation[0] if annotation else "")
+        (source.left_out if split is None else source.images).append(taken)
+    source.reason = f"{count} XML files are Pascal VOC annotations, and {source.images.labelled()} of {len(source.images)} images have one"
     return source
 
 
-def _match(tree: SourceTree, annotations: list[str], images: list[str], source: VocSource) -> dict[str, str]:
-    """The annotation of each image: the XML of its stem, else the one whose ``<filename>`` names it, whatever case and extension."""
-    by_stem: dict[str, list[str]] = defaultdict(list)
-    for image in images:
-        by_stem[stem_of(image).lower()].append(image)
-    matched: dict[str, str] = {}
-    for path in annotations:
+def _is_mask(image: str) -> bool:
+    return any(f"/{folder}/" in f"/{image.lower()}" for folder in _MASK_FOLDERS)
+
+
+def _match(tree: SourceTree, source: VocSource) -> int:
+    """Finds the image of each annotation (the table ``voc``): that of its stem, else the one that its ``<filename>`` names, whatever case and extension."""
+    staging, count = tree.staging, 0
+    staging.run("DROP TABLE IF EXISTS voc")
+    staging.run("CREATE TABLE voc (image TEXT PRIMARY KEY, path TEXT) WITHOUT ROWID")
+    for path in tree.each_text("xml"):
         tree.check()
-        candidates = by_stem.get(stem_of(path).lower(), [])
+        count += 1
+        candidates, name = _pictures(tree, stem_of(path)), ""
         if not candidates:
             try:
-                candidates = by_stem.get(stem_of(parse_voc(path, tree.read(path)).filename.replace("\\", "/")).lower(), [])
+                name = parse_voc(path, tree.read(path)).filename.replace("\\", "/")
             except NotVoc:
                 source.notes.add(Code.MALFORMED_ANNOTATION, f"{path} is no Pascal VOC annotation and belongs to no image", path)
                 continue
-        free = [image for image in candidates if image not in matched]
+            candidates = _pictures(tree, stem_of(name))
+        free = [image for image in candidates if staging.one("SELECT 1 FROM voc WHERE image = ?", (image,)) is None]
         if free:
-            matched[max(free, key=lambda image: (_kinship(path, image), image))] = path
+            staging.run("INSERT INTO voc VALUES (?, ?)", (max(free, key=lambda image: (kinship(path, image), image)), path))
         else:
-            source.orphans.append(path)
-    return matched
-
-
-def _kinship(one: str, other: str) -> int:
-    """How many leading folders two paths share."""
-    count = 0
-    for a, b in zip(one.split("/")[:-1], other.split("/")[:-1], strict=False):
-        if a != b:
-            break
-        count += 1
+            source.orphans.append(SourceImage(posixpath.basename(name), labels=path))
     return count
+
+
+def _pictures(tree: SourceTree, stem: str) -> list[str]:
+    return [image for image in tree.images_called(stem) if not _is_mask(image)]

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import posixpath
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 
 from visionyard.dataset.findings import Code
 from visionyard.dataset.formats.labelled import Notes
+from visionyard.dataset.formats.split_table import SplitTable
 from visionyard.dataset.source import SourceTree, decode_text, stem_of
 
 _SET_LISTS = {"train.txt": "train", "val.txt": "val", "test.txt": "test"}
@@ -19,24 +20,22 @@ _CLASS_FLAGS = frozenset({"-1", "0", "1"})
 _LINES_A_CHECK = 1024
 
 
-def set_splits(tree: SourceTree, images: Sequence[str], notes: Notes) -> dict[str, str]:
+def set_splits(tree: SourceTree, is_member: Callable[[str], bool], notes: Notes) -> SplitTable:
     """The split of each image that the lists name; empty where there are no usable lists.
 
     An entry means an image below the list's own root (the folder that holds ``ImageSets``), or else one that is below no list's root.
 
     Args:
         tree: The source.
-        images: Its images, sorted; of those of one name below one root the first counts.
+        is_member: Whether an image belongs to the set; of those of one name below one root the first counts.
         notes: Gets SPLIT_ENTRY_WITHOUT_IMAGE and SPLIT_LEAKAGE.
     """
     roots = _lists(tree)
-    by_root = _by_stem(images, roots)
-    splits: dict[str, str] = {}
+    named = SplitTable(tree.staging)
     for root, lists in roots.items():
         for name, split in _SET_LISTS.items():
             if name not in lists:
                 continue
-            tree.check()
             path = lists[name]
             for number, line in enumerate(decode_text(tree.read(path)).splitlines(), start=1):
                 if number % _LINES_A_CHECK == 0:
@@ -44,13 +43,17 @@ def set_splits(tree: SourceTree, images: Sequence[str], notes: Notes) -> dict[st
                 entry = line.strip()
                 if not entry:
                     continue
-                image = _find(entry, by_root[root]) or _find(entry, by_root[None])
+                image = _find(entry, root, roots, tree, is_member)
                 if image is None:
                     notes.add(Code.SPLIT_ENTRY_WITHOUT_IMAGE, f"{path} names {entry[:100]!r}, which is not there", path, number)
-                elif splits.setdefault(image, split) != split:
-                    message = f"{entry[:100]!r} is in the lists of {splits[image]} and {split}; it was kept in {splits[image]}"
+                    continue
+                first = named.of(image)
+                if first is None:
+                    named.name(split, [image])
+                elif first != split:
+                    message = f"{entry[:100]!r} is in the lists of {first} and {split}; it was kept in {first}"
                     notes.add(Code.SPLIT_LEAKAGE, message, path, number)
-    return splits
+    return named
 
 
 def _lists(tree: SourceTree) -> dict[str, dict[str, str]]:
@@ -69,17 +72,6 @@ def _lists(tree: SourceTree) -> dict[str, dict[str, str]]:
     return dict(roots)
 
 
-def _by_stem(images: Sequence[str], roots: dict[str, dict[str, str]]) -> dict[str | None, dict[str, str]]:
-    """The images below each root by their lower-case stem; under None those that are below no root."""
-    found: dict[str | None, dict[str, str]] = {None: {}, **{root: {} for root in roots}}
-    for image in images:
-        stem = stem_of(image).lower()
-        above: list[str | None] = [folder for folder in _folders(image) if folder in roots]
-        for root in above or [None]:
-            found[root].setdefault(stem, image)
-    return found
-
-
 def _folders(path: str) -> Iterator[str]:
     """Every folder that a file lies below, the innermost first, the source's own (the empty path) last."""
     while path:
@@ -87,13 +79,18 @@ def _folders(path: str) -> Iterator[str]:
         yield path
 
 
-def _find(entry: str, by_stem: dict[str, str]) -> str | None:
+def _find(entry: str, root: str, roots: Collection[str], tree: SourceTree, is_member: Callable[[str], bool]) -> str | None:
     """The image that a line means: a name may hold blanks and be followed by a class's flag."""
     *name, last = entry.rsplit(maxsplit=1)
     named = [*name, entry.split(maxsplit=1)[0]] if last in _CLASS_FLAGS else [entry.split(maxsplit=1)[0]]
-    for spelling in (entry, *named):
+    elsewhere: str | None = None
+    for spelling in dict.fromkeys((entry, *named)):
         base = posixpath.basename(spelling)
-        image = by_stem.get(base.lower()) or by_stem.get(stem_of(base).lower())
-        if image:
-            return image
-    return None
+        for stem in dict.fromkeys((base, stem_of(base))):
+            for image in tree.images_called(stem):
+                above = set(_folders(image))
+                if root in above and is_member(image):
+                    return image
+                if elsewhere is None and not above & set(roots) and is_member(image):
+                    elsewhere = image
+    return elsewhere

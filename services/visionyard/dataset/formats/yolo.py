@@ -10,19 +10,22 @@ import posixpath
 from collections.abc import Iterator
 
 from visionyard.dataset.findings import Code
-from visionyard.dataset.formats.data_yaml import DataYaml, read_names, read_splits, set_root
+from visionyard.dataset.formats.data_yaml import DataYaml, find_data_yaml, read_keypoints, read_names, read_splits, set_root
 from visionyard.dataset.formats.labelled import (
     MAX_CLASSES,
     LabelledSource,
-    LabelRow,
     Notes,
-    SourceImage,
     clean_class_name,
     split_of_folder,
     split_of_path,
 )
+from visionyard.dataset.formats.labelling import Labelling
+from visionyard.dataset.formats.shapes import LabelRow
+from visionyard.dataset.formats.split_table import SplitTable
+from visionyard.dataset.formats.staged import SourceImage
 from visionyard.dataset.formats.yolo_rows import looks_like_labels, read_rows
 from visionyard.dataset.source import SourceTree, decode_text, stem_of
+from visionyard.kit.artifacts.dataset import KeypointLayout
 from visionyard.kit.errors import Reason, YardError
 
 _IMAGE_FOLDERS = frozenset({"images", "image", "img", "imgs", "jpegimages"})
@@ -31,11 +34,39 @@ _CLASS_FILES = ("classes.txt", "obj.names", "classes.names", "predefined_classes
 _NO_LABEL_FILES = frozenset({"classes", "predefined_classes", "notes", "readme", "license", "source"})
 """Texts about the set itself, unless there is an image of that very name."""
 _IMAGES_A_CHECK = 1024
+_MAX_REMEMBERED = 100_000
 
 
-def find_labels(tree: SourceTree, image: str) -> str:
-    """The label file of an image: its last image folder's name exchanged for a label folder's, else beside it; empty where there is none."""
-    return next(_label_files(tree, image), "")
+def find_yolo(tree: SourceTree) -> list[Labelling]:
+    """The YOLO labelling of a source: told by a text of label rows beside any image, or, where there are no images, beside a list of classes."""
+    data = find_data_yaml(tree)
+    if not _has_labels(tree, data):
+        return []
+    return [Labelling("yolo", data.path or "labels", lambda: read_yolo(tree, data), declared=bool(data.path))]
+
+
+def _has_labels(tree: SourceTree, data: DataYaml) -> bool:
+    seen: set[str] = set()
+    for image in tree.images():
+        tree.check()
+        labels = next(_label_files(tree, image), "")
+        if labels and labels not in seen:
+            if len(seen) < _MAX_REMEMBERED:
+                seen.add(labels)
+            if looks_like_labels(decode_text(tree.read(labels))):
+                return True
+    if tree.image_count and not tree.texts("txt"):
+        return False
+    if not data.path and _class_file(tree) is None:
+        return False
+    # No label lies where an image's should; some may lie elsewhere, or beside no image at all.
+    return any(_is_label(tree, path) for path in tree.each_text("txt"))
+
+
+def _is_label(tree: SourceTree, path: str) -> bool:
+    tree.check()
+    stem = stem_of(path).lower()
+    return stem not in _NO_LABEL_FILES and bool(text := tree.read(path).strip()) and looks_like_labels(decode_text(text))
 
 
 def _label_files(tree: SourceTree, image: str) -> Iterator[str]:
@@ -60,16 +91,17 @@ class YoloSource(LabelledSource):
 
     format = "yolo"
 
-    def __init__(self, tree: SourceTree, names: tuple[str, ...], notes: Notes, *, pose: bool) -> None:
-        super().__init__()
+    def __init__(self, tree: SourceTree, names: tuple[str, ...], notes: Notes, keypoints: KeypointLayout | None = None) -> None:
+        super().__init__(tree.staging)
         self.notes = notes
+        self.keypoints = keypoints
+        self.task = "pose" if keypoints else ""
         self._tree = tree
         self._names = names
-        self._pose = pose
 
     def rows(self, labels: str, width: int, height: int) -> Iterator[LabelRow]:  # noqa: ARG002 - shares need no picture
         """See :meth:`LabelledSource.rows`."""
-        return read_rows(decode_text(self._tree.read(labels)), len(self._names), pose=self._pose)
+        return read_rows(decode_text(self._tree.read(labels)), len(self._names), self.keypoints)
 
     def class_names(self) -> tuple[str, ...]:
         """See :meth:`LabelledSource.class_names`."""
@@ -91,52 +123,70 @@ def read_yolo(tree: SourceTree, data: DataYaml) -> YoloSource:
         notes.add(Code.YAML_UNREAD, f"{path} was not read: {why}", path)
     if not data.path:
         return _read_without_yaml(tree, data, notes)
-    source = YoloSource(tree, read_names(data, notes), notes, pose="kpt_shape" in data.document)
+    source = YoloSource(tree, read_names(data, notes), notes, read_keypoints(data, notes))
     placed = read_splits(tree, data, notes)
-    _take(source, tree, placed, set_root(data.root, placed))
+    _take(source, tree, placed, set_root(data.root, placed.folders()))
     source.reason = f"{data.path} names {_what_was_read(source)}"
     return source
 
 
 def _what_was_read(source: YoloSource) -> str:
-    labelled = sum(1 for image in source.images if image.labels)
-    return f"{len(source.class_names())} classes, and {labelled} of {len(source.images)} images have a YOLO label file"
+    return f"{len(source.class_names())} classes, and {source.images.labelled()} of {len(source.images)} images have a YOLO label file"
 
 
-def _take(source: YoloSource, tree: SourceTree, placed: dict[str, str], root: str) -> None:
+def _take(source: YoloSource, tree: SourceTree, placed: SplitTable, root: str) -> None:
     """Fills in images, those left out, and orphans, from each image's split (empty: the source does not tell)."""
-    inside = tree.images_under(root)
-    if not placed:  # the YAML's paths lead nowhere: the folders' names tell
-        placed = {image: split_of_path(image, root) for image in inside}
-    claimed: set[str] = set()
-    folders: set[str] = set()
-    for number, image in enumerate(sorted({*inside, *placed})):
+    staging = tree.staging
+    staging.run("DROP TABLE IF EXISTS claimed")
+    staging.run("CREATE TABLE claimed (labels TEXT PRIMARY KEY, image TEXT, first INT) WITHOUT ROWID")
+    named = len(placed) > 0
+    for number, image in enumerate(_members(tree, placed, root)):
         if number % _IMAGES_A_CHECK == 0:
             tree.check()
-        labels = list(_label_files(tree, image))
-        claimed.update(labels)
-        folders.update(posixpath.dirname(path) for path in labels[:1])
-        taken = SourceImage(image, placed.get(image, ""), labels[0] if labels else "")
-        (source.images if image in placed else source.left_out).append(taken)
-    source.orphans.extend(_orphans(tree, root, claimed, folders))
+        for position, labels in enumerate(_label_files(tree, image)):
+            staging.run("INSERT OR IGNORE INTO claimed VALUES (?, ?, ?)", (labels, image, position == 0))
+    for image in _members(tree, placed, root):
+        # Where the YAML's paths lead nowhere, the folders' names tell.
+        split = placed.of(image) if named else split_of_path(image, root)
+        labels = next(_label_files(tree, image), "") or _label_elsewhere(tree, image)
+        (source.left_out if split is None else source.images).append(SourceImage(image, split or "", labels))
+    for path in _orphans(tree, root):
+        source.orphans.append(SourceImage("", labels=path))
 
 
-def _orphans(tree: SourceTree, root: str, claimed: set[str], folders: set[str]) -> Iterator[str]:
+def _members(tree: SourceTree, placed: SplitTable, root: str) -> Iterator[str]:
+    """The images below the root, then those elsewhere that a split names."""
+    yield from tree.images_under(root)
+    if root:
+        yield from (image for image in placed.images() if not image.startswith(f"{root}/"))
+
+
+def _label_elsewhere(tree: SourceTree, image: str) -> str:
+    """The label file of an image that has none where it should be: the only text of its stem, if no other image has that stem or wants the text."""
+    stem = stem_of(image)
+    texts = [path for path in tree.texts_called(stem, "txt") if tree.staging.one("SELECT 1 FROM claimed WHERE labels = ?", (path,)) is None]
+    if len(texts) != 1 or len(tree.images_called(stem)) != 1 or not looks_like_labels(decode_text(tree.read(texts[0]))):
+        return ""
+    tree.staging.run("INSERT INTO claimed VALUES (?, ?, ?)", (texts[0], image, True))
+    return texts[0]
+
+
+def _orphans(tree: SourceTree, root: str) -> Iterator[str]:
     """The label files of no image: texts like labels beside those of images, or in any label folder below the root.
 
-    Args:
-        tree: The source.
-        root: The set's folder.
-        claimed: The files that may be an image's labels. A second one of the same image is no orphan.
-        folders: Where the images' labels lie.
+    A second file that may be an image's labels is no orphan (the table ``claimed``).
     """
-    stems = {stem_of(image).lower() for image in tree.images}
-    for path in tree.texts("txt"):
+    staging = tree.staging
+    folders = {
+        folder for (folder,) in staging.query("SELECT DISTINCT f.folder FROM files f JOIN claimed c ON f.path = c.labels WHERE c.first")
+    }
+    for path in tree.each_text("txt"):
         tree.check()
         folder, stem = posixpath.dirname(path), stem_of(path).lower()
-        if path in claimed or (stem in _NO_LABEL_FILES and stem not in stems):
+        if staging.one("SELECT 1 FROM claimed WHERE labels = ?", (path,)) or (stem in _NO_LABEL_FILES and not tree.images_called(stem)):
             continue
-        if (folder in folders or _is_label_folder(folder, root)) and looks_like_labels(decode_text(tree.read(path))):
+        wanted = folder in folders or _is_label_folder(folder, root) or not tree.image_count
+        if wanted and looks_like_labels(decode_text(tree.read(path))):
             yield path
 
 
@@ -171,8 +221,8 @@ def _read_without_yaml(tree: SourceTree, data: DataYaml, notes: Notes) -> YoloSo
         raise YardError(
             Reason.CLASSES_UNKNOWN, f"{classes} names no classes (or more than {MAX_CLASSES}): give it a name a line", {"file": classes}
         )
-    source = YoloSource(tree, tuple(clean_class_name(name, i) for i, name in enumerate(lines)), notes, pose=False)
-    _take(source, tree, {}, _common_root(tree))
+    source = YoloSource(tree, tuple(clean_class_name(name, i) for i, name in enumerate(lines)), notes)
+    _take(source, tree, SplitTable(tree.staging), _common_root(tree))
     source.reason = f"{classes} names {_what_was_read(source)}"
     return source
 
@@ -180,7 +230,7 @@ def _read_without_yaml(tree: SourceTree, data: DataYaml, notes: Notes) -> YoloSo
 def _class_file(tree: SourceTree) -> str | None:
     """The list of classes; the labels of an image that happens to be called ``classes`` are none."""
     by_rank = []
-    called_so = {stem_of(image).lower() for image in tree.images} & {stem_of(name) for name in _CLASS_FILES}
+    called_so = {stem for name in _CLASS_FILES if tree.images_called(stem := stem_of(name))}
     for path in tree.texts("txt", "names"):
         name = posixpath.basename(path).lower()
         if name.endswith(".txt") and stem_of(name) in called_so and looks_like_labels(decode_text(tree.read(path))):
@@ -193,7 +243,7 @@ def _class_file(tree: SourceTree) -> str | None:
 
 def _common_root(tree: SourceTree) -> str:
     """The folder that holds everything; what wraps the set may be called ``train`` without meaning a split."""
-    folders = [posixpath.dirname(path) for path in tree.images]
+    folders = list(tree.image_folders())
     root = posixpath.commonpath(folders) if folders and all(folders) else ""
     # .../images and .../train belong to the set; the folder above them is its root.
     while root and (posixpath.basename(root).lower() in _IMAGE_FOLDERS or split_of_folder(posixpath.basename(root))):

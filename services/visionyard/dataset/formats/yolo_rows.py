@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator
 
 from visionyard.dataset.findings import Code
-from visionyard.dataset.formats.labelled import LabelRow
+from visionyard.dataset.formats.shapes import LabelRow, Shape, enclosing
+from visionyard.kit.artifacts.dataset import KeypointLayout
 
 _BOX_COLUMNS = 5
 _POLYGON_COLUMNS = 7
@@ -15,24 +16,23 @@ _MAX_COLUMNS = 20_001
 _SHOWN = 60
 
 
-def read_rows(text: str, class_count: int, *, pose: bool = False) -> Iterator[LabelRow]:
+def read_rows(text: str, class_count: int, keypoints: KeypointLayout | None = None) -> Iterator[LabelRow]:
     """The rows of a label file; empty lines are none.
 
-    A row with a class and three or more corners is a polygon and becomes the box around it, as in Ultralytics' detection datasets
-    (``segments2boxes``), row by row, so that one kind does not spoil the other.
+    A row with a class and three or more corners is a polygon; four corners may as well be those of a rotated box, which only all rows of a source together tell.
 
     Args:
         text: The file.
         class_count: How many classes there are.
-        pose: Whether the source declares keypoints, which follow the box.
+        keypoints: What follows the box, where the source declares keypoints.
     """
     for number, line in enumerate(text.splitlines(), start=1):
         columns = line.split(maxsplit=_MAX_COLUMNS)
         if columns:
-            yield _row(number, columns, class_count, pose=pose)
+            yield _row(number, columns, class_count, keypoints)
 
 
-def _row(line: int, columns: list[str], class_count: int, *, pose: bool) -> LabelRow:
+def _row(line: int, columns: list[str], class_count: int, keypoints: KeypointLayout | None) -> LabelRow:
     try:
         values = [float(column) for column in columns]
     except ValueError:
@@ -44,20 +44,25 @@ def _row(line: int, columns: list[str], class_count: int, *, pose: bool) -> Labe
         return LabelRow(line, Code.MALFORMED_LABEL, f"has the class {columns[0]}, which is no whole number")
     if not 0 <= class_id < class_count:
         return LabelRow(line, Code.UNKNOWN_CLASS, f"has the class {class_id}, but the classes are 0 to {class_count - 1}")
-    return _shape(line, class_id, values[1:], pose=pose)
+    return _shape(line, class_id, values[1:], keypoints)
 
 
-def _shape(line: int, class_id: int, values: list[float], *, pose: bool) -> LabelRow:
+def _shape(line: int, class_id: int, values: list[float], keypoints: KeypointLayout | None) -> LabelRow:
     count = len(values) + 1
-    if count == _BOX_COLUMNS or (pose and count > _BOX_COLUMNS):
+    if count == _BOX_COLUMNS:
+        cx, cy, w, h = values
+        return LabelRow(line, class_id=class_id, cx=cx, cy=cy, w=w, h=h)
+    if keypoints is not None:
+        wanted = _BOX_COLUMNS + keypoints.count * keypoints.dimensions
+        if count != wanted:
+            return LabelRow(line, Code.MALFORMED_LABEL, f"has {count} columns; a box with its keypoints has {wanted}")
         cx, cy, w, h = values[:4]
-        return LabelRow(line, class_id=class_id, cx=cx, cy=cy, w=w, h=h, note=Code.KEYPOINTS_IGNORED if count > _BOX_COLUMNS else None)
+        return LabelRow(line, class_id=class_id, cx=cx, cy=cy, w=w, h=h, shape=Shape.KEYPOINTS, points=tuple(values[4:]))
     if count < _POLYGON_COLUMNS or count % 2 == 0:
         return LabelRow(line, Code.MALFORMED_LABEL, f"has {count} columns; a box has 5 (class, centre x, centre y, width, height)")
-    x, y = values[0::2], values[1::2]
-    left, right, top, bottom = min(x), max(x), min(y), max(y)
+    left, top, right, bottom = enclosing(values)
     cx, cy = (left + right) / 2, (top + bottom) / 2
-    return LabelRow(line, class_id=class_id, cx=cx, cy=cy, w=right - left, h=bottom - top, note=Code.POLYGON_AS_BOX)
+    return LabelRow(line, class_id=class_id, cx=cx, cy=cy, w=right - left, h=bottom - top, shape=Shape.POLYGON, points=tuple(values))
 
 
 def looks_like_labels(text: str) -> bool:

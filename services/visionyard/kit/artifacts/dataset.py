@@ -7,8 +7,8 @@ The dataset room publishes them; training and export read them. For the folder t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -23,8 +23,10 @@ __all__ = [
     "DatasetClass",
     "DatasetSplit",
     "DatasetVersion",
+    "KeypointLayout",
     "Label",
     "ManifestRow",
+    "iterate_manifest",
     "list_dataset_versions",
     "newest_dataset_version",
     "read_dataset_version",
@@ -66,23 +68,51 @@ class DatasetSplit:
 
 
 @dataclass(frozen=True)
+class KeypointLayout:
+    """What the keypoints of a pose dataset are (``kpt_shape`` and ``flip_idx`` of Ultralytics' data.yaml).
+
+    Attributes:
+        count: How many each object has.
+        dimensions: Numbers a keypoint: 2 (x, y) or 3 (and visibility: 0 not there, 1 hidden, 2 seen).
+        names: What each is called, in their order; empty where the source does not tell.
+        flip: For each keypoint which one it becomes in the mirror; empty where the source does not tell.
+    """
+
+    count: int
+    dimensions: int
+    names: tuple[str, ...] = ()
+    flip: tuple[int, ...] = ()
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> KeypointLayout:
+        """Reads what :meth:`to_json` wrote."""
+        return cls(document["count"], document["dimensions"], tuple(document["names"]), tuple(document["flip"]))
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in which a version's document keeps it."""
+        return {"count": self.count, "dimensions": self.dimensions, "names": list(self.names), "flip": list(self.flip)}
+
+
+@dataclass(frozen=True)
 class DatasetVersion:
     """An immutable set of images with labels.
 
     Attributes:
         name: ``projects/{project}/datasets/{dataset}/versions/{number}``, with its number.
         digest: ``sha256:`` and 64 hexadecimal digits of the content (classes, images, splits, labels).
-        task: ``detect``, in Ultralytics' words.
+        task: ``detect``, ``segment``, ``classify``, ``pose`` or ``obb``, in Ultralytics' words.
         image_count: How many images it holds.
         label_count: How many labels it holds.
         classes: In the order of their ids, from 0 without gaps.
         splits: Those that it has, in the order train, val, test. Always ``train``; ``val`` unless the importer asked for none.
         total_bytes: The bytes of all its images.
         stored_bytes: The bytes that making it added to the store.
-        source_format: What it was read from: ``yolo`` or ``voc``.
+        source_format: What it was read from: ``yolo``, ``voc``, ``coco``, ...; empty for one that was made of other versions.
         import_job: The job that made it, ``projects/{project}/importJobs/{job}``.
         manifest_key: Where its manifest lies.
         report_key: Where the import's report lies.
+        keypoints: What its keypoints are; None unless the task is ``pose``.
+        origin: How it was made: ``operation`` (``import``, ``append``, ``merge``, ...), ``sources`` (names of versions) and what else the operation was given.
         create_time: When it was published, by the store's clock.
     """
 
@@ -99,6 +129,8 @@ class DatasetVersion:
     import_job: str
     manifest_key: str
     report_key: str
+    keypoints: KeypointLayout | None = None
+    origin: Mapping[str, Any] = field(default_factory=dict)
     create_time: datetime | None = None
 
     @classmethod
@@ -119,6 +151,8 @@ class DatasetVersion:
             import_job=body["import_job"],
             manifest_key=body["manifest_key"],
             report_key=body["report_key"],
+            keypoints=KeypointLayout.from_json(body["keypoints"]) if body.get("keypoints") else None,
+            origin=body.get("origin", {}),
             create_time=document.create_time,
         )
 
@@ -137,6 +171,8 @@ class DatasetVersion:
             "import_job": self.import_job,
             "manifest_key": self.manifest_key,
             "report_key": self.report_key,
+            "keypoints": self.keypoints.to_json() if self.keypoints else None,
+            "origin": dict(self.origin),
         }
 
     @property
@@ -181,6 +217,11 @@ def read_manifest(store: ObjectStore, version: DatasetVersion, split: str = "") 
         YardError: ARTIFACT_CORRUPT, the manifest is gone.
         StoreUnavailable: the store does not answer.
     """
+    return [row for row in iterate_manifest(store, version) if split in {"", row.split}]
+
+
+def iterate_manifest(store: ObjectStore, version: DatasetVersion) -> Iterator[ManifestRow]:
+    """A version's rows likewise, one by one, so that memory stays flat: the packed manifest alone is held."""
     try:
         data = store.get(version.manifest_key).data
     except NotFound:
@@ -189,7 +230,7 @@ def read_manifest(store: ObjectStore, version: DatasetVersion, split: str = "") 
             f"the manifest of {version.name} is missing in the bucket: import it again",
             {"name": str(version.name)},
         ) from None
-    return [row for row in decode_manifest(data) if split in {"", row.split}]
+    return decode_manifest(data)
 
 
 def read_images(store: ObjectStore, rows: Iterable[ManifestRow]) -> Iterator[tuple[ManifestRow, bytes]]:

@@ -22,14 +22,17 @@ SPLITS = ("train", "val", "test")
 
 
 class Label(NamedTuple):
-    """One box, as Ultralytics writes it: shares of the upright picture's width and height, from 0 to 1.
+    """One label, in shares of the upright picture's width and height, from 0 to 1.
 
     Attributes:
         class_id: From 0.
-        cx: The centre's x.
+        cx: The x of the box's centre. The box encloses the points of a polygon or rotated box; of a class of the whole picture it is the picture.
         cy: The centre's y.
         w: The width.
         h: The height.
+        points: By the version's task: ``segment`` the polygon's corners (x, y each), ``obb`` the four corners of the rotated box (x, y each), ``pose`` the keypoints
+            (x, y and, with three dimensions, visibility 0, 1 or 2 each); empty otherwise.
+        confidence: Of a predicted label that nobody has confirmed, 0 to 1; None for a person's.
     """
 
     class_id: int
@@ -37,6 +40,19 @@ class Label(NamedTuple):
     cy: float
     w: float
     h: float
+    points: tuple[float, ...] = ()
+    confidence: float | None = None
+
+    def content(self) -> tuple[object, ...]:
+        """What identifies it: the attributes, those at the end left out where they are empty."""
+        if self.confidence is not None:
+            return tuple(self)
+        return tuple(self[:6]) if self.points else tuple(self[:5])
+
+
+def label_order(label: Label) -> tuple[object, ...]:
+    """What an image's labels are sorted by: class, place, points, those of persons before predicted ones."""
+    return *label[:6], -1.0 if label.confidence is None else label.confidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +68,8 @@ class ManifestRow:
         shard: The bucket key of the tar that holds the file.
         offset: Where in the tar its bytes begin.
         length: How many bytes it has.
-        labels: Its boxes, sorted; empty for a background image.
+        labels: Its labels, in the order of :func:`label_order`; empty for a background image.
+        phash: A perceptual hash of 64 bits, see :func:`visionyard.dataset.images.perceptual_hash`; 0 where none was taken.
     """
 
     sha256: str
@@ -64,10 +81,19 @@ class ManifestRow:
     offset: int
     length: int
     labels: tuple[Label, ...]
+    phash: int = 0
 
 
 _LABEL = pa.struct(
-    [("class_id", pa.int32()), ("cx", pa.float64()), ("cy", pa.float64()), ("w", pa.float64()), ("h", pa.float64())],
+    [
+        ("class_id", pa.int32()),
+        ("cx", pa.float64()),
+        ("cy", pa.float64()),
+        ("w", pa.float64()),
+        ("h", pa.float64()),
+        ("points", pa.list_(pa.float64())),
+        ("confidence", pa.float64()),
+    ],
 )
 _SCHEMA = pa.schema(
     [
@@ -80,6 +106,7 @@ _SCHEMA = pa.schema(
         ("offset", pa.int64()),
         ("length", pa.int64()),
         ("labels", pa.list_(_LABEL)),
+        ("phash", pa.uint64()),
     ],
 )
 _ROWS_AT_ONCE = 4096
@@ -133,24 +160,35 @@ def _table(rows: list[ManifestRow], schema: pa.Schema) -> pa.Table:
     return pa.table({name: pa.array(columns[name], schema.field(name).type) for name in schema.names}, schema=schema)
 
 
-def decode_manifest(data: bytes) -> list[ManifestRow]:
-    """Reads what :func:`encode_manifest` wrote."""
-    rows: list[ManifestRow] = []
+def decode_manifest(data: bytes) -> Iterator[ManifestRow]:
+    """Reads what :func:`encode_manifest` wrote, row by row; also what earlier versions wrote, without points, confidences and hashes."""
     for batch in pq.ParquetFile(io.BytesIO(data)).iter_batches(batch_size=_ROWS_AT_ONCE):
         for row in batch.to_pylist():
-            labels = tuple(Label(**label) for label in row.pop("labels"))
-            rows.append(ManifestRow(**row, labels=labels))
-    return rows
+            labels = tuple(
+                Label(
+                    label["class_id"],
+                    label["cx"],
+                    label["cy"],
+                    label["w"],
+                    label["h"],
+                    tuple(label.get("points") or ()),
+                    label.get("confidence"),
+                )
+                for label in row.pop("labels")
+            )
+            yield ManifestRow(**row, labels=labels)
 
 
-def content_digest(task: str, class_names: Iterable[str], rows: Iterable[ManifestRow]) -> str:
-    """``sha256:`` and the sha256 of what a version holds: task, classes, and each image's split, name, bytes and labels.
+def content_digest(task: str, class_names: Iterable[str], rows: Iterable[ManifestRow], keypoints: Mapping[str, Any] | None = None) -> str:
+    """``sha256:`` and the sha256 of what a version holds: task, classes, what its keypoints are, and each image's split, name, bytes and labels.
 
     Neither the dataset's name nor the shards have a part in it. The rows come in the order of :func:`row_order`.
     """
-    digest = hashlib.sha256(json.dumps([task, list(class_names)], ensure_ascii=False).encode())
+    head: list[Any] = [task, list(class_names)] + ([dict(keypoints)] if keypoints else [])
+    digest = hashlib.sha256(json.dumps(head, ensure_ascii=False, sort_keys=True).encode())
     for row in in_order(rows):
-        line = json.dumps([row.split, row.name, row.sha256, row.width, row.height, sorted(row.labels)], ensure_ascii=False)
+        labels = [label.content() for label in sorted(row.labels, key=label_order)]
+        line = json.dumps([row.split, row.name, row.sha256, row.width, row.height, labels], ensure_ascii=False)
         digest.update(b"\n")
         digest.update(line.encode())
     return f"sha256:{digest.hexdigest()}"

@@ -1,0 +1,92 @@
+"""Which image of a source a labelling means by a name: tools write bare names, paths of other machines, URLs, or Label Studio's local-files queries."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from visionyard.dataset.source import SourceTree, stem_of, suffix_of
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")
+"""Label Studio puts eight digits before the name of an uploaded file."""
+_MAX_NAME = 4096
+
+
+def written_path(name: str) -> str:
+    """The path that a name means, with forward slashes: of a URL its path, of ``/data/local-files/?d=a/b.jpg`` what follows the ``d``."""
+    name = name.strip()[:_MAX_NAME]
+    if _SCHEME.match(name) or "?d=" in name:
+        try:
+            parts = urlsplit(name)
+        except ValueError:
+            return name
+        if asked := parse_qs(parts.query).get("d"):
+            return asked[0].replace("\\", "/")
+        return unquote(parts.path)
+    return name.replace("\\", "/")
+
+
+class ImageMatcher:
+    """Finds the images of one source.
+
+    Args:
+        tree: The source.
+    """
+
+    def __init__(self, tree: SourceTree) -> None:
+        self._tree = tree
+
+    def find(self, name: str, near: str = "") -> str | None:
+        r"""The image that a labelling names; None where there is none, or several fit alike.
+
+        Of the images with that file name (whatever its case; else with that stem, for what was converted to another type) the one whose folders agree with most of the
+        written ones counts, then the one nearest to the labelling.
+
+        Args:
+            name: As written: ``a.jpg``, ``images\train\a.jpg``, ``https://host/a%20b.jpg``, ``/data/upload/3/0123abcd-a.jpg``.
+            near: The file that names it, whose folder breaks ties.
+        """
+        path = posixpath.normpath(written_path(name)).lstrip("/")
+        if not posixpath.basename(path) or path == ".":
+            return None
+        direct = posixpath.normpath(posixpath.join(posixpath.dirname(near), path))
+        if self._tree.is_image(direct):
+            return direct
+        for spelling in (path, unquote(path), _UPLOAD_PREFIX.sub("", posixpath.basename(path))):
+            if found := self._closest(spelling, near):
+                return found
+        return None
+
+    def _closest(self, path: str, near: str) -> str | None:
+        name = posixpath.basename(path).lower()
+        candidates = self._tree.images_called(stem_of(name))
+        exact = [image for image in candidates if posixpath.basename(image).lower() == name]
+        if not exact and suffix_of(name):
+            # A stem may hold a dot: "a.b" names "a.b.jpg" where "b" is no type.
+            exact = self._tree.images_called(name)
+        ranked = sorted(((_agreement(path, image), kinship(near, image)), image) for image in exact or candidates)
+        if not ranked or (len(ranked) > 1 and ranked[-1][0] == ranked[-2][0]):
+            return None
+        return ranked[-1][1]
+
+
+def _agreement(written: str, image: str) -> int:
+    """How many folders, counted from the file upwards, two paths share."""
+    count = 0
+    for one, other in zip(reversed(written.lower().split("/")[:-1]), reversed(image.lower().split("/")[:-1]), strict=False):
+        if one != other:
+            break
+        count += 1
+    return count
+
+
+def kinship(one: str, other: str) -> int:
+    """How many leading folders two paths share."""
+    count = 0
+    for a, b in zip(one.split("/")[:-1], other.split("/")[:-1], strict=False):
+        if a != b:
+            break
+        count += 1
+    return count

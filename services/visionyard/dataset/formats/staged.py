@@ -1,0 +1,131 @@
+"""What a format's reader puts down in the staging database: lists of images, and the labels of files that hold many images'."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from visionyard.dataset.findings import Code
+from visionyard.dataset.formats.shapes import LabelRow, Shape, Unit, WrittenLabel
+from visionyard.dataset.staging import Staging
+
+
+@dataclass(frozen=True, slots=True)
+class SourceImage:
+    """An image that belongs to the set.
+
+    Attributes:
+        path: In the source; of a labelling without image the image's name as the labelling has it, empty where it names none.
+        split: ``train``, ``val`` or ``test``; empty where the source does not tell.
+        labels: What :meth:`LabelledSource.rows` finds its labels by: the path of its label file, or that of a file of many images' labels, ``#`` and a key;
+            empty for a background image.
+    """
+
+    path: str
+    split: str = ""
+    labels: str = ""
+
+
+def file_of(labels: str) -> str:
+    """The file that labels stand in, for messages: what comes before the ``#``."""
+    return labels.partition("#")[0]
+
+
+class SourceImages:
+    """A list of images in the staging database.
+
+    Args:
+        staging: The database.
+    """
+
+    def __init__(self, staging: Staging) -> None:
+        self._staging = staging
+        staging.run("CREATE TABLE IF NOT EXISTS source_lists (id INTEGER PRIMARY KEY)")
+        staging.run("CREATE TABLE IF NOT EXISTS source_images (list INT, path TEXT, split TEXT, labels TEXT)")
+        staging.run("CREATE INDEX IF NOT EXISTS source_images_by_path ON source_images (list, path)")
+        self._id = staging.run("INSERT INTO source_lists VALUES (NULL)")
+        self._count = 0
+
+    def append(self, image: SourceImage) -> None:
+        """Adds one."""
+        self._staging.run("INSERT INTO source_images VALUES (?, ?, ?, ?)", (self._id, image.path, image.split, image.labels))
+        self._count += 1
+
+    def find(self, path: str) -> SourceImage | None:
+        """The image of that path, or None."""
+        statement = "SELECT path, split, labels FROM source_images WHERE list = ? AND path = ? LIMIT 1"
+        row = self._staging.one(statement, (self._id, path))
+        return SourceImage(*row) if row else None
+
+    def splits(self) -> set[str]:
+        """The splits that come up."""
+        return {split for (split,) in self._staging.query("SELECT DISTINCT split FROM source_images WHERE list = ?", (self._id,))}
+
+    def labelled(self) -> int:
+        """How many have labels."""
+        row = self._staging.one("SELECT COUNT(*) FROM source_images WHERE list = ? AND labels != ''", (self._id,))
+        return int(row[0]) if row else 0
+
+    def __iter__(self) -> Iterator[SourceImage]:
+        statement = "SELECT path, split, labels FROM source_images WHERE list = ? ORDER BY path, labels"
+        return (SourceImage(*row) for row in self._staging.query(statement, (self._id,)))
+
+    def __len__(self) -> int:
+        return self._count
+
+
+class LabelSpool:
+    """The labels of files that hold many images' (COCO, CVAT, VIA, ...), put down by image while the file streams by.
+
+    Args:
+        staging: The database that they lie in.
+    """
+
+    def __init__(self, staging: Staging) -> None:
+        self._staging = staging
+        staging.run(
+            "CREATE TABLE IF NOT EXISTS spool (key TEXT, line INT, problem TEXT, message TEXT, class INT, shape INT, unit INT, dims INT, note TEXT, conf REAL, box INT, at BLOB)"
+        )
+        staging.run("CREATE INDEX IF NOT EXISTS spool_by_key ON spool (key)")
+
+    def add(self, key: str, label: WrittenLabel) -> None:
+        """Puts a label down; ``key`` is the image's :attr:`SourceImage.labels`."""
+        self._staging.run(
+            "INSERT INTO spool VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                key,
+                label.line,
+                label.problem.name if label.problem else None,
+                label.message,
+                label.class_id,
+                label.shape.value,
+                label.unit.value,
+                label.dimensions,
+                label.note.name if label.note else None,
+                label.confidence,
+                len(label.box),
+                array("d", (*label.box, *label.points)).tobytes(),
+            ),
+        )
+
+    def rows(self, key: str, width: int, height: int) -> Iterator[LabelRow]:
+        """The labels of an image in the order in which they came; see :meth:`WrittenLabel.row`."""
+        for line, problem, message, class_id, shape, unit, dimensions, note, confidence, box, blob in self._staging.query(
+            "SELECT line, problem, message, class, shape, unit, dims, note, conf, box, at FROM spool WHERE key = ? ORDER BY rowid", (key,)
+        ):
+            values = array("d", blob)
+            label = WrittenLabel(
+                line,
+                Code[problem] if problem else None,
+                message,
+                class_id,
+                Shape(shape),
+                tuple(values[:box]),
+                tuple(values[box:]),
+                Unit(unit),
+                dimensions,
+                Code[note] if note else None,
+                confidence,
+            )
+            yield label.row(width, height)
