@@ -16,18 +16,18 @@ from visionyard.dataset.findings import Code
 from visionyard.dataset.formats.coco_annotations import AnnotationReader
 from visionyard.dataset.formats.coco_categories import CocoCategories, key_of, printable
 from visionyard.dataset.formats.coco_files import coco_files, split_of_file, split_word
+from visionyard.dataset.formats.coco_source import CocoSource
 from visionyard.dataset.formats.json_stream import NotJson, stream_members
-from visionyard.dataset.formats.labelled import MAX_CLASSES, LabelledSource, split_of_path
+from visionyard.dataset.formats.labelled import MAX_CLASSES, split_of_path
 from visionyard.dataset.formats.labelling import Labelling
 from visionyard.dataset.formats.matching import ImageMatcher
-from visionyard.dataset.formats.shapes import LabelRow, Shape, WrittenLabel
-from visionyard.dataset.formats.staged import LabelSpool, SourceImage
+from visionyard.dataset.formats.shapes import Shape, WrittenLabel
+from visionyard.dataset.formats.staged import LabelSpool, SourceImage, file_of
 from visionyard.dataset.source import SourceTree
 from visionyard.kit.errors import Reason, YardError
 
 _MAX_NAME = 1000
 _MAX_SIDE_PX = 1_000_000
-_SAME_SHAPE = 0.01
 _IMAGES_A_CHECK = 256
 _NAMES = ("file_name", "coco_url", "path")
 """Where an image's name stands; LVIS has only URLs."""
@@ -40,72 +40,6 @@ def find_coco(tree: SourceTree) -> list[Labelling]:
         return Labelling("coco", files[0], lambda: read_coco(tree, files))
 
     return [labelling(files) for files in coco_files(tree)]
-
-
-class CocoSource(LabelledSource):
-    """A COCO source. Build it with :func:`read_coco`.
-
-    Pictures that were scaled since they were labelled (the file has another size of the same shape for them) keep their labels in place; where the shape differs too, as
-    with labels drawn on a picture that lay on its side, pixels are taken as written. Either is listed.
-    """
-
-    format = "coco"
-
-    def __init__(self, tree: SourceTree) -> None:
-        super().__init__(tree.staging)
-        self._staging = tree.staging
-        self._spool = LabelSpool(tree.staging)
-        self._categories = CocoCategories()
-        self._unknown: dict[int, str] | None = None
-
-    def rows(self, labels: str, width: int, height: int) -> Iterator[LabelRow]:
-        """See :meth:`LabelledSource.rows`."""
-        found = self._staging.one("SELECT name, width, height FROM coco_images WHERE key = ?", (labels,))
-        name, wide, high = found or ("", 0, 0)
-        if self._unknown is None:
-            self._unknown = self._categories.unknown()
-        size = self._true_size(labels, name, (wide, high), (width, height))
-        for row in self._spool.rows(labels, *size):
-            yield self._checked(row, name)
-
-    def _true_size(self, labels: str, name: str, written: tuple[int, int], real: tuple[int, int]) -> tuple[int, int]:
-        """The size that the labels' pixels are of."""
-        if not all(written) or not all(real) or written == real:
-            return real
-        x, y = written[0] / real[0], written[1] / real[1]
-        scaled = abs(x - y) <= _SAME_SHAPE * max(x, y)
-        self.notes.add(
-            Code.SIZE_MISMATCH,
-            f"{name!r} was labelled as a picture of {written[0]} x {written[1]} pixels, but it has {real[0]} x {real[1]}"
-            + ("; its labels were scaled with it" if scaled else ""),
-            labels.partition("#")[0],
-        )
-        return written if scaled else real
-
-    def _checked(self, row: LabelRow, name: str) -> LabelRow:
-        """The row, with what is known only when the whole file has been read."""
-        if row.problem is None and self._unknown and row.class_id in self._unknown:
-            written = self._unknown[row.class_id]
-            row = LabelRow(row.line, Code.UNKNOWN_CLASS, f"has the category {written!r}, which the file does not declare")
-        if row.problem is None and row.shape is Shape.KEYPOINTS:
-            row = self._with_all_keypoints(row)
-        return replace(row, message=f"{row.message} (image {name!r})") if row.problem is not None and name else row
-
-    def _with_all_keypoints(self, row: LabelRow) -> LabelRow:
-        """A category may have fewer keypoints than another; the rest is not there."""
-        layout = self._categories.keypoints() if self.keypoints is None else self.keypoints
-        count, wanted = len(row.points) // 3, layout.count if layout else 0
-        if count > wanted:
-            return LabelRow(row.line, Code.MALFORMED_LABEL, f"has {count} keypoints, but the file declares {wanted}")
-        return replace(row, points=(*row.points, *(0.0,) * (3 * (wanted - count)))) if count < wanted else row
-
-    def class_names(self) -> tuple[str, ...]:
-        """See :meth:`LabelledSource.class_names`: in the order of the categories' ids, those without labels too."""
-        return self._categories.names()
-
-    def final_class_ids(self) -> list[int]:
-        """See :meth:`LabelledSource.final_class_ids`."""
-        return self._categories.final_ids()
 
 
 def read_coco(tree: SourceTree, files: list[str]) -> CocoSource:
@@ -128,9 +62,9 @@ class _Reader:
         self._tree = tree
         self._staging = tree.staging
         self._files = files
-        self._source = CocoSource(tree)
-        self._spool = self._source._spool  # noqa: SLF001 - reader and source are one thing in two parts
-        self._categories = self._source._categories  # noqa: SLF001
+        self._spool = LabelSpool(tree.staging)
+        self._categories = CocoCategories()
+        self._source = CocoSource(tree, self._categories)
         self._annotations = AnnotationReader()
         self._captions = 0
         self._count = 0
@@ -284,7 +218,7 @@ class _Reader:
             if has_labels:
                 self._source.orphans.append(SourceImage(posixpath.basename(name), labels=key))
             else:
-                self._note(Code.SPLIT_ENTRY_WITHOUT_IMAGE, f"lists the image {name!r}, which is not there", key.partition("#")[0])
+                self._note(Code.SPLIT_ENTRY_WITHOUT_IMAGE, f"lists the image {name!r}, which is not there", file_of(key))
         for path in self._files:
             statement = """SELECT DISTINCT key FROM spool s WHERE key >= ? AND key < ?
                 AND NOT EXISTS (SELECT 1 FROM coco_images c WHERE c.key = s.key) ORDER BY key"""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from visionyard.dataset.layouts.coco import CocoLayout
 from visionyard.dataset.layouts.layout import Layout
+from visionyard.dataset.layouts.voc import VocLayout
 from visionyard.dataset.layouts.yolo import YoloLayout
 
-LAYOUTS: Mapping[str, Layout] = MappingProxyType({layout.name: layout for layout in (YoloLayout(),)})
+LAYOUTS: Mapping[str, Layout] = MappingProxyType({layout.name: layout for layout in (YoloLayout(), CocoLayout(), VocLayout())})
 """What a version can be written as, by the name that ``--format`` takes."""
