@@ -29,6 +29,9 @@ from visionyard.kit.errors import Reason, YardError
 _MAX_NAME = 1000
 _MAX_SIDE_PX = 1_000_000
 _IMAGES_A_CHECK = 256
+_NUMBERS_A_LABEL = 16
+_MAX_WAITING_NUMBERS = 1 << 14
+"""Labels are put down together, a few hundred boxes at once."""
 _NAMES = ("file_name", "coco_url", "path")
 """Where an image's name stands; LVIS has only URLs."""
 
@@ -66,6 +69,8 @@ class _Reader:
         self._categories = CocoCategories()
         self._source = CocoSource(tree, self._categories)
         self._annotations = AnnotationReader()
+        self._waiting: list[tuple[str, WrittenLabel]] = []
+        self._waiting_numbers = 0
         self._captions = 0
         self._count = 0
         self._staging.run(
@@ -80,6 +85,7 @@ class _Reader:
                     self._take(number, path, key, item)
             except NotJson as error:
                 raise YardError(Reason.NO_LABELS, f"{path} cannot be read to its end: {error}; export it again", {"file": path}) from error
+        self._put_down()
         self._refuse_unusable()
         source = self._source
         source.keypoints = self._categories.keypoints()
@@ -134,11 +140,10 @@ class _Reader:
             return
         self._count += 1
         written = item if isinstance(item, dict) else {}
-        where = f"annotation {_shown(written.get('id'))}"
         image = key_of(written.get("image_id"))
 
         def remark(message: str) -> None:
-            self._note(Code.OUTLINE_UNREAD, f"{where} of image id {image} {message}", path)
+            self._note(Code.OUTLINE_UNREAD, f"annotation {_shown(written.get('id'))} of image id {image} {message}", path)
 
         class_id = self._categories.meet(number, written.get("category_id"))
         if not written:
@@ -150,10 +155,18 @@ class _Reader:
                 problem=Code.UNKNOWN_CLASS, message=f"has the category {_shown(written.get('category_id'))}, which is none"
             )
         if label.problem is not None:
-            label = replace(label, message=f"{where} {label.message}")
+            label = replace(label, message=f"annotation {_shown(written.get('id'))} {label.message}")
         elif label.shape is Shape.KEYPOINTS:
             self._categories.meet_keypoints(len(label.points) // 3)
-        self._spool.add(f"{path}#{image or ''}", label)
+        self._waiting.append((f"{path}#{image or ''}", label))
+        self._waiting_numbers += len(label.points) + _NUMBERS_A_LABEL
+        if self._waiting_numbers > _MAX_WAITING_NUMBERS:
+            self._put_down()
+
+    def _put_down(self) -> None:
+        self._spool.add_all(self._waiting)
+        self._waiting.clear()
+        self._waiting_numbers = 0
 
     def _match(self) -> None:
         """Finds the picture of each listed image."""
