@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,14 @@ class AnnotationReader:
             class_id: Of its category.
             remark: See :data:`Remark`.
         """
+        label = self._read(annotation, class_id, remark)
+        # What has a score was predicted: https://cocodataset.org/#format-results.
+        score = annotation.get("score")
+        if isinstance(score, int | float) and not isinstance(score, bool) and 0 <= score <= 1:
+            return replace(label, confidence=float(score))
+        return label
+
+    def _read(self, annotation: dict[str, Any], class_id: int, remark: Remark) -> WrittenLabel:
         if _is_set(annotation.get("iscrowd")):
             return WrittenLabel(problem=Code.CROWD_REGION, message="is a crowd region, which stands for many objects")
         if "segments_info" in annotation:
