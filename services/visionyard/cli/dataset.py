@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +14,7 @@ from visionyard.cli.options import AsJson, DatasetVersion, Detach, Directory, To
 from visionyard.cli.session import Session, run
 from visionyard.client.errors import local
 from visionyard.client.references import References, short
-from visionyard.client.sources import open_source
+from visionyard.client.sources import is_address, open_source
 from visionyard.dataset.v1 import dataset_pb2, dataset_service_pb2, import_job_pb2, import_job_service_pb2
 from visionyard.kit.errors import Reason
 
@@ -44,11 +44,19 @@ def _ratios(text: str) -> list[float]:
 @app.command(
     "import",
     epilog=example(
-        "yard dataset import cones.zip --name cones", "yard dataset import ./voc --name blood --format voc --split 0.8,0.1,0.1 --seed 7"
+        "yard dataset import cones.zip --name cones",
+        "yard dataset import ./voc --name blood --format voc --split 0.8,0.1,0.1 --seed 7",
+        "yard dataset import s3://labels/cones/ --name cones",
     ),
 )
 def import_(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="An archive (zip, tar, tar.gz, tar.zst) or a folder.")],
+    path: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATH|URL",
+            help="An archive (zip, tar, tar.gz, tar.zst) or a folder; or the https:// or s3:// address of one, fetched by the service if its settings allow it.",
+        ),
+    ],
     name: Annotated[str, typer.Option("--name", help="The dataset that gets a new version.")],
     source_format: Annotated[
         SourceFormat, typer.Option("--format", help="How the labels are written; auto finds out.")
@@ -70,19 +78,28 @@ def import_(
     async def work(session: Session) -> None:
         imports = session.client.imports
         References(session.client.project).resource("datasets", name)
-        source = open_source(path)
-        for sentence in source.skipped:
-            session.progress.say(sentence)
-        digest = await source.sha256(following.transfer(session, source.name))
-        decides = {"name": name, "format": source_format.value, "split": ratios, "seed": seed, "sha256": digest}
+        options: dict[str, Any] = {"source_format": source_format.value, "split_ratios": ratios, "seed": seed}
+        source = None if is_address(path) else open_source(Path(path))
+        decides = {"name": name, "format": source_format.value, "split": ratios, "seed": seed}
+        if source is None:
+            decides["url"] = path
+        else:
+            for sentence in source.skipped:
+                session.progress.say(sentence)
+            decides["sha256"] = await source.sha256(following.transfer(session, source.name))
 
-        async def create(upload: str, request_id: str) -> import_job_pb2.ImportJob:
-            return await imports.create(
-                name, upload, source_name=output.plain(source.name), source_format=source_format.value, split_ratios=ratios, seed=seed, request_id=request_id
-            )  # fmt: skip
+        async def fetched(request_id: str) -> import_job_pb2.ImportJob:
+            return await imports.create(name, source_url=path, request_id=request_id, **options)
+
+        async def uploaded(upload: str, request_id: str) -> import_job_pb2.ImportJob:
+            source_name = output.plain(source.name) if source else ""
+            return await imports.create(name, upload, source_name=source_name, request_id=request_id, **options)
 
         with session.pending("dataset import", **decides) as pending:
-            job = await following.begin_with_upload(session, "dataset", source, pending, create, imports.get)
+            if source is None:
+                job = await following.begin(session, pending, fetched, imports.get)
+            else:
+                job = await following.begin_with_upload(session, "dataset", source, pending, uploaded, imports.get)
             if detach:
                 session.show(import_job_service_pb2.CreateImportJobResponse(import_job=job), lambda: output.write(short(job.name)))
                 return

@@ -1,4 +1,4 @@
-"""Import jobs: from an uploaded archive to a dataset version."""
+"""Import jobs: from an archive, uploaded or fetched by the service, to a dataset version."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from visionyard.client.jobs import PAGE, AsyncJobs, Snapshot
 from visionyard.client.references import References
-from visionyard.client.sources import open_source
+from visionyard.client.sources import is_address, open_source
 from visionyard.client.sync import Blocking, BlockingIterator, Facade
 from visionyard.client.transport import Patience, Transport
 from visionyard.client.uploads import AsyncUploads, OnProgress
@@ -36,19 +36,21 @@ class AsyncImportJobs(AsyncJobs[import_job_pb2.ImportJob]):
     async def create(
         self,
         dataset: str,
-        upload: str,
+        upload: str = "",
         *,
+        source_url: str = "",
         source_name: str = "",
         source_format: str = "auto",
         split_ratios: Sequence[float] = (),
         seed: int = 0,
         request_id: str = "",
     ) -> import_job_pb2.ImportJob:
-        """Queues an import of a complete upload.
+        """Queues an import of a complete upload, or of what the service fetches itself.
 
         Args:
             dataset: The dataset that gets a new version, an id or resource name; made where it is not there.
-            upload: The upload's resource name.
+            upload: The upload's resource name; empty with ``source_url``.
+            source_url: ``https://``, ``http://`` or ``s3://``, listed in the service's settings.
             source_name: The archive's name, for messages.
             source_format: ``auto``, ``yolo`` or ``voc``.
             split_ratios: Shares of train, val and test, together 1; empty for the source's own.
@@ -56,11 +58,13 @@ class AsyncImportJobs(AsyncJobs[import_job_pb2.ImportJob]):
             request_id: A UUID; the same one again gives the same job. Empty: a fresh one.
 
         Raises:
-            ClientError: INVALID_ARGUMENT (INVALID_FIELD, INVALID_NAME), NOT_FOUND (UPLOAD_NOT_FOUND), FAILED_PRECONDITION (UPLOAD_INCOMPLETE).
+            ClientError: INVALID_ARGUMENT (INVALID_FIELD, INVALID_NAME), NOT_FOUND (UPLOAD_NOT_FOUND), FAILED_PRECONDITION (UPLOAD_INCOMPLETE),
+                PERMISSION_DENIED (SOURCE_NOT_ALLOWED).
         """
         spec = import_job_pb2.ImportSpec(
             dataset=self._names.resource("datasets", dataset),
             upload=upload,
+            source_url=source_url,
             source_name=source_name,
             format=_FORMATS[source_format],
             split_ratios=split_ratios,
@@ -83,7 +87,7 @@ class AsyncImportJobs(AsyncJobs[import_job_pb2.ImportJob]):
         on_upload: OnProgress | None = None,
         on_snapshot: Callable[[SnapshotOfImport], None] | None = None,
     ) -> import_job_pb2.ImportJob:
-        """Uploads an archive or folder, imports it and waits until that is done.
+        """Uploads an archive or folder, imports it and waits until that is done. What ``path`` names by an address the service fetches instead.
 
         Returns:
             The job as it ended; ``dataset_version`` and ``report`` are set.
@@ -92,6 +96,9 @@ class AsyncImportJobs(AsyncJobs[import_job_pb2.ImportJob]):
             JobFailed: the import failed.
             ClientError: as :meth:`create`, and what reading and uploading the source raises.
         """
+        if is_address(str(path)):
+            job = await self.create(dataset, source_url=str(path), source_format=source_format, split_ratios=split_ratios, seed=seed)
+            return await self.wait(job.name, on_snapshot)
         source = open_source(Path(path))
         upload = await self._uploads.upload(self.service, source, on_progress=on_upload)
         job = await self.create(

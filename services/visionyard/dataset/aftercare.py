@@ -103,7 +103,7 @@ class Aftercare:
             if made is not None:
                 left -= {*prepared["shards"], prepared["body"]["manifest_key"], prepared["body"]["report_key"]}
         self._records.store.delete_many(sorted(left))
-        self._uploads.delete(ImportSpec.from_json(job.spec).upload)
+        ImportSpec.from_json(job.spec).delete_upload(self._uploads)
         if job.pointers.get("written"):  # done; the next service that starts need not do it again
             self._records.update(name, lambda current, _: current.changed(pointers={**current.pointers, "written": []}))
         return True

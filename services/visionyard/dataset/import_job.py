@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from visionyard.dataset.archives.entry import ArchiveLimits
+from visionyard.dataset.archives.entry import Archive, ArchiveLimits
+from visionyard.dataset.archives.noted import NotedArchive
 from visionyard.dataset.archives.opened import open_archive
-from visionyard.dataset.findings import Report
+from visionyard.dataset.fetching.addresses import SourceUrl, not_allowed
+from visionyard.dataset.fetching.port import Sources
+from visionyard.dataset.findings import Code, Report
 from visionyard.dataset.importing import Importer
 from visionyard.dataset.index import KnownImages
 from visionyard.dataset.publishing import Publisher
@@ -29,42 +33,55 @@ class ImportSpec:
 
     Attributes:
         dataset: What gets a version.
-        upload: The archive, ``projects/{project}/uploads/{upload}``.
+        upload: The archive, ``projects/{project}/uploads/{upload}``; None where it is fetched.
         source_name: Its name at the client.
         format: ``yolo``, ``voc`` or empty: found out.
         split_ratios: Of train, val and, as a third, test; empty: see :class:`SplitRequest`.
         seed: Of a drawn split.
+        source_url: Where it is fetched from; empty where it is uploaded.
     """
 
     dataset: ResourceName
-    upload: ResourceName
+    upload: ResourceName | None
     source_name: str = ""
     format: str = ""
     split_ratios: tuple[float, ...] = ()
     seed: int = 0
+    source_url: str = ""
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> ImportSpec:
         """Reads what :meth:`to_json` wrote."""
         return cls(
             ResourceName.parse(document["dataset"], "datasets"),
-            ResourceName.parse(document["upload"], "uploads"),
+            ResourceName.parse(document["upload"], "uploads") if document["upload"] else None,
             document["source_name"],
             document["format"],
             tuple(document["split_ratios"]),
             document["seed"],
+            document.get("source_url", ""),
         )
 
     def to_json(self) -> dict[str, Any]:
         """The form in which the job's document keeps it."""
         return {
             "dataset": str(self.dataset),
-            "upload": str(self.upload),
+            "upload": str(self.upload or ""),
             "source_name": self.source_name,
             "format": self.format,
             "split_ratios": list(self.split_ratios),
             "seed": self.seed,
+            **({"source_url": self.source_url} if self.source_url else {}),
         }
+
+    def delete_upload(self, uploads: UploadStore) -> None:
+        """Deletes what was uploaded for it; nothing where it is fetched.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        if self.upload is not None:
+            uploads.delete(self.upload)
 
 
 @dataclass(frozen=True)
@@ -80,7 +97,7 @@ class ImportLimits:
     image_pixels: int = MAX_PIXELS
 
 
-def run_import(context: JobContext, uploads: UploadStore, limits: ImportLimits) -> dict[str, Any]:
+def run_import(context: JobContext, uploads: UploadStore, limits: ImportLimits, sources: Sources | None = None) -> dict[str, Any]:
     """Runs one attempt.
 
     The upload is deleted when the job has ended one way or the other, not where another attempt will need it.
@@ -89,9 +106,10 @@ def run_import(context: JobContext, uploads: UploadStore, limits: ImportLimits) 
         context: The job.
         uploads: Where its archive lies.
         limits: What it may ask of this machine.
+        sources: Fetches what is not uploaded; None where nothing may be fetched.
 
     Returns:
-        The pointers of the job's result: ``version`` and ``report_key``.
+        The pointers of the job's result: ``version`` and ``report_key``. Of what was fetched the pointer ``fetched`` tells more.
 
     Raises:
         YardError: the source is refused; see :meth:`Importer.run` and :func:`open_archive`.
@@ -108,13 +126,13 @@ def run_import(context: JobContext, uploads: UploadStore, limits: ImportLimits) 
         _clear_up(publisher, uploads, spec)
         raise YardError.from_json(job.pointers["failure"])
     if "unchanged" in job.pointers:  # likewise; its upload may be gone
-        uploads.delete(spec.upload)
+        spec.delete_upload(uploads)
         return dict(job.pointers["unchanged"])
     prepared = job.pointers.get("prepared")
     if prepared is None:
         publisher.begin()
         try:
-            done = _prepare(context, publisher, spec, uploads, limits)
+            done = _prepare(context, publisher, spec, uploads, limits, sources)
         except (LeaseLost, Preempted):
             raise  # the next attempt deletes what this one wrote
         except StoreUnavailable as error:
@@ -127,37 +145,40 @@ def run_import(context: JobContext, uploads: UploadStore, limits: ImportLimits) 
             raise
         if done:
             context.point(unchanged=done)  # first, since a next attempt could not find it out again without the upload
-            uploads.delete(spec.upload)
+            spec.delete_upload(uploads)
             return done
         prepared = context.job.pointers["prepared"]
     context.report("publishing")
     context.announce()  # moves nothing, but raises where the job is no longer this attempt's: what was prepared may be deleted then
     result = publisher.publish(prepared)
-    uploads.delete(spec.upload)
+    spec.delete_upload(uploads)
     return result
 
 
 def _clear_up(publisher: Publisher, uploads: UploadStore, spec: ImportSpec) -> None:
     publisher.abandon()
-    uploads.delete(spec.upload)
+    spec.delete_upload(uploads)
 
 
-def _prepare(context: JobContext, publisher: Publisher, spec: ImportSpec, uploads: UploadStore, limits: ImportLimits) -> dict[str, Any]:
+def _prepare(
+    context: JobContext, publisher: Publisher, spec: ImportSpec, uploads: UploadStore, limits: ImportLimits, sources: Sources | None
+) -> dict[str, Any]:
     """Imports up to the ``prepared`` pointer; see :meth:`Publisher.prepare`. A refused source leaves its report with the job."""
 
     def progress(phase: str, done: int, total: int, unit: str) -> None:
         context.check()
         context.report(phase, done, total, unit)
 
+    def note(code: Code, message: str, path: str) -> None:
+        report.note(code, message, path)  # the importer's own, which is not made yet
+
     project = spec.dataset.project
-    size = uploads.get(spec.upload).size
     maker = publisher.maker
     writer = ShardWriter(project, context.scratch, f"{maker['job']} {maker['attempt']}", publisher.store_shard)
     report = Report()
     try:
-        with uploads.open(spec.upload) as file:
-            progress("reading the archive", 0, 0, "files")
-            archive = open_archive(file, size, spec.source_name or "the archive", limits.archive)
+        with _opened(context, spec, uploads, limits.archive, sources) as opened:
+            archive = NotedArchive(opened, note)
             known = KnownImages.read(context.store, project)
             importer = Importer(archive, context.scratch, known, writer, progress, limits.image_pixels)
             report = importer.report
@@ -167,3 +188,22 @@ def _prepare(context: JobContext, publisher: Publisher, spec: ImportSpec, upload
     except YardError as error:
         context.point(report_key=publisher.failed_report(report), failure=error.to_json())
         raise
+
+
+@contextmanager
+def _opened(
+    context: JobContext, spec: ImportSpec, uploads: UploadStore, limits: ArchiveLimits, sources: Sources | None
+) -> Iterator[Archive]:
+    """The archive, uploaded or fetched. A fetched one is fetched anew by each attempt: nothing of it outlives the worker."""
+    if spec.upload is None:
+        if sources is None:
+            url = SourceUrl.parse(spec.source_url)
+            raise not_allowed(url, f"{url.shown} is not fetched: this worker takes uploads only")
+        with sources.open(spec.source_url, context.scratch, limits, context.check, context.report) as (archive, fetched):
+            context.announce(fetched=fetched.to_json())
+            yield archive
+        return
+    size = uploads.get(spec.upload).size
+    with uploads.open(spec.upload) as file:
+        context.report("reading the archive", 0, 0, "files")
+        yield open_archive(file, size, spec.source_name or "the archive", limits)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from visionyard.dataset.catalogue import Catalogue
+from visionyard.dataset.fetching.addresses import AllowList
 from visionyard.dataset.import_job import ImportSpec
 from visionyard.kit.artifacts.dataset import DatasetVersion
 from visionyard.kit.errors import YardError, invalid_field
@@ -91,26 +92,35 @@ class Imports:
         jobs: The import jobs in the bucket.
         catalogue: The datasets in it.
         uploads: The uploads in it.
+        allow: What may be fetched.
     """
 
-    def __init__(self, jobs: JobService, catalogue: Catalogue, uploads: UploadStore) -> None:
+    def __init__(self, jobs: JobService, catalogue: Catalogue, uploads: UploadStore, allow: AllowList) -> None:
         self.jobs = jobs
         self._catalogue = catalogue
         self._uploads = uploads
+        self._allow = allow
         self._results = _Results(_CACHED_BYTES)
 
     def create(self, project: ProjectName, spec: ImportSpec, request_id: str) -> ImportView:
         """Queues a job; a repeated request finds its job, also when its upload is gone already.
 
         Raises:
-            YardError: INVALID_FIELD, UPLOAD_NOT_FOUND, UPLOAD_INCOMPLETE, REQUEST_ID_REUSED.
+            YardError: INVALID_FIELD, UPLOAD_NOT_FOUND, UPLOAD_INCOMPLETE, SOURCE_NOT_ALLOWED, REQUEST_ID_REUSED.
         """
         for field, name in (("dataset", spec.dataset), ("upload", spec.upload)):
-            if name.project != project.project:
+            if name is not None and name.project != project.project:
                 raise invalid_field(f"import_job.spec.{field}", f"{name} is not in {project}")
         if not (request_id and self.jobs.records.was_requested(project.project, request_id)):
-            self._uploads.open(spec.upload).close()  # refuses one that is not complete
+            self._check_source(spec)
         return self.view(self.jobs.create(project.project, spec.to_json(), request_id))
+
+    def _check_source(self, spec: ImportSpec) -> None:
+        """Refuses an upload that is not complete, and an address that is not listed; nothing is connected to here."""
+        if spec.upload is None:
+            self._allow.allowed(spec.source_url)
+        else:
+            self._uploads.open(spec.upload).close()
 
     def get(self, name: ResourceName) -> ImportView:
         """Reads a job.
@@ -137,7 +147,7 @@ class Imports:
         """
         job = self.jobs.cancel(name)
         if job.state is JobState.CANCELLED:
-            self._uploads.delete(ImportSpec.from_json(job.spec).upload)
+            ImportSpec.from_json(job.spec).delete_upload(self._uploads)
         return self.view(job)
 
     def view(self, job: Job, progress: ProgressSnapshot | None = None, *, with_report: bool = True) -> ImportView:

@@ -42,13 +42,16 @@ def spec_from_proto(spec: import_job_pb2.ImportSpec) -> ImportSpec:
         raise invalid_field("import_job.spec.format", "is not a format: use SOURCE_FORMAT_YOLO or SOURCE_FORMAT_VOC, or leave it out")
     if len(spec.source_name) > _SOURCE_NAME_CHARACTERS:
         raise invalid_field("import_job.spec.source_name", f"has more than {_SOURCE_NAME_CHARACTERS} characters")
+    if bool(spec.upload) == bool(spec.source_url):
+        raise invalid_field("import_job.spec.source_url", "give exactly one of upload and source_url")
     return ImportSpec(
         dataset=ResourceName.parse(spec.dataset, "datasets"),
-        upload=ResourceName.parse(spec.upload, "uploads"),
+        upload=ResourceName.parse(spec.upload, "uploads") if spec.upload else None,
         source_name="".join(c if c.isprintable() else " " for c in spec.source_name),
         format=_FORMATS[spec.format],
         split_ratios=_ratios(spec.split_ratios),
         seed=spec.seed,
+        source_url=spec.source_url,
     )
 
 
@@ -72,7 +75,8 @@ def import_job_to_proto(view: ImportView) -> import_job_pb2.ImportJob:
         name=str(job.name),
         spec=import_job_pb2.ImportSpec(
             dataset=str(spec.dataset),
-            upload=str(spec.upload),
+            upload=str(spec.upload or ""),
+            source_url=spec.source_url,
             source_name=spec.source_name,
             format=_FORMAT_NUMBERS[spec.format],
             split_ratios=spec.split_ratios,

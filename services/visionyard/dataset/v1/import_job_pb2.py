@@ -27,17 +27,17 @@ from visionyard.dataset.v1 import dataset_pb2 as visionyard_dot_dataset_dot_v1_d
 from visionyard.jobs.v1 import job_pb2 as visionyard_dot_jobs_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&visionyard/dataset/v1/import_job.proto\x12\x15visionyard.dataset.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#visionyard/dataset/v1/dataset.proto\x1a\x1cvisionyard/jobs/v1/job.proto\"\xde\x02\n\tImportJob\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x04spec\x18\x02 \x01(\x0b\x32!.visionyard.dataset.v1.ImportSpec\x12-\n\x06status\x18\x03 \x01(\x0b\x32\x1d.visionyard.jobs.v1.JobStatus\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\x12>\n\x0f\x64\x61taset_version\x18\x07 \x01(\x0b\x32%.visionyard.dataset.v1.DatasetVersion\x12\x33\n\x06report\x18\x08 \x01(\x0b\x32#.visionyard.dataset.v1.ImportReport\"\x9b\x01\n\nImportSpec\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0e\n\x06upload\x18\x02 \x01(\t\x12\x13\n\x0bsource_name\x18\x03 \x01(\t\x12\x33\n\x06\x66ormat\x18\x04 \x01(\x0e\x32#.visionyard.dataset.v1.SourceFormat\x12\x14\n\x0csplit_ratios\x18\x05 \x03(\x01\x12\x0c\n\x04seed\x18\x06 \x01(\x03*\\\n\x0cSourceFormat\x12\x1d\n\x19SOURCE_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12SOURCE_FORMAT_YOLO\x10\x01\x12\x15\n\x11SOURCE_FORMAT_VOC\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&visionyard/dataset/v1/import_job.proto\x12\x15visionyard.dataset.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#visionyard/dataset/v1/dataset.proto\x1a\x1cvisionyard/jobs/v1/job.proto\"\xde\x02\n\tImportJob\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x04spec\x18\x02 \x01(\x0b\x32!.visionyard.dataset.v1.ImportSpec\x12-\n\x06status\x18\x03 \x01(\x0b\x32\x1d.visionyard.jobs.v1.JobStatus\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\x12>\n\x0f\x64\x61taset_version\x18\x07 \x01(\x0b\x32%.visionyard.dataset.v1.DatasetVersion\x12\x33\n\x06report\x18\x08 \x01(\x0b\x32#.visionyard.dataset.v1.ImportReport\"\xaf\x01\n\nImportSpec\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0e\n\x06upload\x18\x02 \x01(\t\x12\x13\n\x0bsource_name\x18\x03 \x01(\t\x12\x33\n\x06\x66ormat\x18\x04 \x01(\x0e\x32#.visionyard.dataset.v1.SourceFormat\x12\x14\n\x0csplit_ratios\x18\x05 \x03(\x01\x12\x0c\n\x04seed\x18\x06 \x01(\x03\x12\x12\n\nsource_url\x18\x0f \x01(\t*\\\n\x0cSourceFormat\x12\x1d\n\x19SOURCE_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12SOURCE_FORMAT_YOLO\x10\x01\x12\x15\n\x11SOURCE_FORMAT_VOC\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'visionyard.dataset.v1.import_job_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SOURCEFORMAT']._serialized_start=676
-  _globals['_SOURCEFORMAT']._serialized_end=768
+  _globals['_SOURCEFORMAT']._serialized_start=696
+  _globals['_SOURCEFORMAT']._serialized_end=788
   _globals['_IMPORTJOB']._serialized_start=166
   _globals['_IMPORTJOB']._serialized_end=516
   _globals['_IMPORTSPEC']._serialized_start=519
-  _globals['_IMPORTSPEC']._serialized_end=674
+  _globals['_IMPORTSPEC']._serialized_end=694
 # @@protoc_insertion_point(module_scope)

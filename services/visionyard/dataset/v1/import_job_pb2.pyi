@@ -120,16 +120,21 @@ class ImportSpec(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     SPLIT_RATIOS_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    SOURCE_URL_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     """The dataset that gets a new version, `projects/{project}/datasets/{dataset}`; made where it is not there. The id is 1 to 63 letters, digits, '-', '_' and '.', and begins with a letter or digit."""
     upload: _builtins.str
-    """The archive: a complete upload, `projects/{project}/uploads/{upload}`. It is deleted when the job ends."""
+    """The archive: a complete upload, `projects/{project}/uploads/{upload}`. It is deleted when the job ends. Exactly one of upload and source_url is given."""
     source_name: _builtins.str
-    """The archive's name at the client, for messages."""
+    """The archive's name at the client, for messages; empty with source_url, which names itself."""
     format: Global___SourceFormat.ValueType
     """Which format to read; unspecified: found out."""
     seed: _builtins.int
     """The seed of a drawn split."""
+    source_url: _builtins.str
+    """What the service fetches itself: `https://host/path` or `s3://bucket/key` of an archive, or `s3://bucket/prefix/` of a folder; at most 2048 characters. It must
+    lie below an entry of the service's allow-list (VISIONYARD_IMPORT_ALLOW, empty by default). The job keeps it as it is, a signature in its query included.
+    """
     @_builtins.property
     def split_ratios(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """The shares of train, val and, as a third, test: each from 0 to 1, together 1. Empty: the source's own splits, or 0.8, 0.2 drawn where it has none (beside its test split, where it has only that)."""
@@ -143,10 +148,11 @@ class ImportSpec(_message.Message):
         format: Global___SourceFormat.ValueType = ...,
         split_ratios: _abc.Iterable[_builtins.float] | None = ...,
         seed: _builtins.int = ...,
+        source_url: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "format", b"format", "seed", b"seed", "source_name", b"source_name", "split_ratios", b"split_ratios", "upload", b"upload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "format", b"format", "seed", b"seed", "source_name", b"source_name", "source_url", b"source_url", "split_ratios", b"split_ratios", "upload", b"upload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -96,6 +96,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """An annotation file would expand without bound. Metadata: file."""
     ERROR_REASON_CLASSES_UNKNOWN: _ErrorReason.ValueType  # 70
     """The classes of the source cannot be told. Metadata: file."""
+    ERROR_REASON_SOURCE_NOT_ALLOWED: _ErrorReason.ValueType  # 78
+    """The service may not fetch from that address: its administrator did not list it, or it leads to a private network. Metadata: source, setting."""
+    ERROR_REASON_SOURCE_UNREACHABLE: _ErrorReason.ValueType  # 79
+    """The address to fetch from does not answer, refuses, is not there, or broke off again and again. Metadata: source."""
     ERROR_REASON_UNKNOWN_ARGUMENT: _ErrorReason.ValueType  # 80
     """A training argument that Ultralytics does not know. Metadata: argument, nearest."""
     ERROR_REASON_RESERVED_ARGUMENT: _ErrorReason.ValueType  # 81
@@ -217,6 +221,10 @@ ERROR_REASON_ANNOTATION_BOMB: ErrorReason.ValueType  # 69
 """An annotation file would expand without bound. Metadata: file."""
 ERROR_REASON_CLASSES_UNKNOWN: ErrorReason.ValueType  # 70
 """The classes of the source cannot be told. Metadata: file."""
+ERROR_REASON_SOURCE_NOT_ALLOWED: ErrorReason.ValueType  # 78
+"""The service may not fetch from that address: its administrator did not list it, or it leads to a private network. Metadata: source, setting."""
+ERROR_REASON_SOURCE_UNREACHABLE: ErrorReason.ValueType  # 79
+"""The address to fetch from does not answer, refuses, is not there, or broke off again and again. Metadata: source."""
 ERROR_REASON_UNKNOWN_ARGUMENT: ErrorReason.ValueType  # 80
 """A training argument that Ultralytics does not know. Metadata: argument, nearest."""
 ERROR_REASON_RESERVED_ARGUMENT: ErrorReason.ValueType  # 81
