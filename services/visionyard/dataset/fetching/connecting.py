@@ -72,11 +72,12 @@ class Watch:
 
 
 @contextmanager
-def connected(url: SourceUrl, allow: AllowList, check: Check, limit_s: float) -> Iterator[tuple[socket.socket, Watch]]:
+def connected(url: SourceUrl, asked: SourceUrl, allow: AllowList, check: Check, limit_s: float) -> Iterator[tuple[socket.socket, Watch]]:
     """A connection to a host, over TLS where the address says so.
 
     Args:
         url: Whose host.
+        asked: The address that led there, for messages.
         allow: Knows which hosts may be private.
         check: Raises where the work is to stop.
         limit_s: How long it may take until the answer begins, in seconds.
@@ -85,52 +86,52 @@ def connected(url: SourceUrl, allow: AllowList, check: Check, limit_s: float) ->
         SourceBroken: it cannot be reached now.
         YardError: SOURCE_NOT_ALLOWED, SOURCE_UNREACHABLE (its certificate is not trusted).
     """
-    sock = _open(_addresses(url, allow), url)
+    sock = _open(_addresses(url, asked, allow), url.port)
     try:
         sock.settimeout(IDLE_TIMEOUT_S)
         if url.scheme == "https":
             sock = ssl.create_default_context().wrap_socket(sock, server_hostname=url.host, do_handshake_on_connect=False)
         with Watch(sock, check, limit_s) as watch:
             if isinstance(sock, ssl.SSLSocket):
-                _shake_hands(sock, url)
+                _shake_hands(sock, asked)
             yield sock, watch
     finally:
         sock.close()
 
 
-def _addresses(url: SourceUrl, allow: AllowList) -> list[str]:
+def _addresses(url: SourceUrl, asked: SourceUrl, allow: AllowList) -> list[str]:
     try:
         found = socket.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise SourceBroken(f"names the host {url.host}, which cannot be found ({error})") from error
+        raise SourceBroken(f"leads to the host {url.host}, which cannot be found ({error})") from error
     private = is_literal(url.host) or url.host in allow.private_hosts
     addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
     permitted = [address for address in addresses if may_connect(address, private=private)]
     if not permitted:
         raise not_allowed(
-            url,
-            f"{url.shown} names the host {url.host}, which lies at a private or special address and is not fetched from: an administrator may name"
+            asked,
+            f"{asked.shown} leads to the host {url.host}, which lies at a private or special address and is not fetched from: an administrator may name"
             f" it in {PRIVATE_SETTING}",
         )
     return permitted[:_MAX_ADDRESSES]
 
 
-def _open(addresses: list[str], url: SourceUrl) -> socket.socket:
+def _open(addresses: list[str], port: int) -> socket.socket:
     problem: OSError | None = None
     for address in addresses:
         try:
-            return socket.create_connection((address, url.port), _CONNECT_TIMEOUT_S)
+            return socket.create_connection((address, port), _CONNECT_TIMEOUT_S)
         except OSError as error:
             problem = error
     raise SourceBroken(f"cannot be connected to ({problem})") from problem
 
 
-def _shake_hands(sock: ssl.SSLSocket, url: SourceUrl) -> None:
+def _shake_hands(sock: ssl.SSLSocket, asked: SourceUrl) -> None:
     try:
         sock.do_handshake()
     except ssl.SSLCertVerificationError as error:
         raise unreachable(
-            url, f"has a certificate that is not trusted ({error.verify_message}): give SSL_CERT_FILE a file with its issuer"
+            asked, f"has a certificate that is not trusted ({error.verify_message}): give SSL_CERT_FILE a file with its issuer"
         ) from error
     except OSError as error:
         raise SourceBroken(f"makes no secure connection ({error})") from error

@@ -115,6 +115,8 @@ class Download:
                 began, window = now, 0
         if self._size is not None and self._done < self._size:
             raise SourceBroken(f"announces {self._size} bytes but ended after {self._done}")
+        if self._size is None and not self._done:  # an answer that broke off in its header looks like this
+            raise SourceBroken("sent nothing")
 
     def _look_for_room(self, wanted: int) -> None:
         free = shutil.disk_usage(self._folder).free - self._limits.reserve_bytes

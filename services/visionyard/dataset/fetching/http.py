@@ -52,7 +52,7 @@ class HttpFile:
         if offset and validator and self._ranges:
             headers |= {"Range": f"bytes={offset}-", "If-Range": validator}
         for _ in range(_MAX_REDIRECTS + 1):
-            with connected(url, self._allow, self._check, _HEAD_S) as (sock, watch):
+            with connected(url, self._url, self._allow, self._check, _HEAD_S) as (sock, watch):
                 connection = HTTPConnection(url.host, url.port, timeout=IDLE_TIMEOUT_S)
                 connection.sock = sock
                 answer = _ask(connection, url, headers, watch)
@@ -107,10 +107,14 @@ def _ask(connection: HTTPConnection, url: SourceUrl, headers: dict[str, str], wa
     target = f"{url.path}?{url.query}" if url.query else url.path
     try:
         connection.request("GET", target, headers={"Host": url.authority, **headers}, preload_content=False, decode_content=False)
-        return connection.getresponse()
+        answer = connection.getresponse()
     except (OSError, HTTPException, HTTPError) as error:
         what = f"did not answer within {_HEAD_S:g} s" if watch.tripped else f"sent no answer ({type(error).__name__}: {str(error)[:200]})"
         raise SourceBroken(what) from error
+    if watch.tripped:  # a header that was cut off here looks whole
+        answer.close()
+        raise SourceBroken(f"did not answer within {_HEAD_S:g} s")
+    return answer
 
 
 def _reader(answer: BaseHTTPResponse, watch: Watch) -> Callable[[int], bytes]:
