@@ -14,8 +14,8 @@ from email.utils import formatdate
 
 import pytest
 from minio import Minio
-from tests.integration.dataset.web import serving
 from tests.unit.dataset.conftest import zipped
+from web import serving
 
 from visionyard.dataset.archives.entry import ArchiveLimits
 from visionyard.dataset.fetching import connecting, http
@@ -330,6 +330,7 @@ def test_a_server_that_is_busy_is_asked_again(web, fetcher, status):
     web.serve("/busy", lambda request: request.head(status, Content_Length=0))
     web.file("/then", DATA)
     fetcher.good(web.turns("/x.zip", "/busy", "/busy", "/then"))
+    assert [phase for phase, *_ in fetcher.steps if "trying again" in phase and str(status) in phase]
 
 
 @pytest.mark.parametrize("status", [204, 400, 401, 403, 404, 410, 451])
@@ -350,6 +351,17 @@ def test_nonsense_instead_of_an_answer(web, fetcher):
     ):
         error = fetcher.refused(web.serve("/x.zip", lambda request, answer=answer: request.wfile.write(answer)))
         assert error.reason is Reason.SOURCE_UNREACHABLE
+
+
+def test_a_source_that_never_answered_is_given_up_sooner(web, fetcher):
+    fetcher.limits = replace(QUICK, patience_s=3600, contact_s=0.3)
+    assert fetcher.refused(web.serve("/x.zip", lambda request: request.head(503, Content_Length=0))).reason is Reason.SOURCE_UNREACHABLE
+    asked = len(web.asked)
+    web.file("/first", DATA, drop_after=200_000)
+    web.serve("/busy", lambda request: request.head(503, Content_Length=0))
+    web.file("/then", DATA)
+    fetcher.good(web.turns("/y.zip", "/first", *["/busy"] * 20, "/then"))
+    assert len(web.asked) == asked + 22
 
 
 def test_nobody_there(web, fetcher):

@@ -63,6 +63,7 @@ class Download:
                 self._file.flush()
                 return Fetched(self._url.shown, self._hash.hexdigest(), self._done, answer.etag, answer.last_modified)
             except SourceBroken as error:
+                self._progress(f"trying again, as the source {error}", self._done, self._size or 0, "bytes")
                 self._patience.failed(error, self._furthest)
 
     def _tell(self) -> None:

@@ -106,7 +106,7 @@ class ObjectFolder(Archive):
 
     def _again(self, entry: Listing, error: SourceBroken) -> bytes:
         """An object that could not be read at the first attempt."""
-        patience = Patience(self._url, self._limits, self._check)
+        patience = Patience(self._url, self._limits, self._check, known=True)
         while True:
             patience.failed(error, 0)
             try:

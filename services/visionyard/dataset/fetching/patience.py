@@ -19,6 +19,7 @@ class FetchLimits:
         file_bytes: The largest file.
         total_s: The longest that a file may take, in seconds.
         patience_s: How long it may bring less than ``pace_bytes_s`` before it is given up, in seconds.
+        contact_s: The same where it has not brought a byte yet, as with an address that is wrong; in seconds, at most ``patience_s``.
         pace_bytes_s: The least pace, in bytes a second.
         window_s: How long a single connection may stay below that pace, in seconds.
         reserve_bytes: What stays free on the disk.
@@ -30,6 +31,7 @@ class FetchLimits:
     file_bytes: int = 1 << 40
     total_s: float = 6 * 3600.0
     patience_s: float = 300.0
+    contact_s: float = 30.0
     pace_bytes_s: int = 1024
     window_s: float = 30.0
     reserve_bytes: int = 1 << 30
@@ -45,12 +47,14 @@ class Patience:
         url: The source.
         limits: How long.
         check: Called often; raises where the work is to stop.
+        known: Whether the source has answered already.
     """
 
-    def __init__(self, url: SourceUrl, limits: FetchLimits, check: Check) -> None:
+    def __init__(self, url: SourceUrl, limits: FetchLimits, check: Check, *, known: bool = False) -> None:
         self._url = url
         self._limits = limits
         self._check = check
+        self._known = known
         self._began = self._marked = time.monotonic()
         self._bytes_at_mark = 0
         self._wait_s = limits.first_wait_s
@@ -79,9 +83,11 @@ class Patience:
         """
         now = time.monotonic()
         gained = reached - self._bytes_at_mark
+        known = self._known or reached > 0
+        patience_s = self._limits.patience_s if known else min(self._limits.contact_s, self._limits.patience_s)
         if gained and gained >= self._limits.pace_bytes_s * (now - self._marked):
             self._marked, self._bytes_at_mark, self._wait_s = now, reached, self._limits.first_wait_s
-        elif now - self._marked > self._limits.patience_s:
+        elif now - self._marked > patience_s:
             raise unreachable(self._url, f"{error}; it was tried for {now - self._marked:.0f} s: try again later") from error
         self.keep_to_time()
         end = now + self._wait_s

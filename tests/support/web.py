@@ -15,7 +15,7 @@ class Handler(BaseHTTPRequestHandler):
         web = self.server.web
         path = self.path.partition("?")[0]
         web.asked.append((path, dict(self.headers.items())))
-        web.behaviours[path](self)
+        web.behaviours.get(path, _nothing)(self)
 
     def log_message(self, *_):
         pass
@@ -34,6 +34,10 @@ class Handler(BaseHTTPRequestHandler):
         """Where the asked range begins, if it is asked for this very file."""
         text = self.headers.get("Range", "")
         return int(text.removeprefix("bytes=").removesuffix("-")) if text else 0
+
+
+def _nothing(request):
+    request.head(404, Content_Length=0)
 
 
 class Server(ThreadingHTTPServer):
