@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from visionyard.dataset.fetching.addresses import SETTING, AllowList
 from visionyard.dataset.fetching.patience import FetchLimits
 from visionyard.dataset.fetching.s3 import S3Access
-from visionyard.kit.config import Address, JobServiceSettings, listen_field, metrics_listen_field
+from visionyard.kit.config import Address, JobServiceSettings, S3Endpoint, listen_field, metrics_listen_field
 from visionyard.kit.vision.decode import MAX_PIXELS
 
 
@@ -61,9 +61,9 @@ class DatasetSettings(JobServiceSettings):
         default=False,
         description="Whether s3:// sources lie in the service's own store, under other buckets; else the settings below say where.",
     )
-    import_s3_endpoint: Address | Literal[""] = Field("", description="Where s3:// sources lie, host:port without a scheme.")
+    import_s3_endpoint: S3Endpoint | None = Field(None, description="Where s3:// sources lie, host:port without a scheme.")
     import_s3_access_key: str = Field("", description="The access key for s3:// sources; none: only what everybody may read.")
-    import_s3_secret_key: SecretStr = Field(SecretStr(""), description="The secret key for s3:// sources.")
+    import_s3_secret_key: SecretStr | None = Field(None, description="The secret key for s3:// sources.")
     import_s3_region: str = Field("us-east-1", min_length=1, description="The region of s3:// sources.")
     import_s3_secure: bool = Field(default=True, description="Whether s3:// sources are spoken to over https.")
 
@@ -72,7 +72,7 @@ class DatasetSettings(JobServiceSettings):
         buckets = {entry.host for entry in self.allow_list().entries if entry.scheme == "s3"}
         if self.import_s3_own_store and self.import_s3_endpoint:
             raise ValueError("VISIONYARD_IMPORT_S3_OWN_STORE and VISIONYARD_IMPORT_S3_ENDPOINT contradict each other: set one of them")
-        if bool(self.import_s3_access_key) != bool(self.import_s3_secret_key.get_secret_value()):
+        if bool(self.import_s3_access_key) != bool(self._source_secret()):
             raise ValueError("VISIONYARD_IMPORT_S3_ACCESS_KEY and VISIONYARD_IMPORT_S3_SECRET_KEY go together: set both or none")
         access = self.source_access()
         if buckets and access is None:
@@ -80,6 +80,9 @@ class DatasetSettings(JobServiceSettings):
         if self.s3_bucket in buckets and access is not None and access.endpoint == self.s3_endpoint:
             raise ValueError(f"{SETTING} names s3://{self.s3_bucket}, the service's own bucket, which holds every project: name another")
         return self
+
+    def _source_secret(self) -> str:
+        return self.import_s3_secret_key.get_secret_value() if self.import_s3_secret_key else ""
 
     def allow_list(self) -> AllowList:
         """What may be fetched."""
@@ -91,8 +94,9 @@ class DatasetSettings(JobServiceSettings):
             return S3Access(self.s3_endpoint, self.s3_access_key, self.s3_secret_key.get_secret_value(), self.s3_region, self.s3_secure)
         if not self.import_s3_endpoint:
             return None
-        secret = self.import_s3_secret_key.get_secret_value()
-        return S3Access(self.import_s3_endpoint, self.import_s3_access_key, secret, self.import_s3_region, self.import_s3_secure)
+        return S3Access(
+            self.import_s3_endpoint, self.import_s3_access_key, self._source_secret(), self.import_s3_region, self.import_s3_secure
+        )
 
     def fetch_limits(self) -> FetchLimits:
         """What a source may ask of this machine."""

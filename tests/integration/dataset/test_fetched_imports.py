@@ -177,10 +177,14 @@ def test_a_worker_stopped_while_it_fetches_is_followed_by_another(room, halting,
 
 def test_a_cancelled_fetch_leaves_the_jobs_record_only(room, halting):
     before = {key for key in room.listing() if not key.startswith((halting.name, "queue/"))}
-    room.imports.CancelImportJob(import_job_service_pb2.CancelImportJobRequest(name=halting.name))
+    ended = halting.name.rpartition("/")[0]
+    waiting = room.create("", "set", source_url=halting.spec.source_url)
+    for name in (waiting.name, halting.name):
+        room.imports.CancelImportJob(import_job_service_pb2.CancelImportJobRequest(name=name))
+    assert room.watch(waiting.name)[-1].status.state == job_pb2.JOB_STATE_CANCELLED
     job = room.watch(halting.name)[-1]
     assert job.status.state == job_pb2.JOB_STATE_CANCELLED
     end = time.monotonic() + 20
-    while left := {key for key in room.listing() if not key.startswith(halting.name)} - before:
+    while left := {key for key in room.listing() if not key.startswith(ended)} - before:
         assert time.monotonic() < end, left
         time.sleep(0.1)
