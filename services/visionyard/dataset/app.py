@@ -58,7 +58,7 @@ def build(settings: DatasetSettings, registry: CollectorRegistry, store: ObjectS
         settings.lease_s,
         stop_workers=settings.stop_workers,
     )
-    imports = ImportJobServicer(Imports(jobs, catalogue, uploads), metrics)
+    imports = ImportJobServicer(Imports(jobs, catalogue, uploads, settings.allow_list()), metrics)
     transfers = TransferServicer(store, uploads, DatasetFiles(store, catalogue))
     readiness = StoreReadiness(store)
     return App(

@@ -8,11 +8,14 @@ from typing import Any
 
 from visionyard.dataset.archives.entry import Archive, ArchiveLimits
 from visionyard.dataset.archives.joined import JoinedArchive
+from visionyard.dataset.archives.noted import NotedArchive
 from visionyard.dataset.archives.opened import open_archive
 from visionyard.dataset.curation.deriving import derive
 from visionyard.dataset.curation.merging import add_base, base_ratios, merged_classes, refuse_mismatch
 from visionyard.dataset.doctor import examine
-from visionyard.dataset.findings import Report, refuse_errors
+from visionyard.dataset.fetching.addresses import SourceUrl, not_allowed
+from visionyard.dataset.fetching.port import Sources
+from visionyard.dataset.findings import Code, Report, refuse_errors
 from visionyard.dataset.finishing import Content, convert_labels, note_decision
 from visionyard.dataset.held import HeldImages
 from visionyard.dataset.import_spec import ImportSpec
@@ -47,7 +50,7 @@ class ImportLimits:
     image_pixels: int = MAX_PIXELS
 
 
-def run_import(context: JobContext, uploads: UploadStore, limits: ImportLimits) -> dict[str, Any]:
+def run_import(context: JobContext, uploads: UploadStore, limits: ImportLimits, sources: Sources | None = None) -> dict[str, Any]:
     """Runs one attempt.
 
     The uploads are deleted when the job has ended one way or the other, not where another attempt will need them.
@@ -56,6 +59,7 @@ def run_import(context: JobContext, uploads: UploadStore, limits: ImportLimits) 
         context: The job.
         uploads: Where its archives lie.
         limits: What they may ask of this machine.
+        sources: Fetches what is not uploaded; None where nothing may be fetched.
 
     Returns:
         The pointers of the job's result: ``report_key`` and, unless it was a dry run, ``version``.
@@ -81,7 +85,7 @@ def run_import(context: JobContext, uploads: UploadStore, limits: ImportLimits) 
     if prepared is None:
         publisher.begin()
         try:
-            done = _Attempt(context, publisher, spec, uploads, limits).prepare()
+            done = _Attempt(context, publisher, spec, uploads, limits, sources).prepare()
         except (LeaseLost, Preempted):
             raise  # the next attempt deletes what this one wrote
         except StoreUnavailable as error:
@@ -118,12 +122,22 @@ def _clear_up(publisher: Publisher, uploads: UploadStore, spec: ImportSpec) -> N
 class _Attempt:
     """What leads to the ``prepared`` pointer."""
 
-    def __init__(self, context: JobContext, publisher: Publisher, spec: ImportSpec, uploads: UploadStore, limits: ImportLimits) -> None:
+    def __init__(
+        self,
+        context: JobContext,
+        publisher: Publisher,
+        spec: ImportSpec,
+        uploads: UploadStore,
+        limits: ImportLimits,
+        sources: Sources | None,
+    ) -> None:
         self._context = context
         self._publisher = publisher
         self._spec = spec
         self._uploads = uploads
         self._limits = limits
+        self._sources = sources
+        self._fetched: dict[str, Any] = {}
         self._report = Report()
 
     def prepare(self) -> dict[str, Any]:
@@ -133,6 +147,10 @@ class _Attempt:
         except YardError as error:
             self._context.point(report_key=self._publisher.failed_report(self._report), failure=error.to_json())
             raise
+
+    def _note(self, code: Code, message: str, path: str) -> None:
+        """Lists a finding in the report that counts when it is made: the importer's, which comes after the archive."""
+        self._report.note(code, message, path)
 
     def _progress(self, phase: str, done: int, total: int, unit: str) -> None:
         self._context.check()
@@ -163,8 +181,10 @@ class _Attempt:
             writer = ShardWriter(project, self._context.scratch, f"{maker['job']} {maker['attempt']}", self._publisher.store_shard)
         self._progress("reading the archive", 0, 0, "files")
         with ExitStack() as stack:
-            archives = [self._archive(stack, upload) for upload in spec.uploads]
-            archive = archives[0] if len(archives) == 1 else JoinedArchive(*archives)
+            archive = self._fetch(stack) if spec.source_url else self._archive(stack, spec.upload)
+            if spec.images_upload:
+                archive = JoinedArchive(archive, self._archive(stack, spec.images_upload))
+            archive = NotedArchive(archive, self._note)
             known = KnownImages.read(self._context.store, project)
             importer = Importer(archive, self._context.scratch, known, writer or Nowhere(), self._progress, self._limits.image_pixels)
             self._report = importer.report
@@ -172,7 +192,22 @@ class _Attempt:
             content, base = self._read(importer, tree)
             return self._publish(content, writer, base)
 
-    def _archive(self, stack: ExitStack, upload: ResourceName) -> Archive:
+    def _fetch(self, stack: ExitStack) -> Archive:
+        """The archive, fetched anew by each attempt: nothing of it outlives the worker."""
+        context, url = self._context, self._spec.source_url
+        if self._sources is None:
+            parsed = SourceUrl.parse(url)
+            raise not_allowed(parsed, f"{parsed.shown} is not fetched: this worker takes uploads only")
+        archive, fetched = stack.enter_context(
+            self._sources.open(url, context.scratch, self._limits.archive, context.check, context.report)
+        )
+        self._fetched = fetched.to_json()
+        context.announce(fetched=self._fetched)
+        return archive
+
+    def _archive(self, stack: ExitStack, upload: ResourceName | None) -> Archive:
+        if upload is None:
+            raise RuntimeError("a specification names an upload or an address")
         file = stack.enter_context(self._uploads.open(upload))
         return open_archive(file, self._uploads.get(upload).size, self._spec.source_name or "the archive", self._limits.archive)
 
@@ -183,7 +218,7 @@ class _Attempt:
         if self._spec.dry_run:
             return {"report_key": self._publisher.failed_report(self._report), "written": []}
         self._progress("writing the manifest", 0, 0, "")
-        return self._publisher.prepare(content, writer, self._report, self._spec.origin(base.name if base else None))
+        return self._publisher.prepare(content, writer, self._report, self._spec.origin(base.name if base else None, self._fetched))
 
     def _read(self, importer: Importer, tree: SourceTree) -> tuple[Content, DatasetVersion | None]:
         """Everything between the archive and the manifest; and the version that was added to, if it was."""

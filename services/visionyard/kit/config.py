@@ -65,6 +65,8 @@ def _check_s3_endpoint(value: str) -> str:
 
 Address = Annotated[str, AfterValidator(_check_address)]
 """``host:port``."""
+S3Endpoint = Annotated[str, AfterValidator(_check_s3_endpoint)]
+"""``host:port`` of an object store, without a scheme."""
 
 
 def listen_field(port: int) -> Any:
@@ -87,7 +89,7 @@ class ServiceSettings(BaseSettings):
 
     listen: Address = listen_field(0)
     metrics_listen: Address = metrics_listen_field(0)
-    s3_endpoint: Annotated[str, AfterValidator(_check_s3_endpoint)] = Field(description="The object store, host:port without a scheme.")
+    s3_endpoint: S3Endpoint = Field(description="The object store, host:port without a scheme.")
     s3_bucket: Annotated[str, AfterValidator(_check_bucket)] = Field(
         "visionyard", description="The bucket that holds everything; made where it is missing."
     )

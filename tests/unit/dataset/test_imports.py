@@ -1,5 +1,6 @@
 """Whole imports from generated archives against a store in memory."""
 
+import hashlib
 import random
 from types import SimpleNamespace
 
@@ -7,13 +8,14 @@ import pytest
 import zstandard
 from tests.unit.dataset.conftest import YAML, good_set, picture, tarred, zipped
 
-from visionyard.dataset.import_job import ImportLimits, run_import
+from visionyard.dataset.import_job import ImportLimits, ImportSpec, run_import
 from visionyard.kit.artifacts.dataset import read_images
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.jobs.dispatcher import Dispatcher
 from visionyard.kit.jobs.model import JobKind, JobState
 from visionyard.kit.jobs.service import JobService
 from visionyard.kit.jobs.worker import JobContext
+from visionyard.kit.names import ResourceName
 
 
 def codes(report):
@@ -390,3 +392,33 @@ def test_a_cancelled_import_leaves_nothing(bench):
         run_import(context, bench.uploads, ImportLimits())
     assert not bench.listing()
     assert not bench.uploads.held
+
+
+def test_what_is_odd_about_the_list_of_files_is_listed_and_nothing_is_mixed_up(bench):
+    """Two pictures whose names differ in case only keep their own labels; an archive inside is named and not opened."""
+    pair = {"images/train/a.JPG": picture(71), "images/train/A.jpg": picture(72)}
+    rows = {"labels/train/a.txt": "0 0.5 0.5 0.1 0.1\n", "labels/train/A.txt": "1 0.5 0.5 0.9 0.9\n"}
+    version, context = bench.run(zipped({**good_set(), **pair, **rows, "more.zip": zipped(good_set(2))}))
+    assert (version.image_count, version.label_count) == (8, 8)
+    report = bench.report(context)
+    listed = [(finding["code"], finding["file"]) for finding in report["findings"]]
+    assert ("NESTED_ARCHIVE", "more.zip") in listed
+    assert {file for code, file in listed if code == "PATHS_ALIKE"} == {"images/train/A.jpg", "labels/train/A.txt"}
+    for path, class_id in (("images/train/a.JPG", 0), ("images/train/A.jpg", 1)):
+        [row] = [row for row in bench.rows(version) if row.sha256 == hashlib.sha256(pair[path]).hexdigest()]
+        assert [label[0] for label in row.labels] == [class_id]
+
+
+def test_a_source_without_images_still_names_the_archive_inside(bench):
+    context = bench.context(bench.spec(zipped({"data/images.zip": zipped(good_set()), "data/readme.txt": "see inside"})))
+    with pytest.raises(YardError):
+        run_import(context, bench.uploads, ImportLimits())
+    assert "NESTED_ARCHIVE" in codes(bench.report(context))
+
+
+def test_a_worker_that_fetches_nothing_says_so(bench):
+    spec = ImportSpec(ResourceName("default", "datasets", "set"), None, source_url="https://a.example/x.zip")
+    with pytest.raises(YardError) as caught:
+        run_import(bench.context(spec), bench.uploads, ImportLimits())
+    assert caught.value.reason is Reason.SOURCE_NOT_ALLOWED
+    assert ImportSpec.from_json(spec.to_json()) == spec

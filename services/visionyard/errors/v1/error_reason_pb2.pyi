@@ -100,6 +100,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The source holds errors, and it was to be imported strictly only. Metadata: count."""
     ERROR_REASON_VERSIONS_MISMATCH: _ErrorReason.ValueType  # 72
     """Versions do not fit together, or hold nothing of what is asked for: other tasks, other keypoints, no such class. Metadata: name."""
+    ERROR_REASON_SOURCE_NOT_ALLOWED: _ErrorReason.ValueType  # 78
+    """The service may not fetch from that address: its administrator did not list it, or it leads to a private network. Metadata: source, setting."""
+    ERROR_REASON_SOURCE_UNREACHABLE: _ErrorReason.ValueType  # 79
+    """The address to fetch from does not answer, refuses, is not there, or broke off again and again. Metadata: source."""
     ERROR_REASON_UNKNOWN_ARGUMENT: _ErrorReason.ValueType  # 80
     """A training argument that Ultralytics does not know. Metadata: argument, nearest."""
     ERROR_REASON_RESERVED_ARGUMENT: _ErrorReason.ValueType  # 81
@@ -225,6 +229,10 @@ ERROR_REASON_FINDINGS_REFUSED: ErrorReason.ValueType  # 71
 """The source holds errors, and it was to be imported strictly only. Metadata: count."""
 ERROR_REASON_VERSIONS_MISMATCH: ErrorReason.ValueType  # 72
 """Versions do not fit together, or hold nothing of what is asked for: other tasks, other keypoints, no such class. Metadata: name."""
+ERROR_REASON_SOURCE_NOT_ALLOWED: ErrorReason.ValueType  # 78
+"""The service may not fetch from that address: its administrator did not list it, or it leads to a private network. Metadata: source, setting."""
+ERROR_REASON_SOURCE_UNREACHABLE: ErrorReason.ValueType  # 79
+"""The address to fetch from does not answer, refuses, is not there, or broke off again and again. Metadata: source."""
 ERROR_REASON_UNKNOWN_ARGUMENT: ErrorReason.ValueType  # 80
 """A training argument that Ultralytics does not know. Metadata: argument, nearest."""
 ERROR_REASON_RESERVED_ARGUMENT: ErrorReason.ValueType  # 81
