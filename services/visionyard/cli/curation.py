@@ -144,6 +144,19 @@ def subset(
     run(partial(_derive, "", derivation, detach=detach), as_json=as_json, directory=directory)
 
 
+@app.command("publish", epilog=example("yard dataset publish flowers", "yard train shared/flowers --model yolo11n-cls.yaml"))
+def publish(name: DatasetVersion, detach: Detach = False, as_json: AsJson = False, directory: Directory = None) -> None:
+    """Copy a version to the shared project, where every project can use it as shared/NAME."""
+
+    async def work(session: Session) -> None:
+        source = (await session.client.datasets.get_version(name)).name
+        dataset = source.split("/")[3]
+        derivation = import_job_pb2.Derivation(publish=import_job_pb2.Publish(source=source))
+        await _derive(f"projects/shared/datasets/{dataset}", derivation, session, detach=detach)
+
+    run(work, as_json=as_json, directory=directory)
+
+
 @app.command("append", epilog=example("yard dataset append cones ./more", "yard dataset append cones corrected.zip"))
 def append(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The dataset whose newest version is added to.")],

@@ -10,6 +10,7 @@ from visionyard.dataset.archives.entry import Archive, ArchiveLimits
 from visionyard.dataset.archives.joined import JoinedArchive
 from visionyard.dataset.archives.noted import NotedArchive
 from visionyard.dataset.archives.opened import open_archive
+from visionyard.dataset.curation.copying import copy_images
 from visionyard.dataset.curation.deriving import derive
 from visionyard.dataset.curation.merging import add_base, base_ratios, merged_classes, refuse_mismatch
 from visionyard.dataset.doctor import examine
@@ -27,7 +28,7 @@ from visionyard.dataset.source import SourceTree
 from visionyard.dataset.splitting import SplitRequest, assign_splits
 from visionyard.dataset.staging import Staging
 from visionyard.dataset.tasks import Converter, decide_task
-from visionyard.kit.artifacts.dataset import DatasetVersion, iterate_manifest, read_dataset_version
+from visionyard.kit.artifacts.dataset import DatasetVersion, iterate_manifest, read_dataset_version, read_images
 from visionyard.kit.errors import YardError
 from visionyard.kit.jobs.lease import LeaseLost, Preempted
 from visionyard.kit.jobs.worker import JobContext
@@ -164,6 +165,8 @@ class _Attempt:
         sources = [read_dataset_version(store, name) for name in derivation.sources]
         staging = Staging(self._context.scratch, self._context.check)
         with closing(staging):
+            if derivation.operation == "publish":
+                return self._published(HeldImages(staging), sources[0])
             content = derive(
                 derivation,
                 sources,
@@ -174,11 +177,33 @@ class _Attempt:
             )
             return self._publish(content, None, None)
 
+    def _published(self, held: HeldImages, version: DatasetVersion) -> dict[str, Any]:
+        """A version of the shared project with the content of another project's."""
+        store, total, writer = self._context.store, version.image_count, self._writer()
+        report = self._report
+        report.images.found = report.images.kept = total
+        report.labels.found = report.labels.kept = version.label_count
+        report.split_reason = "as in the version that was published"
+        copy_images(
+            held,
+            version,
+            iterate_manifest(store, version),
+            lambda rows: read_images(store, rows),
+            KnownImages.read(store, self._spec.dataset.project),
+            writer,
+            lambda done: self._progress("copying images", done, total, "images"),
+        )
+        content = Content(version.task, version.class_names, version.keypoints, version.source_format, held)
+        return self._publish(content, writer, None)
+
+    def _writer(self) -> ShardWriter:
+        maker = self._publisher.maker
+        name = f"{maker['job']} {maker['attempt']}"
+        return ShardWriter(self._spec.dataset.project, self._context.scratch, name, self._publisher.store_shard)
+
     def _imported(self) -> dict[str, Any]:
-        spec, project, maker = self._spec, self._spec.dataset.project, self._publisher.maker
-        writer = None
-        if not spec.dry_run:
-            writer = ShardWriter(project, self._context.scratch, f"{maker['job']} {maker['attempt']}", self._publisher.store_shard)
+        spec, project = self._spec, self._spec.dataset.project
+        writer = None if spec.dry_run else self._writer()
         self._progress("reading the archive", 0, 0, "files")
         with ExitStack() as stack:
             archive = self._fetch(stack) if spec.source_url else self._archive(stack, spec.upload)

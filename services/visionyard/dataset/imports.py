@@ -42,6 +42,22 @@ class ImportView:
     report: dict[str, Any] | None
 
 
+def _check_sources(project: ProjectName, spec: ImportSpec) -> None:
+    """Refuses a derivation from another project's version: only those of the shared project are everybody's, and publishing goes there.
+
+    Raises:
+        YardError: INVALID_FIELD.
+    """
+    if spec.derivation is None:
+        return
+    publishes = spec.derivation.operation == "publish"
+    if publishes and project.project != SHARED_PROJECT:
+        raise invalid_field("import_job.spec.derivation.publish", f"publishes to the project {SHARED_PROJECT!r}, not to {project}")
+    for source in spec.derivation.sources:
+        if source.parent.project not in {project.project, SHARED_PROJECT} and not publishes:
+            raise invalid_field("import_job.spec.derivation", f"{source} is not in {project}")
+
+
 _Result = tuple[DatasetVersion | None, dict[str, Any] | None]
 
 
@@ -117,6 +133,7 @@ class Imports:
             for upload in spec.uploads:
                 self._uploads.open(upload).close()  # refuses one that is not complete
             spec = self._catalogue.resolved(spec)
+            _check_sources(project, spec)
         return self.view(self.jobs.create(project.project, spec.to_json(), request_id))
 
     def get(self, name: ResourceName) -> ImportView:
