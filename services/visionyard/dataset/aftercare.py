@@ -7,22 +7,22 @@ import logging
 import time
 from datetime import timedelta
 
+from visionyard.dataset import pins
 from visionyard.dataset.import_job import ImportSpec
 from visionyard.dataset.metrics import Metrics
 from visionyard.kit.artifacts import versions
 from visionyard.kit.errors import YardError
-from visionyard.kit.jobs.model import Job, JobState, heartbeat_key
+from visionyard.kit.jobs.model import JobState
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.names import ResourceName
-from visionyard.kit.objectstore.port import NotFound, StoreUnavailable
+from visionyard.kit.objectstore.port import StoreUnavailable
+from visionyard.kit.projects import project_ids
 from visionyard.kit.transfer.uploads import UploadStore
 
 _log = logging.getLogger(__name__)
 _LOOK_S = 5.0
 _SWEEP_S = 3600.0
 _REMEMBERED_JOBS = 100
-_SILENCE = timedelta(minutes=1)
-_ATTEMPTS_THAT_MAY_LIVE = 3
 _WITHOUT_RESULT = frozenset({JobState.FAILED, JobState.CANCELLED})
 
 
@@ -77,9 +77,8 @@ class Aftercare:
     def _ended_unseen(self) -> set[ResourceName]:
         """The jobs that may have ended while no service looked, and that list what they wrote; each project's newest, as older ones had their turn."""
         found: set[ResourceName] = set()
-        folders = [entry for entry in self._records.store.list("projects/", delimiter="/") if entry.is_prefix]
-        for folder in folders:
-            newest, _ = self._records.list(folder.key.split("/")[1], limit=_REMEMBERED_JOBS)
+        for project in project_ids(self._records.store):
+            newest, _ = self._records.list(project, limit=_REMEMBERED_JOBS)
             found |= {job.name for job in newest if job.state in _WITHOUT_RESULT and job.pointers.get("written")}
         return found
 
@@ -97,24 +96,14 @@ class Aftercare:
             return True
         left = set(job.pointers.get("written", []))
         if prepared := job.pointers.get("prepared"):
-            if not self._silent(job):
+            if not pins.is_silent(self._records, job):
                 return False
             made = versions.find(self._records.store, ImportSpec.from_json(job.spec).dataset, str(name), job.create_time)
             if made is not None:
                 left -= {*prepared["shards"], prepared["body"]["manifest_key"], prepared["body"]["report_key"]}
         self._records.store.delete_many(sorted(left))
         self._uploads.delete(ImportSpec.from_json(job.spec).upload)
+        pins.unpin(self._records.store, name)
         if job.pointers.get("written"):  # done; the next service that starts need not do it again
             self._records.update(name, lambda current, _: current.changed(pointers={**current.pointers, "written": []}))
-        return True
-
-    def _silent(self, job: Job) -> bool:
-        """Whether none of the last workers has beaten for a while, by the store's clock."""
-        for attempt in range(max(1, job.attempt - _ATTEMPTS_THAT_MAY_LIVE + 1), job.attempt + 1):
-            try:
-                beat = self._records.store.head(heartbeat_key(job.name, attempt))
-            except NotFound:
-                continue
-            if beat.now - beat.last_modified < _SILENCE:
-                return False
         return True

@@ -23,6 +23,7 @@ from visionyard.kit.jobs.service import JobService
 from visionyard.kit.objectstore.port import ObjectStore
 from visionyard.kit.objectstore.readiness import StoreReadiness
 from visionyard.kit.objectstore.s3 import open_store
+from visionyard.kit.quota import ProjectQuota
 from visionyard.kit.server.app import App, BackgroundTask, Service
 from visionyard.kit.transfer.servicer import TransferServicer
 from visionyard.kit.transfer.uploads import UploadStore
@@ -46,7 +47,8 @@ def build(settings: DatasetSettings, registry: CollectorRegistry, store: ObjectS
     """
     metrics = Metrics(registry)
     jobs = JobService(store, JobKind.IMPORT)
-    uploads = UploadStore(store, settings.upload_limit_bytes)
+    quota = ProjectQuota(store, settings.project_quota_bytes)
+    uploads = UploadStore(store, settings.upload_limit_bytes, quota)
     catalogue = Catalogue(store)
     aftercare = Aftercare(jobs.records, uploads, metrics, timedelta(days=settings.upload_keep_days))
     dispatcher = Dispatcher(

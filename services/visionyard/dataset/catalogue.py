@@ -170,7 +170,7 @@ class Catalogue:
         yaml = data_yaml(version, "").encode()
         sizes = sum(len(label_text(row)) for row in rows)
         begin = self._position(version, rows, after_path)
-        return Download(1 + 2 * len(rows), len(yaml) + sizes + sum(row.length for row in rows), self._parts(rows, yaml, begin))
+        return Download(1 + 2 * len(rows), len(yaml) + sizes + sum(row.length for row in rows), self._parts(version, rows, yaml, begin))
 
     def _position(self, version: DatasetVersion, rows: list[ManifestRow], after_path: str) -> int:
         """How many files are left out."""
@@ -187,22 +187,22 @@ class Catalogue:
             Reason.FILE_NOT_FOUND, f"{version.name} has no file {after_path[:200]!r}", {"name": str(version.name), "path": after_path[:200]}
         )
 
-    def _parts(self, rows: list[ManifestRow], yaml: bytes, begin: int) -> Iterator[FilePart]:
+    def _parts(self, version: DatasetVersion, rows: list[ManifestRow], yaml: bytes, begin: int) -> Iterator[FilePart]:
         if begin == 0:
             yield from _file("data.yaml", yaml)
         first = max(0, (begin - 1) // 2)
         only_image = begin > 0 and (begin - 1) % 2 == 1  # its label file was the last one received
         for number, run in enumerate(_runs(rows[first:])):
             # Images come shard by shard, files go out in the manifest's order; one run at a time keeps memory flat.
-            images = self._images_in_order(run)
+            images = self._images_in_order(version, run)
             for i, (row, image) in enumerate(images):
                 if not (only_image and number == 0 and i == 0):
                     yield from _file(label_path(row), label_text(row).encode())
                 yield from _file(image_path(row), image)
 
-    def _images_in_order(self, run: list[ManifestRow]) -> Iterator[tuple[ManifestRow, bytes]]:
+    def _images_in_order(self, version: DatasetVersion, run: list[ManifestRow]) -> Iterator[tuple[ManifestRow, bytes]]:
         early: dict[tuple[str, str], bytes] = {}
-        arriving = read_images(self._store, run)
+        arriving = read_images(self._store, run, version)
         for row in run:
             key = row.split, row.name
             while key not in early:

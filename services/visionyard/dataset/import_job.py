@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from visionyard.dataset import pins
 from visionyard.dataset.archives.entry import ArchiveLimits
 from visionyard.dataset.archives.opened import open_archive
 from visionyard.dataset.findings import Report
@@ -19,6 +21,7 @@ from visionyard.kit.jobs.lease import LeaseLost, Preempted
 from visionyard.kit.jobs.worker import JobContext
 from visionyard.kit.names import ResourceName
 from visionyard.kit.objectstore.port import StoreFull, StoreUnavailable
+from visionyard.kit.quota import ProjectQuota
 from visionyard.kit.transfer.uploads import UploadStore
 from visionyard.kit.vision.decode import MAX_PIXELS
 
@@ -69,19 +72,21 @@ class ImportSpec:
 
 @dataclass(frozen=True)
 class ImportLimits:
-    """What one source may ask of this machine.
+    """What one source may ask of this machine, and of its project.
 
     Attributes:
         archive: Of its archive.
         image_pixels: The most pixels, width times height, of an image.
+        project_bytes: The most bytes that its project may hold; 0 for no limit.
     """
 
     archive: ArchiveLimits = field(default_factory=ArchiveLimits)
     image_pixels: int = MAX_PIXELS
+    project_bytes: int = 0
 
 
 def run_import(context: JobContext, uploads: UploadStore, limits: ImportLimits) -> dict[str, Any]:
-    """Runs one attempt.
+    """Runs one attempt, under a pin (:mod:`.pins`) that stays where another attempt will go on.
 
     The upload is deleted when the job has ended one way or the other, not where another attempt will need it.
 
@@ -105,13 +110,14 @@ def run_import(context: JobContext, uploads: UploadStore, limits: ImportLimits) 
         context.store, spec.dataset, job.name, job.attempt, job.create_time, job.pointers, context.point, context.announce
     )
     if "failure" in job.pointers:  # an attempt that was killed before it could say so
-        _clear_up(publisher, uploads, spec)
+        _clear_up(context, publisher, uploads, spec)
         raise YardError.from_json(job.pointers["failure"])
     if "unchanged" in job.pointers:  # likewise; its upload may be gone
-        uploads.delete(spec.upload)
+        _done(context, uploads, spec)
         return dict(job.pointers["unchanged"])
     prepared = job.pointers.get("prepared")
     if prepared is None:
+        pins.pin(context.store, job.name)  # before the index is read
         publisher.begin()
         try:
             done = _prepare(context, publisher, spec, uploads, limits)
@@ -120,26 +126,31 @@ def run_import(context: JobContext, uploads: UploadStore, limits: ImportLimits) 
         except StoreUnavailable as error:
             if isinstance(error, StoreFull):
                 with suppress(StoreUnavailable):
-                    _clear_up(publisher, uploads, spec)
+                    _clear_up(context, publisher, uploads, spec)
             raise
         except BaseException:
-            _clear_up(publisher, uploads, spec)
+            _clear_up(context, publisher, uploads, spec)
             raise
         if done:
             context.point(unchanged=done)  # first, since a next attempt could not find it out again without the upload
-            uploads.delete(spec.upload)
+            _done(context, uploads, spec)
             return done
         prepared = context.job.pointers["prepared"]
     context.report("publishing")
     context.announce()  # moves nothing, but raises where the job is no longer this attempt's: what was prepared may be deleted then
     result = publisher.publish(prepared)
-    uploads.delete(spec.upload)
+    _done(context, uploads, spec)
     return result
 
 
-def _clear_up(publisher: Publisher, uploads: UploadStore, spec: ImportSpec) -> None:
-    publisher.abandon()
+def _done(context: JobContext, uploads: UploadStore, spec: ImportSpec) -> None:
     uploads.delete(spec.upload)
+    pins.unpin(context.store, context.job.name)
+
+
+def _clear_up(context: JobContext, publisher: Publisher, uploads: UploadStore, spec: ImportSpec) -> None:
+    publisher.abandon()
+    _done(context, uploads, spec)
 
 
 def _prepare(context: JobContext, publisher: Publisher, spec: ImportSpec, uploads: UploadStore, limits: ImportLimits) -> dict[str, Any]:
@@ -151,8 +162,13 @@ def _prepare(context: JobContext, publisher: Publisher, spec: ImportSpec, upload
 
     project = spec.dataset.project
     size = uploads.get(spec.upload).size
-    maker = publisher.maker
-    writer = ShardWriter(project, context.scratch, f"{maker['job']} {maker['attempt']}", publisher.store_shard)
+    maker, quota = publisher.maker, ProjectQuota(context.store, limits.project_bytes)
+
+    def store_shard(key: str, path: Path) -> None:
+        quota.admit(project, path.stat().st_size, passing_bytes=size)  # the archive goes when the job ends
+        publisher.store_shard(key, path)
+
+    writer = ShardWriter(project, context.scratch, f"{maker['job']} {maker['attempt']}", store_shard)
     report = Report()
     try:
         with uploads.open(spec.upload) as file:

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from tests.unit.dataset.conftest import good_set, zipped
 
-from visionyard.dataset import aftercare as module
+from visionyard.dataset import pins
 from visionyard.dataset.aftercare import Aftercare
 from visionyard.dataset.import_job import ImportLimits, run_import
 from visionyard.dataset.metrics import Metrics
@@ -82,7 +82,7 @@ def test_a_job_cancelled_behind_its_decision_leaves_nothing(bench, line, monkeyp
         care = line.care()
     care.look()
     assert len(left(bench)) == 3, "its worker was heard a moment ago and may be publishing"
-    monkeypatch.setattr(module, "_SILENCE", timedelta(0))
+    monkeypatch.setattr(pins, "SILENCE", timedelta(0))
     care.look()
     assert not left(bench)
     assert not bench.uploads.held
@@ -91,7 +91,7 @@ def test_a_job_cancelled_behind_its_decision_leaves_nothing(bench, line, monkeyp
 
 
 def test_what_a_version_refers_to_stays(bench, line, monkeypatch):
-    monkeypatch.setattr(module, "_SILENCE", timedelta(0))
+    monkeypatch.setattr(pins, "SILENCE", timedelta(0))
     name, care = line.queued(), line.care()
     care.look()
     line.dispatcher._requeue(line.attempt(name, "publish"))

@@ -20,7 +20,7 @@ def import_(context: JobContext) -> dict[str, Any]:
         raise TypeError(f"{type(settings).__name__} are not this worker's settings")
     archive = ArchiveLimits(entries=settings.archive_entries_limit, unpacked_bytes=settings.archive_unpacked_limit_bytes)
     uploads = UploadStore(context.store, settings.upload_limit_bytes)
-    return run_import(context, uploads, ImportLimits(archive, settings.image_limit_pixels))
+    return run_import(context, uploads, ImportLimits(archive, settings.image_limit_pixels, settings.project_quota_bytes))
 
 
 if __name__ == "__main__":
