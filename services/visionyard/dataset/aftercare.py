@@ -12,7 +12,6 @@ from visionyard.dataset.import_job import ImportSpec
 from visionyard.dataset.metrics import Metrics
 from visionyard.kit.artifacts import versions
 from visionyard.kit.errors import YardError
-from visionyard.kit.jobs.model import JobState
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.names import ResourceName
 from visionyard.kit.objectstore.port import StoreUnavailable
@@ -23,7 +22,6 @@ _log = logging.getLogger(__name__)
 _LOOK_S = 5.0
 _SWEEP_S = 3600.0
 _REMEMBERED_JOBS = 100
-_WITHOUT_RESULT = frozenset({JobState.FAILED, JobState.CANCELLED})
 
 
 class Aftercare:
@@ -79,7 +77,7 @@ class Aftercare:
         found: set[ResourceName] = set()
         for project in project_ids(self._records.store):
             newest, _ = self._records.list(project, limit=_REMEMBERED_JOBS)
-            found |= {job.name for job in newest if job.state in _WITHOUT_RESULT and job.pointers.get("written")}
+            found |= {job.name for job in newest if job.state in pins.WITHOUT_RESULT and job.pointers.get("written")}
         return found
 
     def _clear_up(self, name: ResourceName) -> bool:
@@ -92,7 +90,7 @@ class Aftercare:
         question and the write, for longer than the silence, would publish a version whose reading says ARTIFACT_CORRUPT.)
         """
         job = self._records.get(name)
-        if job.state not in _WITHOUT_RESULT:
+        if job.state not in pins.WITHOUT_RESULT:
             return True
         left = set(job.pointers.get("written", []))
         if prepared := job.pointers.get("prepared"):

@@ -26,7 +26,10 @@ class DatasetSettings(JobServiceSettings):
     upload_limit_bytes: int = Field(1 << 40, ge=1, description="The largest archive taken, in bytes.")
     project_quota_bytes: int = quota_field()
     collection_grace_s: float = Field(
-        3600.0, ge=0, le=3650 * 86_400, description="A collection that is not told otherwise leaves objects younger than this alone, in seconds."
+        3600.0,
+        ge=0,
+        le=3650 * 86_400,
+        description="A collection that is not told otherwise leaves objects younger than this alone, in seconds.",
     )
     upload_keep_days: float = Field(
         7.0, gt=0, le=3650, description="Days after which an upload that nothing came of is deleted; longer than a job may wait."

@@ -39,6 +39,11 @@ def encode_segment(rows: Iterable[ManifestRow], shards: Iterable[str]) -> bytes:
     """A segment of those rows whose images lie in ``shards``; the same rows give the same bytes."""
     ours = set(shards)
     places = {bytes.fromhex(row.sha256): Place(row.shard, row.offset, row.length) for row in rows if row.shard in ours}
+    return encode_places(places)
+
+
+def encode_places(places: Mapping[bytes, Place]) -> bytes:
+    """A segment of images by the bytes of their sha256; the same images in the same places give the same bytes."""
     return _encode(_table(sorted(places.items(), key=lambda item: item[0])))
 
 
@@ -70,18 +75,15 @@ def read_segments(store: ObjectStore, project: str) -> Iterator[tuple[str, pa.Ta
             continue
 
 
-def prune_index(
-    store: ObjectStore, project: str, gone: Collection[str], moved: Mapping[tuple[str, int], Place]
-) -> tuple[list[str], list[str]]:
+def prune_index(store: ObjectStore, project: str, gone: Collection[str]) -> tuple[list[str], list[str]]:
     """Sees to it that no segment tells of a shard that is about to be deleted; merges segments where that changes them, or where there are many. Blocks.
 
-    Ended anywhere, it leaves an index that tells of each image that the old one told of, and is not ``gone``, at least once.
+    Ended anywhere, it leaves an index that tells of each image that lies in other shards at least once.
 
     Args:
         store: The bucket.
         project: Whose index.
         gone: The shards that are about to be deleted.
-        moved: Where images of these shards lie now, by shard and offset; images that lie nowhere else are not told of any more.
 
     Returns:
         The keys of the segments that were written, and of those that were deleted.
@@ -91,19 +93,16 @@ def prune_index(
     touched = any(pc.any(_lies_in(table, ending)).as_py() for _, table in segments)
     if not touched and len(segments) <= _MANY_SEGMENTS:
         return [], []
-    merged = _merge(pa.concat_tables([_SCHEMA.empty_table(), *(table for _, table in segments)]), ending, moved)
+    merged = _merge(pa.concat_tables([_SCHEMA.empty_table(), *(table for _, table in segments)]), ending)
     written = [store_segment(store, project, _encode(merged))] if merged.num_rows else []
     old = [key for key, _ in segments if key not in written]
     store.delete_many(old)
     return written, old
 
 
-def _merge(table: pa.Table, gone: pa.Array, moved: Mapping[tuple[str, int], Place]) -> pa.Table:
-    """The rows by sha256, each image once, those of ``gone`` shards where they lie now."""
-    leaves = _lies_in(table, gone)
-    found = ((row["sha256"], moved.get((row["shard"], row["offset"]))) for row in table.filter(leaves).to_pylist())
-    elsewhere = _table((sha256, place) for sha256, place in found if place is not None)
-    merged = pa.concat_tables([table.filter(pc.invert(leaves)), elsewhere]).unify_dictionaries().sort_by("sha256").combine_chunks()
+def _merge(table: pa.Table, gone: pa.Array) -> pa.Table:
+    """The rows outside of the ``gone`` shards by sha256, each image once."""
+    merged = table.filter(pc.invert(_lies_in(table, gone))).unify_dictionaries().sort_by("sha256").combine_chunks()
     if merged.num_rows <= 1:
         return merged
     digests = merged["sha256"].combine_chunks()

@@ -14,13 +14,15 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 from visionyard.kit.errors import Reason, YardError
-from visionyard.kit.jobs.model import Job, JobKind, heartbeat_key
+from visionyard.kit.jobs.model import Job, JobKind, JobState, heartbeat_key
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.names import ResourceName
 from visionyard.kit.objectstore.port import NotFound, ObjectStore
 
 SILENCE = timedelta(minutes=1)
 """Workers that have not beaten for so long, by the store's clock, are over."""
+WITHOUT_RESULT = frozenset({JobState.FAILED, JobState.CANCELLED})
+"""How a job ends of which nothing came."""
 _ATTEMPTS_THAT_MAY_LIVE = 3
 
 
@@ -52,8 +54,13 @@ def unpin(store: ObjectStore, job: ResourceName) -> None:
     store.delete(pin_key(job))
 
 
-def pinning_jobs(records: JobRecords, projects: Iterable[str]) -> Iterator[ResourceName]:
-    """The jobs whose pins stand in these projects; takes away the pins of jobs that are over. Blocks.
+def pinning_jobs(records: JobRecords, projects: Iterable[str], *, clear: bool) -> Iterator[ResourceName]:
+    """The jobs that are not over and whose pins stand in these projects. Blocks.
+
+    Args:
+        records: The import jobs.
+        projects: Where to look.
+        clear: Whether to take away the pins of jobs that are over.
 
     Raises:
         StoreUnavailable: the store does not answer.
@@ -62,10 +69,10 @@ def pinning_jobs(records: JobRecords, projects: Iterable[str]) -> Iterator[Resou
         prefix = pin_prefix(project)
         for entry in records.store.list(prefix):
             name = ResourceName(project, JobKind.IMPORT.collection, entry.key[len(prefix) :])
-            if is_over(records, name):
-                unpin(records.store, name)
-            else:
+            if not is_over(records, name):
                 yield name
+            elif clear:
+                unpin(records.store, name)
 
 
 def is_over(records: JobRecords, name: ResourceName) -> bool:
@@ -77,6 +84,28 @@ def is_over(records: JobRecords, name: ResourceName) -> bool:
             raise
         return True
     return job.state.finished and is_silent(records, job)
+
+
+def ended_lately(records: JobRecords, project: str) -> Iterator[Job]:
+    """The jobs of a project that have ended without a result so short a time ago that a worker of theirs may still be writing. Blocks."""
+    prefix = f"projects/{project}/{JobKind.IMPORT.collection}/"
+    now = None
+    for entry in records.store.list(prefix, delimiter="/"):
+        if entry.is_prefix or entry.last_modified is None:
+            continue
+        if now is None:
+            try:
+                now = records.store.head(entry.key).now
+            except NotFound:
+                continue
+        if now - entry.last_modified > 2 * SILENCE:
+            continue
+        try:
+            job = records.get(ResourceName(project, JobKind.IMPORT.collection, entry.key[len(prefix) : -len(".json")]))
+        except YardError:
+            continue
+        if job.state in WITHOUT_RESULT:
+            yield job
 
 
 def is_silent(records: JobRecords, job: Job) -> bool:

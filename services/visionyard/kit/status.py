@@ -96,7 +96,10 @@ def _specific(error: YardError) -> Any:
         return broken
     if error.reason in _QUOTAS:
         quota = error_details_pb2.QuotaFailure()
-        quota.violations.add(subject=_short(error.metadata.get("path") or error.metadata.get("project") or _QUOTAS[error.reason], _MAX_VALUE), description=description)
+        quota.violations.add(
+            subject=_short(error.metadata.get("path") or error.metadata.get("project") or _QUOTAS[error.reason], _MAX_VALUE),
+            description=description,
+        )
         return quota
     return None
 

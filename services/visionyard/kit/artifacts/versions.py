@@ -176,6 +176,11 @@ def resolve(store: ObjectStore, name: VersionName) -> VersionDocument:
     )
 
 
+def lookup(store: ObjectStore, name: VersionName) -> VersionDocument | None:
+    """The version of that number, or None where there is none, or none any more."""
+    return _read_first(store, name.parent, [_number(name)])
+
+
 def newest(store: ObjectStore, parent: ResourceName) -> VersionDocument | None:
     """The newest version, or None where there is no such dataset or model."""
     return _read_first(store, parent, reversed(_numbers(store, parent).alive))
@@ -218,7 +223,7 @@ def delete(store: ObjectStore, version: VersionDocument) -> bool:
             pass
         else:
             return True
-        current = _read_first(store, version.name.parent, [_number(version.name)])
+        current = lookup(store, version.name)
     return sent
 
 
@@ -240,9 +245,11 @@ def change(store: ObjectStore, version: VersionDocument, body: dict[str, Any]) -
     tries = rounds(_key(parent, number))
     while True:
         next(tries)
-        with suppress(Conflict, OutcomeUnknown):  # either way, what is there counts: our own write may have been answered late or not at all
+        with suppress(
+            Conflict, OutcomeUnknown
+        ):  # either way, what is there counts: our own write may have been answered late or not at all
             store.compare_and_swap(_key(parent, number), data, version.etag)
-        current = _read_first(store, parent, [number])
+        current = lookup(store, version.name)
         if current is None or (current.body != body and current.etag != version.etag):
             raise Conflict(_key(parent, number))
         if current.etag != version.etag:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import reduce
 from typing import Any
 from urllib.parse import unquote
 
@@ -64,11 +65,8 @@ def written_names(method: str, request: Message) -> Iterator[str]:
         for field, value in request.ListFields():
             if field.message_type is not None and "name" in field.message_type.fields_by_name:
                 yield str(value.name)
-    value: Any = request
-    for step in _ALSO_WRITTEN.get(method, ()):
-        value = getattr(value, step)
-    if isinstance(value, str):
-        yield value
+    if method in _ALSO_WRITTEN:
+        yield str(reduce(getattr, _ALSO_WRITTEN[method], request))
 
 
 def is_local(peer: str) -> bool:
