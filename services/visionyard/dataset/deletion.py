@@ -62,7 +62,7 @@ class Deletions:
         """Deletes one version.
 
         Args:
-            name: The version; without a number the newest.
+            name: The version, with its number.
             validate_only: Only say what would go.
 
         Raises:

@@ -113,7 +113,9 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
         self, request: dataset_service_pb2.DeleteDatasetVersionRequest, _context: Context
     ) -> dataset_service_pb2.DeleteDatasetVersionResponse:
         """Deletes a version."""
-        delete = partial(self._deletions.delete_version, VersionName.parse(request.name, "datasets"), validate_only=request.validate_only)
+        # Not "the newest": a call that is repeated because its answer got lost would delete the next one.
+        name = VersionName.parse(request.name, "datasets", allow_newest=False)
+        delete = partial(self._deletions.delete_version, name, validate_only=request.validate_only)
         return dataset_service_pb2.DeleteDatasetVersionResponse(deletion=storage_mapping.deletion_to_proto(await asyncio.to_thread(delete)))
 
 

@@ -1,8 +1,8 @@
 """How many bytes a project may hold, and how many it holds.
 
-What a project holds is what a listing of its keys adds up to. A listing costs a request for each thousand objects, so its sum is kept for a minute, and what was admitted
-since is added to it. Another service's, or another replica's, admissions of that minute are not seen. So a project can exceed its quota by what is on its way in at the same
-time and no more: before anything is refused the project is listed anew, and nothing that has arrived is ever overlooked for longer than the minute.
+What a project holds is what a listing of its keys adds up to, and what its uploads under way have announced and not brought yet. A listing costs a request for each thousand
+objects, so its sum is kept for a minute, and what was admitted here since is added to it. Another service's, or another replica's, admissions of that minute are not seen.
+So a project can exceed its quota by what others bring in within a minute and no more; and before anything is refused the project is listed anew.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.objectstore.port import ObjectStore
+from visionyard.kit.transfer.announced import Announced
 
 _FRESH_S = 60.0
 _UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -25,7 +26,7 @@ class _Usage:
     """What a project holds, as far as is known here.
 
     Attributes:
-        listed: The sum of its last listing, in bytes.
+        listed: What it held and was about to get when it was listed last, in bytes.
         at: When that was, on this process's monotonic clock.
         admitted: What was admitted since, in bytes.
     """
@@ -69,13 +70,20 @@ class ProjectQuota:
             usage = self._usages.get(project)
         if usage is None or self._clock() - usage.at > _FRESH_S or not self._fits(usage, more_bytes, passing_bytes):
             # Not under the lock: a listing may take long, and others need not wait for it.
-            usage = _Usage(sum(entry.size for entry in self._store.list(f"projects/{project}/")), self._clock())
+            usage = _Usage(self._measure(project), self._clock())
             with self._lock:
                 self._usages[project] = usage
         with self._lock:
             if not self._fits(usage, more_bytes, passing_bytes):
                 raise self._exceeded(project, usage.listed + usage.admitted - passing_bytes, more_bytes)
             usage.admitted += more_bytes
+
+    def _measure(self, project: str) -> int:
+        total, announced = 0, Announced(self._store, project)
+        for entry in self._store.list(f"projects/{project}/"):
+            total += entry.size
+            announced.see(entry)
+        return total + announced.missing_bytes()
 
     def _fits(self, usage: _Usage, more_bytes: int, passing_bytes: int) -> bool:
         return usage.listed + usage.admitted - passing_bytes + more_bytes <= self.limit_bytes

@@ -66,9 +66,7 @@ def downloaded(bench, version):
 
 def other_set(count=4):
     """A set that shares no image with good_set."""
-    return {
-        path: (picture(500 + i) if path.endswith(".jpg") else content) for i, (path, content) in enumerate(good_set(count).items())
-    }
+    return {path: (picture(500 + i) if path.endswith(".jpg") else content) for i, (path, content) in enumerate(good_set(count).items())}
 
 
 def test_what_a_deleted_dataset_held_is_freed_and_nothing_else(bench, tmp_path):
@@ -152,7 +150,7 @@ def test_what_is_young_waits_for_the_stores_clock(bench, tmp_path):
     delete(bench)
     first = collect(bench, tmp_path, timedelta(hours=1))
     assert (first.freed_bytes, first.young.count) == (0, 3)
-    twin, _ = bench.run(zipped(good_set()), "twin")
+    bench.run(zipped(good_set()), "twin")
     assert sum("/shards/" in key for key in sizes(bench)) == 1, "what is still there is used, not stored again"
     delete(bench, "twin")
     now += timedelta(hours=2)
@@ -387,72 +385,110 @@ def test_what_a_running_import_was_told_of_is_not_deleted(bench, tmp_path, phase
     assert collect(bench, tmp_path).deleted[Kind.SHARDS].count == 1
 
 
-STEPS = range(1, 60)
+def at_step(bench, monkeypatch, step, work):
+    """Has ``work`` done before the main thread's nth call of the store, once; gives a list of what it returned."""
+    count, done = 0, []
+
+    def hooked(real):
+        def call(*arguments, **words):
+            nonlocal count
+            if threading.current_thread() is threading.main_thread():
+                count += 1
+                if count == step and not done:
+                    done.append(None)
+                    done[0] = work()
+            return real(*arguments, **words)
+
+        return call
+
+    for name in ("get", "head", "list", *WRITES):
+        monkeypatch.setattr(bench.store, name, hooked(getattr(bench.store, name)))
+    return done
+
+
+def deleted_set(bench, archive):
+    """A bucket with a version that nobody needs, and one that somebody does."""
+    bench.store = MemoryObjectStore()
+    bench.run(archive, "set")
+    bench.run(zipped(other_set(2)), "kept")
+    delete(bench, "set")
+    return Line(bench)
+
+
+STEPS = range(1, 70)
 
 
 def test_an_import_at_every_step_of_a_collection_gets_a_whole_version(bench, tmp_path, monkeypatch):
     """The import runs from beginning to end between any two calls that the collection makes to the store."""
-    archive, small = zipped(good_set()), zipped(other_set(2))
-    calls = ("get", "head", "list", *WRITES)
+    archive = zipped(good_set())
     for step in STEPS:
-        bench.store = MemoryObjectStore()
-        bench.run(archive, "set")
-        bench.run(small, "kept")
-        delete(bench, "set")
-        count, made = 0, []
+        line = deleted_set(bench, archive)
         with monkeypatch.context() as patched:
-            for name in calls:
-                real = getattr(bench.store, name)
-
-                def call(*arguments, real=real, **words):
-                    nonlocal count
-                    count += 1
-                    if count == step and not made:
-                        made.append(None)
-                        line = Line(bench)
-                        made[0] = line.run(line.begin(archive, "late"))
-                    return real(*arguments, **words)
-
-                patched.setattr(bench.store, name, call)
+            made = at_step(bench, patched, step, lambda line=line: line.run(line.begin(archive, "late")))
             collect(bench, tmp_path)
         if not made:
             break
-        assert len(contents(bench, version_of(bench, "late"))) == 6, f"step {step}"
-        assert len(contents(bench, version_of(bench, "kept"))) == 3, f"step {step}"
-        collect(bench, tmp_path)
-        assert len(contents(bench, version_of(bench, "late"))) == 6, f"step {step}"
+        for _ in range(2):
+            assert len(contents(bench, version_of(bench, "late"))) == 6, f"step {step}"
+            assert len(contents(bench, version_of(bench, "kept"))) == 3, f"step {step}"
+            collect(bench, tmp_path)
         assert sum("/pins/" in key for key in sizes(bench)) == 0
-    assert 20 < step < 59, "the collection made another number of calls than this test is made for"
+    assert 20 < step < STEPS[-1], "the collection made another number of calls than this test is made for"
+
+
+def test_an_import_that_begins_at_any_step_of_a_collection_and_ends_behind_it_gets_a_whole_version(bench, tmp_path, monkeypatch):
+    """It reads the index between any two calls that the collection makes to the store, and uses what it was told when all is deleted."""
+    archive = zipped(good_set())
+    for step in STEPS:
+        line = deleted_set(bench, archive)
+        context, read, go_on = line.begin(archive, "late"), threading.Event(), threading.Event()
+
+        def report(phase, *_, read=read, go_on=go_on):
+            if phase == "checking images":
+                read.set()
+                assert go_on.wait(20)
+
+        def begin(line=line, context=context, read=read):
+            begun = in_thread(lambda: line.run(context))
+            assert read.wait(20)
+            return begun
+
+        context.report = report
+        with monkeypatch.context() as patched:
+            begun = at_step(bench, patched, step, begin)
+            collect(bench, tmp_path)
+        go_on.set()
+        if not begun:
+            break
+        thread, found = begun[0]
+        thread.join()
+        assert found.error is None
+        for _ in range(2):
+            assert len(contents(bench, version_of(bench, "late"))) == 6, f"step {step}"
+            collect(bench, tmp_path)
+    assert 20 < step < STEPS[-1]
 
 
 def test_a_collection_at_every_step_of_an_import_leaves_a_whole_version(bench, tmp_path, monkeypatch):
     archive = zipped(good_set())
-    calls = ("get", "head", "list", *WRITES)
-    for step in range(1, 200):
+
+    def deleted_and_collected():
+        delete(bench, "set")
+        collect(bench, tmp_path)
+        return True
+
+    for step in STEPS:
         bench.store = MemoryObjectStore()
         bench.run(archive, "set")
         line = Line(bench)
         context = line.begin(archive, "late")
-        count, collected = 0, []
         with monkeypatch.context() as patched:
-            for name in calls:
-                real = getattr(bench.store, name)
-
-                def call(*arguments, real=real, **words):
-                    nonlocal count
-                    count += 1
-                    if count == step and not collected:
-                        collected.append(True)
-                        delete(bench, "set")
-                        collect(bench, tmp_path)
-                    return real(*arguments, **words)
-
-                patched.setattr(bench.store, name, call)
+            collected = at_step(bench, patched, step, deleted_and_collected)
             version = line.run(context)
         if not collected:
             break
         assert len(contents(bench, version)) == 6, f"step {step}"
-    assert 15 < step < 199
+    assert 15 < step < STEPS[-1]
 
 
 def test_what_killed_imports_left_goes_when_their_jobs_are_over(bench, tmp_path, monkeypatch):

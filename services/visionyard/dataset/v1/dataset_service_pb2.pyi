@@ -434,7 +434,7 @@ class DeleteDatasetVersionRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """`projects/{project}/datasets/{dataset}/versions/{number}`; "-" as the number means the newest."""
+    """`projects/{project}/datasets/{dataset}/versions/{number}`, with its number."""
     validate_only: _builtins.bool
     """Only say what would go, or refuse as the deletion would."""
     def __init__(

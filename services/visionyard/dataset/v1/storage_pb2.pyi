@@ -203,8 +203,8 @@ class StorageCollection(_message.Message):
     project: _builtins.str
     """`projects/{project}`."""
     freed_bytes: _builtins.int
-    """The size of what was there before and is gone, less the size of what the collection itself wrote and is there, by two listings of the project, before and after. Below 0 where a shard was
-    rewritten and the old one is still referred to. With `validate_only`: what is expected, without what rewriting frees.
+    """The size of the objects that were there before and are gone, less the size of those that the collection itself wrote, by two listings of the project, before and after. Below 0 where a
+    shard was rewritten and an import that runs still needs the old one. With `validate_only`: what is expected, without what rewriting frees.
     """
     rewritten_shard_count: _builtins.int
     """How many shards were less than half alive and were rewritten."""
@@ -234,7 +234,7 @@ class StorageCollection(_message.Message):
 
     @_builtins.property
     def before(self) -> Global___StorageAmount:
-        """Everything in the project, before and after."""
+        """Everything in the project before the collection."""
 
     @_builtins.property
     def after(self) -> Global___StorageAmount:

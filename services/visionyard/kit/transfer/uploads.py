@@ -21,6 +21,7 @@ from visionyard.kit.objectstore.documents import Document, Documents
 from visionyard.kit.objectstore.port import Conflict, NotFound, ObjectStore
 from visionyard.kit.projects import project_ids
 from visionyard.kit.quota import ProjectQuota
+from visionyard.kit.transfer.announced import COMPLETE, DOCUMENT, PARTS
 from visionyard.kit.transfer.parts import PartsReader, StoredPart, contiguous
 from visionyard.kit.transfer.writer import UploadWriter
 
@@ -253,15 +254,15 @@ class UploadStore:
 
 
 def _document_key(name: ResourceName) -> str:
-    return f"{name}/upload.json"
+    return f"{name}/{DOCUMENT}"
 
 
 def _complete_key(name: ResourceName) -> str:
-    return f"{name}/complete"
+    return f"{name}/{COMPLETE}"
 
 
 def _parts_prefix(name: ResourceName) -> str:
-    return f"{name}/parts/"
+    return f"{name}/{PARTS}"
 
 
 def _end(parts: list[StoredPart]) -> int:
