@@ -436,11 +436,19 @@ def test_an_import_at_every_step_of_a_collection_gets_a_whole_version(bench, tmp
     assert 20 < step < STEPS[-1], "the collection made another number of calls than this test is made for"
 
 
-def test_an_import_that_begins_at_any_step_of_a_collection_and_ends_behind_it_gets_a_whole_version(bench, tmp_path, monkeypatch):
-    """It reads the index between any two calls that the collection makes to the store, and uses what it was told when all is deleted."""
+@pytest.mark.parametrize("deleted_now", [False, True])
+def test_an_import_that_begins_at_any_step_of_a_collection_and_ends_behind_it_gets_a_whole_version(
+    bench, tmp_path, monkeypatch, deleted_now
+):
+    """It reads the index between any two calls that the collection makes to the store, and uses what it was told when all is deleted.
+
+    The last version that held its images is deleted before the collection, or in the midst of it.
+    """
     archive = zipped(good_set())
     for step in STEPS:
         line = deleted_set(bench, archive)
+        if deleted_now:
+            bench.run(archive, "set")
         context, read, go_on = line.begin(archive, "late"), threading.Event(), threading.Event()
 
         def report(phase, *_, read=read, go_on=go_on):
@@ -449,6 +457,8 @@ def test_an_import_that_begins_at_any_step_of_a_collection_and_ends_behind_it_ge
                 assert go_on.wait(20)
 
         def begin(line=line, context=context, read=read):
+            if deleted_now:
+                delete(bench, "set")
             begun = in_thread(lambda: line.run(context))
             assert read.wait(20)
             return begun
@@ -466,7 +476,10 @@ def test_an_import_that_begins_at_any_step_of_a_collection_and_ends_behind_it_ge
         for _ in range(2):
             assert len(contents(bench, version_of(bench, "late"))) == 6, f"step {step}"
             collect(bench, tmp_path)
-    assert 20 < step < STEPS[-1]
+        delete(bench, "late")
+        collect(bench, tmp_path)
+        assert sum("/shards/" in key for key in sizes(bench)) == 1, f"step {step}: only what `kept` holds"
+    assert 15 < step < STEPS[-1]
 
 
 def test_a_collection_at_every_step_of_an_import_leaves_a_whole_version(bench, tmp_path, monkeypatch):

@@ -109,15 +109,15 @@ class Collection:
         """
         with self._lease.held():
             yield from self._survey()
-            pinned = self._pins(clear=True)
+            pinned, untold = self._pins(clear=True), self._dead_shards()
             if not pinned:
-                rewritten = yield from self._compact()
+                untold |= yield from self._compact()
                 yield Progress("pruning the index")
-                self._prune_index(rewritten)
+                self._prune_index(untold)
                 pinned = self._pins(clear=True)
             keep = self._announced()
             yield from self._mark()
-            yield from self._delete(self._free_to_go(keep, pinned))
+            yield from self._delete(self._free_to_go(keep, pinned, untold))
             yield from (Progress("listing the bucket", count, 0, "objects") for count in self.result.after.take(self._store))
         self._reckon()
 
@@ -131,7 +131,7 @@ class Collection:
         result = self.result
         yield from self._survey()
         pinned, keep = self._pins(clear=False), self._announced()
-        for entry in self._free_to_go(keep, pinned):
+        for entry in self._free_to_go(keep, pinned, self._dead_shards()):
             result.deleted.setdefault(kind_of(entry.key), Amount()).add(entry.size)
             result.freed_bytes += entry.size
         result.rewritten_shards = 0 if pinned else len(self._sparse())
@@ -182,17 +182,25 @@ class Collection:
         self.result.rewritten_shards = len(compactor.done.shards)
         return compactor.done.shards
 
-    def _prune_index(self, rewritten: set[str]) -> None:
-        """Takes out of the index the shards that are to be deleted: those that nothing referred to, and those that were rewritten."""
+    def _dead_shards(self) -> set[str]:
+        """The shards to which nothing refers and that are old enough to go."""
         referenced = self._marker.referenced
-        dead = {e.key for e in self.result.before.of_kind(Kind.SHARDS) if e.key not in referenced and not self._young(e)}
+        return {e.key for e in self.result.before.of_kind(Kind.SHARDS) if e.key not in referenced and not self._young(e)}
+
+    def _prune_index(self, shards: set[str]) -> None:
         self._lease.check()
-        written, deleted = prune_index(self._store, self._project, dead | rewritten)
+        written, deleted = prune_index(self._store, self._project, shards)
         self._written += written
         self._deleted += deleted
 
-    def _free_to_go(self, keep: set[str], pinned: list[ResourceName]) -> list[Listing]:
-        """What nothing refers to, is old enough, and may not be referred to by running imports."""
+    def _free_to_go(self, keep: set[str], pinned: list[ResourceName], untold: set[str]) -> list[Listing]:
+        """What nothing refers to, is old enough, and cannot be referred to by running imports.
+
+        Args:
+            keep: What imports have announced.
+            pinned: The imports that may have been told of any shard.
+            untold: The shards of which the index tells no longer. One whose last version was deleted only since the first marking is not among them: it waits.
+        """
         keep = keep | self._marker.referenced
         going = []
         for kind in COLLECTED:
@@ -203,7 +211,7 @@ class Collection:
                     self.result.young.add(entry.size)
                 elif pinned and kind is Kind.SHARDS:
                     self.result.pinned.add(entry.size)
-                else:
+                elif kind is not Kind.SHARDS or entry.key in untold:
                     going.append(entry)
         return going
 
