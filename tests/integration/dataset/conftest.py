@@ -61,6 +61,7 @@ class Room:
             for line in self.log.read_bytes()[began:].splitlines():
                 port = port or json.loads(line).get("port")
             time.sleep(0.05)
+        self.port = port
         self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.max_receive_message_length", LIMIT)])
         self.datasets = dataset_service_pb2_grpc.DatasetServiceStub(self.channel)
         self.imports = import_job_service_pb2_grpc.ImportJobServiceStub(self.channel)

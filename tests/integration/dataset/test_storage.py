@@ -1,20 +1,23 @@
 """Deletion, collections and quotas on a real SeaweedFS, through the service as a process."""
 
 import random
+import socket
 import threading
 import time
 
 import grpc
+import psutil
 import pytest
 from google.protobuf import duration_pb2
 from grpc_status import rpc_status
 from tests.integration.dataset.conftest import Room, reason
 from tests.integration.dataset.test_room import generated
 
-from visionyard.dataset.v1 import dataset_service_pb2, storage_service_pb2
+from visionyard.dataset.v1 import dataset_service_pb2, dataset_service_pb2_grpc, storage_service_pb2, storage_service_pb2_grpc
 from visionyard.jobs.v1 import job_pb2
 from visionyard.kit.artifacts.dataset import read_dataset_version, read_images
 from visionyard.kit.names import VersionName
+from visionyard.transfer.v1 import transfer_service_pb2, transfer_service_pb2_grpc
 
 NOW = duration_pb2.Duration()
 
@@ -183,5 +186,42 @@ def test_a_quota_refuses_uploads_and_imports(seaweed_settings, s3_store, tmp_pat
         assert reason(ended.status.error) == "QUOTA_EXCEEDED"
         assert not any("/uploads/" in key or "/pins/" in key for key in room.listing())
         assert sum("/shards/" in key for key in room.listing()) == 1
+    finally:
+        room.stop()
+
+
+def other_address():
+    """An address of this machine that is not loopback; None where it has none."""
+    found = [a.address for entries in psutil.net_if_addrs().values() for a in entries if a.family == socket.AF_INET]
+    return next((address for address in found if not address.startswith("127.")), None)
+
+
+def test_strangers_read_the_shared_project_and_do_not_write_it(seaweed_settings, s3_store, tmp_path):
+    address = other_address()
+    if address is None:
+        pytest.skip("this machine has no address but loopback")
+    room = Room(seaweed_settings, s3_store, tmp_path)
+    room._environment["VISIONYARD_LISTEN"] = "0.0.0.0:0"
+    room.start()
+    try:
+        with grpc.insecure_channel(f"{address}:{room.port}", options=[("grpc.enable_http_proxy", 0)]) as channel:
+            datasets = dataset_service_pb2_grpc.DatasetServiceStub(channel)
+            transfer = transfer_service_pb2_grpc.TransferServiceStub(channel)
+            storage = storage_service_pb2_grpc.StorageServiceStub(channel)
+            assert not datasets.ListDatasets(dataset_service_pb2.ListDatasetsRequest(parent="projects/shared")).datasets
+            writes = [
+                lambda: datasets.DeleteDataset(dataset_service_pb2.DeleteDatasetRequest(name="projects/shared/datasets/d")),
+                lambda: transfer.StartUpload(transfer_service_pb2.StartUploadRequest(parent="projects/shared", size_bytes=1)),
+                lambda: transfer.WriteUpload(iter([transfer_service_pb2.WriteUploadRequest(name="projects/shared/uploads/u")])),
+                lambda: list(storage.CollectStorage(storage_service_pb2.CollectStorageRequest(parent="projects/shared"))),
+            ]
+            for write in writes:
+                with pytest.raises(grpc.RpcError) as caught:
+                    write()
+                assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+                assert reason(rpc_status.from_call(caught.value)) == "SHARED_READ_ONLY"
+        with pytest.raises(grpc.RpcError) as caught:
+            room.datasets.DeleteDataset(dataset_service_pb2.DeleteDatasetRequest(name="projects/shared/datasets/d"))
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
     finally:
         room.stop()

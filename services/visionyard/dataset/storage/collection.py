@@ -7,7 +7,7 @@ The order makes it right, whoever imports meanwhile and wherever it is ended:
 3. Take what is about to be deleted out of the index. From here on nobody can be told of it any more.
 4. Look for pins (:mod:`visionyard.dataset.pins`): an import that had pinned before may have been told; then shards stay for this time.
 5. Look at what running imports have announced to write, and only then mark again: one that published and unpinned before step 4 has its version now.
-6. Delete. List the project again: what was there and is gone is what was freed.
+6. Delete; of shards only those that step 3 took out of the index. List the project again: what was there and is gone is what was freed.
 
 Ended behind any step, everything that a version refers to is there, and the next collection goes on: what was copied and not moved to is garbage like any other.
 """
