@@ -73,7 +73,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 29
     """A resource of that name exists already. Metadata: name."""
     ERROR_REASON_DATASET_IN_USE: _ErrorReason.ValueType  # 30
-    """Jobs, models or deployments still refer to the dataset. Metadata: name, used_by (the first few, separated by commas), used_by_count."""
+    """Jobs, models or deployments still refer to the dataset. The first few users are separated by commas. Metadata: name, used_by, used_by_count."""
     ERROR_REASON_COLLECTION_RUNNING: _ErrorReason.ValueType  # 31
     """Another collection of the project runs. Metadata: name."""
     ERROR_REASON_UPLOAD_OFFSET_MISMATCH: _ErrorReason.ValueType  # 40
@@ -202,7 +202,7 @@ ERROR_REASON_FILE_NOT_FOUND: ErrorReason.ValueType  # 28
 ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 29
 """A resource of that name exists already. Metadata: name."""
 ERROR_REASON_DATASET_IN_USE: ErrorReason.ValueType  # 30
-"""Jobs, models or deployments still refer to the dataset. Metadata: name, used_by (the first few, separated by commas), used_by_count."""
+"""Jobs, models or deployments still refer to the dataset. The first few users are separated by commas. Metadata: name, used_by, used_by_count."""
 ERROR_REASON_COLLECTION_RUNNING: ErrorReason.ValueType  # 31
 """Another collection of the project runs. Metadata: name."""
 ERROR_REASON_UPLOAD_OFFSET_MISMATCH: ErrorReason.ValueType  # 40

@@ -1,6 +1,8 @@
 """The project that everybody reads: who may write into it, and that no method was forgotten."""
 
 import asyncio
+import importlib
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -59,6 +61,9 @@ def test_who_sits_on_this_machine(peer, local):
 
 def test_every_method_is_told_to_read_or_to_write():
     pool = descriptor_pool.Default()
+    for name in SERVICES:
+        package, _, service = name.rpartition(".")
+        importlib.import_module(f"visionyard.{package}.{re.sub('(?<!^)(?=[A-Z])', '_', service).lower()}_pb2")
     methods = {method.name for name in SERVICES for method in pool.FindServiceByName(f"visionyard.{name}").methods}
     assert {name for name in methods if not name.startswith(READING)} == WRITING
 
