@@ -96,8 +96,10 @@ class Aftercare:
         if prepared := job.pointers.get("prepared"):
             if not pins.is_silent(self._records, job):
                 return False
-            made = versions.find(self._records.store, ImportSpec.from_json(job.spec).dataset, str(name), job.create_time)
-            if made is not None:
+            dataset = ImportSpec.from_json(job.spec).dataset
+            made = versions.find(self._records.store, dataset, str(name), job.create_time)
+            # A version that was published and deleted since may have been referred to by others: what it held is a collection's business.
+            if made is not None or versions.any_deleted_since(self._records.store, dataset, job.create_time):
                 left -= {*prepared["shards"], prepared["body"]["manifest_key"], prepared["body"]["report_key"]}
         self._records.store.delete_many(sorted(left))
         self._uploads.delete(ImportSpec.from_json(job.spec).upload)

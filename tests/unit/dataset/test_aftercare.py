@@ -17,6 +17,7 @@ from visionyard.kit.jobs.lease import LeaseLost
 from visionyard.kit.jobs.model import JobKind, JobState, heartbeat_key
 from visionyard.kit.jobs.service import JobService
 from visionyard.kit.jobs.worker import JobContext
+from visionyard.kit.names import ResourceName
 
 
 class Killed(BaseException):
@@ -101,6 +102,19 @@ def test_what_a_version_refers_to_stays(bench, line, monkeypatch):
     assert left(bench) == written
     assert len(written) == 3
     assert not bench.uploads.held
+
+
+def test_what_a_version_held_that_was_deleted_since_is_left_to_a_collection(bench, line, monkeypatch):
+    """Another version may refer to it by now."""
+    monkeypatch.setattr(pins, "SILENCE", timedelta(0))
+    name, care = line.queued(), line.care()
+    care.look()
+    line.dispatcher._requeue(line.attempt(name, "publish"))
+    line.service.cancel(name)
+    written = left(bench)
+    versions.delete(bench.store, versions.newest(bench.store, ResourceName("default", "datasets", "set")))
+    care.look()
+    assert left(bench) == written
 
 
 def test_a_worker_that_wakes_behind_the_end_publishes_nothing(bench, line, tmp_path):

@@ -227,6 +227,12 @@ def delete(store: ObjectStore, version: VersionDocument) -> bool:
     return sent
 
 
+def any_deleted_since(store: ObjectStore, parent: ResourceName, since: datetime) -> bool:
+    """Whether a version of ``parent`` was deleted at or after ``since``, by the store's clock: then nobody can tell any more who had made it."""
+    entries = store.list(f"{parent}/versions/", delimiter="/")
+    return any(not e.is_prefix and not e.size and (e.last_modified is None or e.last_modified >= since) for e in entries)
+
+
 def change(store: ObjectStore, version: VersionDocument, body: dict[str, Any]) -> VersionDocument:
     """Replaces a version's body by one that means the same: only where its bytes lie may differ. Its times stay.
 
