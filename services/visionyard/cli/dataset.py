@@ -1,4 +1,4 @@
-"""``yard dataset``: import, list, show, report, download."""
+"""``yard dataset``: import, list, show, report, download, delete."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from visionyard.cli import following, output
-from visionyard.cli.options import AsJson, DatasetVersion, Detach, Directory, To, example
+from visionyard.cli.options import AsJson, DatasetVersion, Detach, Directory, DryRun, To, example
 from visionyard.cli.pending import Pending
 from visionyard.cli.session import Session, run
 from visionyard.client.errors import local
@@ -21,7 +21,7 @@ from visionyard.client.sources import is_address, open_labels, open_source
 from visionyard.dataset.v1 import dataset_pb2, dataset_service_pb2, import_job_pb2, import_job_service_pb2
 from visionyard.kit.errors import Reason
 
-app = typer.Typer(help="Datasets: import, list, show, report, download.", no_args_is_help=True)
+app = typer.Typer(help="Datasets: import, list, show, report, download, delete.", no_args_is_help=True)
 _SPLITS = (2, 3)
 _MAX_SEED = 2**63 - 1
 
@@ -309,3 +309,29 @@ def download(
         )
 
     run(work, as_json=as_json, directory=directory)
+
+
+@app.command("delete", epilog=example("yard dataset delete cones@1 --dry-run", "yard dataset delete cones"))
+def delete(
+    name: Annotated[str, typer.Argument(metavar="NAME[@V]", help="A dataset with all its versions, or one version.")],
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    directory: Directory = None,
+) -> None:
+    """Delete a dataset or one version, unless a job, model or deployment still uses it. `yard storage collect` then frees its bytes."""
+
+    async def work(session: Session) -> None:
+        datasets = session.client.datasets
+        whole = "@" not in name and "/versions/" not in name
+        delete_it = datasets.delete if whole else datasets.delete_version
+        gone = await delete_it(name, dry_run=dry_run)
+        answer = dataset_service_pb2.DeleteDatasetResponse if whole else dataset_service_pb2.DeleteDatasetVersionResponse
+        session.show(answer(deletion=gone), lambda: _deleted(gone, dry_run=dry_run))
+
+    run(work, as_json=as_json, directory=directory)
+
+
+def _deleted(gone: dataset_service_pb2.DatasetDeletion, *, dry_run: bool) -> None:
+    for version in gone.versions:
+        output.write(f"{short(version)}: {'would be deleted' if dry_run else 'deleted'}")
+    output.write(f"`yard storage collect` can then free up to {output.size(gone.freeable_bytes)}")

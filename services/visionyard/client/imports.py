@@ -97,9 +97,7 @@ class AsyncImportJobs(AsyncJobs[import_job_pb2.ImportJob]):
         )
         return await self._create(spec, request_id)
 
-    async def derive(
-        self, dataset: str, derivation: import_job_pb2.Derivation, *, request_id: str = ""
-    ) -> import_job_pb2.ImportJob:
+    async def derive(self, dataset: str, derivation: import_job_pb2.Derivation, *, request_id: str = "") -> import_job_pb2.ImportJob:
         """Queues the making of a version from others.
 
         Args:
@@ -116,7 +114,9 @@ class AsyncImportJobs(AsyncJobs[import_job_pb2.ImportJob]):
 
     async def _create(self, spec: import_job_pb2.ImportSpec, request_id: str) -> import_job_pb2.ImportJob:
         request = import_job_service_pb2.CreateImportJobRequest(
-            parent="/".join(spec.dataset.split("/")[:2]), import_job=import_job_pb2.ImportJob(spec=spec), request_id=request_id or new_request_id()
+            parent="/".join(spec.dataset.split("/")[:2]),
+            import_job=import_job_pb2.ImportJob(spec=spec),
+            request_id=request_id or new_request_id(),
         )
         response = await self._transport.unary(self.service, lambda channel: ImportJobServiceStub(channel).CreateImportJob, request)
         return response.import_job

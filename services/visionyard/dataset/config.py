@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 from visionyard.dataset.fetching.addresses import SETTING, AllowList
 from visionyard.dataset.fetching.patience import FetchLimits
 from visionyard.dataset.fetching.s3 import S3Access
-from visionyard.kit.config import Address, JobServiceSettings, S3Endpoint, listen_field, metrics_listen_field
+from visionyard.kit.config import Address, JobServiceSettings, S3Endpoint, listen_field, metrics_listen_field, quota_field
 from visionyard.kit.vision.decode import MAX_PIXELS
 
 
@@ -39,6 +39,13 @@ class DatasetSettings(JobServiceSettings):
     archive_entries_limit: int = Field(2_000_000, ge=1, description="The most files and folders that an archive may hold.")
     archive_unpacked_limit_bytes: int = Field(2 << 40, ge=1 << 20, description="The most bytes that an archive may unpack to.")
     upload_limit_bytes: int = Field(1 << 40, ge=1, description="The largest archive taken, in bytes.")
+    project_quota_bytes: int = quota_field()
+    collection_grace_s: float = Field(
+        3600.0,
+        ge=0,
+        le=3650 * 86_400,
+        description="A collection that is not told otherwise leaves objects younger than this alone, in seconds.",
+    )
     upload_keep_days: float = Field(
         7.0, gt=0, le=3650, description="Days after which an upload that nothing came of is deleted; longer than a job may wait."
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from visionyard.dataset import pins
 from visionyard.dataset.archives.entry import Archive, ArchiveLimits
 from visionyard.dataset.archives.joined import JoinedArchive
 from visionyard.dataset.archives.noted import NotedArchive
@@ -34,25 +36,28 @@ from visionyard.kit.jobs.lease import LeaseLost, Preempted
 from visionyard.kit.jobs.worker import JobContext
 from visionyard.kit.names import ResourceName, VersionName
 from visionyard.kit.objectstore.port import StoreFull, StoreUnavailable
+from visionyard.kit.quota import ProjectQuota
 from visionyard.kit.transfer.uploads import UploadStore
 from visionyard.kit.vision.decode import MAX_PIXELS
 
 
 @dataclass(frozen=True)
 class ImportLimits:
-    """What one source may ask of this machine.
+    """What one source may ask of this machine, and of its project.
 
     Attributes:
         archive: Of its archive.
         image_pixels: The most pixels, width times height, of an image.
+        project_bytes: The most bytes that its project may hold; 0 for no limit.
     """
 
     archive: ArchiveLimits = field(default_factory=ArchiveLimits)
     image_pixels: int = MAX_PIXELS
+    project_bytes: int = 0
 
 
 def run_import(context: JobContext, uploads: UploadStore, limits: ImportLimits, sources: Sources | None = None) -> dict[str, Any]:
-    """Runs one attempt.
+    """Runs one attempt, under a pin (:mod:`.pins`) that stays where another attempt will go on.
 
     The uploads are deleted when the job has ended one way or the other, not where another attempt will need them.
 
@@ -77,13 +82,14 @@ def run_import(context: JobContext, uploads: UploadStore, limits: ImportLimits, 
         context.store, spec.dataset, job.name, job.attempt, job.create_time, job.pointers, context.point, context.announce
     )
     if "failure" in job.pointers:  # an attempt that was killed before it could say so
-        _clear_up(publisher, uploads, spec)
+        _clear_up(context, publisher, uploads, spec)
         raise YardError.from_json(job.pointers["failure"])
     if "unchanged" in job.pointers:  # likewise; its upload may be gone
-        delete_uploads(uploads, spec)
+        _done(context, uploads, spec)
         return dict(job.pointers["unchanged"])
     prepared = job.pointers.get("prepared")
     if prepared is None:
+        pins.pin(context.store, job.name)  # before the index is read
         publisher.begin()
         try:
             done = _Attempt(context, publisher, spec, uploads, limits, sources).prepare()
@@ -92,32 +98,32 @@ def run_import(context: JobContext, uploads: UploadStore, limits: ImportLimits, 
         except StoreUnavailable as error:
             if isinstance(error, StoreFull):
                 with suppress(StoreUnavailable):
-                    _clear_up(publisher, uploads, spec)
+                    _clear_up(context, publisher, uploads, spec)
             raise
         except BaseException:
-            _clear_up(publisher, uploads, spec)
+            _clear_up(context, publisher, uploads, spec)
             raise
         if done:
             context.point(unchanged=done)  # first, since a next attempt could not find it out again without the upload
-            delete_uploads(uploads, spec)
+            _done(context, uploads, spec)
             return done
         prepared = context.job.pointers["prepared"]
     context.report("publishing")
     context.announce()  # moves nothing, but raises where the job is no longer this attempt's: what was prepared may be deleted then
     result = publisher.publish(prepared)
-    delete_uploads(uploads, spec)
+    _done(context, uploads, spec)
     return result
 
 
-def delete_uploads(uploads: UploadStore, spec: ImportSpec) -> None:
-    """Deletes a job's archives; those that are gone already are no error."""
+def _done(context: JobContext, uploads: UploadStore, spec: ImportSpec) -> None:
     for upload in spec.uploads:
         uploads.delete(upload)
+    pins.unpin(context.store, context.job.name)
 
 
-def _clear_up(publisher: Publisher, uploads: UploadStore, spec: ImportSpec) -> None:
+def _clear_up(context: JobContext, publisher: Publisher, uploads: UploadStore, spec: ImportSpec) -> None:
     publisher.abandon()
-    delete_uploads(uploads, spec)
+    _done(context, uploads, spec)
 
 
 class _Attempt:
@@ -188,7 +194,7 @@ class _Attempt:
             held,
             version,
             iterate_manifest(store, version),
-            lambda rows: read_images(store, rows),
+            lambda rows: read_images(store, rows, version),
             KnownImages.read(store, self._spec.dataset.project),
             writer,
             lambda done: self._progress("copying images", done, total, "images"),
@@ -197,9 +203,15 @@ class _Attempt:
         return self._publish(content, writer, None)
 
     def _writer(self) -> ShardWriter:
-        maker = self._publisher.maker
-        name = f"{maker['job']} {maker['attempt']}"
-        return ShardWriter(self._spec.dataset.project, self._context.scratch, name, self._publisher.store_shard)
+        maker, project = self._publisher.maker, self._spec.dataset.project
+        quota = ProjectQuota(self._context.store, self._limits.project_bytes)
+        passing = sum(self._uploads.get(upload).size for upload in self._spec.uploads)  # the archives go when the job ends
+
+        def store(key: str, path: Path) -> None:
+            quota.admit(project, path.stat().st_size, passing_bytes=passing)
+            self._publisher.store_shard(key, path)
+
+        return ShardWriter(project, self._context.scratch, f"{maker['job']} {maker['attempt']}", store)
 
     def _imported(self) -> dict[str, Any]:
         spec, project = self._spec, self._spec.dataset.project

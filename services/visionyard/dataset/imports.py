@@ -15,7 +15,7 @@ from visionyard.kit.artifacts.dataset import DatasetVersion
 from visionyard.kit.errors import YardError, invalid_field
 from visionyard.kit.jobs.model import Job, JobState, ProgressSnapshot
 from visionyard.kit.jobs.service import JobService
-from visionyard.kit.names import ProjectName, ResourceName, VersionName
+from visionyard.kit.names import SHARED_PROJECT, ProjectName, ResourceName, VersionName
 from visionyard.kit.transfer.uploads import UploadStore
 
 _CACHED_BYTES = 64 << 20

@@ -32,7 +32,7 @@ def test_a_yolo_set_becomes_a_version(bench):
     assert report["labels"] == {"found": 6, "kept": 6, "dropped": 0}
     assert not report["findings"]
     assert report["split_reason"].startswith("source")
-    assert version.total_bytes == sum(len(data) for _, data in read_images(bench.store, bench.rows(version)))
+    assert version.total_bytes == sum(len(data) for _, data in read_images(bench.store, bench.rows(version), version))
     assert not bench.uploads.held
 
 
@@ -73,7 +73,7 @@ def test_only_new_images_are_stored(bench):
     new = {row.shard for row in bench.rows(second)} - {row.shard for row in bench.rows(first)}
     assert len(new) == 1
     assert sum(row.shard in new for row in bench.rows(second)) == 1
-    assert [data for _, data in read_images(bench.store, bench.rows(second))]
+    assert [data for _, data in read_images(bench.store, bench.rows(second), second)]
 
 
 SICK = {
@@ -254,7 +254,7 @@ class Killed(BaseException):
 def killed_at(bench, context, monkeypatch, write_number):
     """Lets the attempt die before its nth write."""
     writes = 0
-    real = {name: getattr(bench.store, name) for name in ("put", "put_file", "create", "delete_many")}
+    real = {name: getattr(bench.store, name) for name in ("put", "put_file", "create", "delete_many", "delete")}
 
     def dying(name):
         def call(*arguments, **words):
@@ -279,12 +279,12 @@ def killed_at(bench, context, monkeypatch, write_number):
     return died
 
 
-@pytest.mark.parametrize("number", range(1, 10))
+@pytest.mark.parametrize("number", range(1, 12))
 def test_a_killed_attempt_is_taken_up_and_publishes_once(bench, monkeypatch, number):
     spec = bench.spec(zipped(good_set()))
     context = bench.context(spec)
     died = killed_at(bench, context, monkeypatch, number)
-    assert died == (number < 9)
+    assert died == (number < 11)
     if died:
         again = bench.context(spec, attempt=2, pointers=context.job.pointers, job=context.job.name)
         context.job.pointers.update(run_import(again, bench.uploads, ImportLimits()))
@@ -294,6 +294,7 @@ def test_a_killed_attempt_is_taken_up_and_publishes_once(bench, monkeypatch, num
     assert sum("/manifests/" in key for key in keys) == 1
     assert sum("/reports/" in key for key in keys) == 1
     assert sum("/index/" in key for key in keys) == 1
+    assert not any("/pins/" in key for key in keys)
     other, _ = bench.run(zipped(good_set()), "other")
     assert other.digest
     assert sum("/shards/" in key for key in bench.listing()) == 1

@@ -22,7 +22,8 @@ def import_(context: JobContext) -> dict[str, Any]:
     archive = ArchiveLimits(entries=settings.archive_entries_limit, unpacked_bytes=settings.archive_unpacked_limit_bytes)
     uploads = UploadStore(context.store, settings.upload_limit_bytes)
     sources = AllowedSources(settings.allow_list(), settings.source_access(), settings.fetch_limits())
-    return run_import(context, uploads, ImportLimits(archive, settings.image_limit_pixels), sources)
+    limits = ImportLimits(archive, settings.image_limit_pixels, settings.project_quota_bytes)
+    return run_import(context, uploads, limits, sources)
 
 
 if __name__ == "__main__":
