@@ -638,6 +638,16 @@ def test_coco128(plant, test_data):
     assert not notes(source)
 
 
+def test_coco128_as_a_whole_import(bench, test_data):
+    folder = test_data / "coco128"
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    version, context = bench.run(zipped(files), format="coco")
+    report = bench.report(context)
+    assert (version.image_count, version.label_count, version.task) == (128, 929, "segment")
+    assert report["dropped_by_code"] == {"CROWD_REGION": 10}
+    assert report["labels"] == {"found": 939, "kept": 929, "dropped": 10}
+
+
 def test_the_labels_of_coco128_are_those_of_its_yolo_files(plant, test_data):
     tree, sizes = planted(plant, test_data / "coco128")
     source, other = read_source(tree, "coco"), read_source(tree, "yolo")
