@@ -319,7 +319,7 @@ def test_a_version_comes_back_through_whole_imports(bench):
     for layout in ("coco", "voc", "yolo"):
         rows = bench.rows(version)
         texts, images = written(version, rows, layout)
-        stored = {path: data for path, one in images.items() for _, data in read_images(bench.store, [one])}
+        stored = {path: data for path, one in images.items() for _, data in read_images(bench.store, [one], version)}
         version, context = bench.run(zipped(texts | stored), f"from-{layout}")
         assert (version.source_format, version.image_count, version.label_count, version.class_names) == (layout, 6, 6, ("thing", "other"))
         assert [(one.sha256, one.split) for one in bench.rows(version)] == [(one.sha256, one.split) for one in rows]
