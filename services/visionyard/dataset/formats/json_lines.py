@@ -32,9 +32,9 @@ def json_lines(stream: io.BufferedIOBase, check: Callable[[], None] = lambda: No
         if number % _LINES_A_CHECK == 1:
             check()
         if len(data) > MAX_LINE_BYTES:
-            while (rest := stream.readline(_SKIPPED_AT_ONCE)) and not rest.endswith(b"\n"):
-                check()
             yield number, NotJson(f"it has more than {MAX_LINE_BYTES} bytes")
+            while not data.endswith(b"\n") and (data := stream.readline(_SKIPPED_AT_ONCE)):
+                check()
         elif text := data.decode("utf-8-sig", "replace").strip():
             yield number, _value(text)
 

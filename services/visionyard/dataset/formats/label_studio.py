@@ -23,6 +23,8 @@ from visionyard.dataset.formats.staged import LabelSpool
 from visionyard.dataset.source import SourceTree
 from visionyard.kit.artifacts.dataset import KeypointLayout
 
+_DIMENSIONS = 3
+"""Of a keypoint: x, y, visibility."""
 _MOST_JOINED = 1000
 """Of JSON-MIN, records of one task that follow each other."""
 
@@ -40,6 +42,7 @@ class LabelStudioSource(LabelledSource):
     """
 
     format = "labelstudio"
+    left_out_because = (Code.NOT_ANNOTATED, "belongs to no task with an annotation that counts")
 
     def __init__(self, tree: SourceTree) -> None:
         super().__init__(tree.staging)
@@ -51,14 +54,17 @@ class LabelStudioSource(LabelledSource):
         """See :meth:`LabelledSource.rows`."""
         self._compare_size(labels, width, height)
         for row in self._spool.rows(labels, width, height):
-            yield dataclasses.replace(row, points=self._skeleton(row.points)) if row.shape is Shape.KEYPOINTS else row
+            if row.shape is Shape.KEYPOINTS:
+                yield dataclasses.replace(row, points=self._skeleton(row.points), dimensions=_DIMENSIONS)
+            else:
+                yield row
 
     def _skeleton(self, told: tuple[float, ...]) -> tuple[float, ...]:
         """All keypoints of a region: the told ones (position, x, y, visibility each) at their places, zeros for those that are not there."""
-        points = [0.0] * (3 * self.keypoints.count if self.keypoints else 0)
-        for i in range(0, len(told), 4):
-            at = 3 * int(told[i])
-            points[at : at + 3] = told[i + 1 : i + 4]
+        points = [0.0] * (_DIMENSIONS * self.keypoints.count if self.keypoints else 0)
+        for i in range(0, len(told), _DIMENSIONS + 1):
+            at = _DIMENSIONS * int(told[i])
+            points[at : at + _DIMENSIONS] = told[i + 1 : i + 1 + _DIMENSIONS]
         return tuple(points)
 
     def _compare_size(self, labels: str, width: int, height: int) -> None:
@@ -99,7 +105,7 @@ def read_label_studio(tree: SourceTree, place: str) -> LabelStudioSource:
         return source
     source.classes = reading.finish()
     names = reading.keypoint_names()
-    source.keypoints = KeypointLayout(len(names), 3, names) if names else None
+    source.keypoints = KeypointLayout(len(names), _DIMENSIONS, names) if names else None
     source.reason = (
         f"{reading.task_count} tasks of Label Studio were found, and {source.images.labelled()} of the {len(source.images)} images "
         "that were annotated have labels"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import itertools
 import posixpath
 import re
 from collections.abc import Iterator
@@ -85,8 +86,8 @@ def _layout(tree: SourceTree, path: str) -> Layout | None:
     head = tree.open(path).read(_HEAD_BYTES)
     if not any(mark in head for mark in _HEAD_MARKS):
         return None
-    _, first = next(json_lines(tree.open(path)), (0, None))
-    if is_task(first):
+    first, second = (value for _, value in itertools.islice(itertools.chain(json_lines(tree.open(path)), [(0, None)] * 2), 2))
+    if is_task(first) and second is not None:
         return Layout.LINES
     return Layout.ONE if tree.size(path) <= MAX_TEXT_BYTES and is_task(glimpse(tree, path)) else None
 

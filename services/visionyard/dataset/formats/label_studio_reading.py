@@ -182,7 +182,6 @@ class Reading:
             source.images.append(image)
         elif found:
             source.left_out.append(image)
-            source.notes.add(Code.NOT_ANNOTATED, f"{image.path} has no annotation that counts in {file}; it was left out", image.path)
         elif image.labels:
             source.orphans.append(image)
         else:
@@ -228,7 +227,7 @@ def _chosen(where: str, choice: str, many: int, refused: str, confidence: float 
     if refused:
         return WrittenLabel(problem=Code.ANNOTATION_NOT_TAKEN, message=f"{where} {refused}")
     if many != 1:
-        return WrittenLabel(problem=Code.UNSUPPORTED_SHAPE, message=f"{where} names {many} classes; a picture can have one")
+        return WrittenLabel(problem=Code.SEVERAL_CLASSES, message=f"{where} names {many} classes; a picture can have one")
     class_id = classes.id_of(choice)
     if class_id is None:
         return WrittenLabel(problem=Code.UNKNOWN_CLASS, message=f"{where} is yet another class; no more than {MAX_CLASSES} are read")

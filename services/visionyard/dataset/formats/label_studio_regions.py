@@ -19,7 +19,7 @@ _MAX_NAME = 1000
 _SHOWN = 60
 _SEEN, _HIDDEN = 2, 1
 _HIDDEN_CHOICES = frozenset({"hidden", "occluded"})
-_NOTHING_TO_HOLD = frozenset({"relation"})
+_RELATION = "relation"
 
 Keypoint = tuple[str, float, float, int]
 """Its name, x and y as shares of the picture, visibility (1 hidden, 2 seen)."""
@@ -130,7 +130,7 @@ def read_result(result: list[Any]) -> Result:
     for number, item in enumerate(result, start=1):
         value = item.get("value") if isinstance(item, dict) else None
         if not isinstance(item, dict) or not isinstance(value, dict):
-            if not isinstance(item, dict) or item.get("type") not in _NOTHING_TO_HOLD:
+            if not isinstance(item, dict) or item.get("type") != _RELATION:
                 drafts.append(Region(f"item {number}", problem=Code.MALFORMED_LABEL, message="is no object with a value"))
             continue
         kind = kind_of(item, value)
@@ -207,7 +207,7 @@ def _group_keypoints(drafts: list[_Draft | Region], by_id: dict[str, _Draft], re
 
 def _relations(result: list[Any]) -> Iterator[tuple[str, str]]:
     for item in result:
-        if isinstance(item, dict) and item.get("type") == "relation":
+        if isinstance(item, dict) and item.get("type") == _RELATION:
             yield plain(item.get("from_id")), plain(item.get("to_id"))
 
 
