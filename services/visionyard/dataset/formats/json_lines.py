@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from visionyard.dataset.formats.json_items import DECODER
 from visionyard.dataset.formats.json_stream import NotJson
 
 MAX_LINE_BYTES = 4 << 20
 """A longer line is not read; one picture's polygons take less."""
 _SKIPPED_AT_ONCE = 1 << 20
 _LINES_A_CHECK = 256
-# A whole number of thousands of digits would take Python long; as a float it is infinity at once.
-_DECODER = json.JSONDecoder(parse_int=float)
 
 
 def json_lines(stream: io.BufferedIOBase, check: Callable[[], None] = lambda: None) -> Iterator[tuple[int, Any]]:
@@ -41,7 +39,7 @@ def json_lines(stream: io.BufferedIOBase, check: Callable[[], None] = lambda: No
 
 def _value(text: str) -> Any:
     try:
-        return _DECODER.decode(text)
+        return DECODER.decode(text)
     except RecursionError:
         return NotJson("it is nested too deep")
     except ValueError:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from visionyard.dataset.findings import Code
+from visionyard.dataset.formats.json_items import json_items
 from visionyard.dataset.formats.json_lines import json_lines
-from visionyard.dataset.formats.json_stream import NotJson, Path, Take, begins_with, glimpse, read_parts
+from visionyard.dataset.formats.json_stream import NotJson, Take, begins_with, glimpse, read_parts
 from visionyard.dataset.formats.label_studio_config import LabelConfig, parse_config
 from visionyard.dataset.formats.label_studio_tasks import is_task
 from visionyard.dataset.formats.labelled import Notes, split_of_folder
@@ -119,20 +120,22 @@ def read_values(tree: SourceTree, file: TaskFile, notes: Notes) -> Iterator[tupl
                 yield f"line {line}", value
         return
     number = 0
-    try:
-        for _, value in read_parts(tree, file.path, _into if file.layout is Layout.LIST else _whole):
+    for value in json_items(tree.open(file.path), tree.check) if file.layout is Layout.LIST else _whole(tree, file.path):
+        if isinstance(value, NotJson):
+            said = f"{file.path} cannot be read beyond its task {number}: {value}"
+            notes.add(Code.MALFORMED_ANNOTATION, said, file.path)
+        else:
             number += 1
             yield f"task {number}", value
+
+
+def _whole(tree: SourceTree, path: str) -> Iterator[Any]:
+    """The one value of a file, or why it cannot be read."""
+    try:
+        for _, value in read_parts(tree, path, lambda _: Take.WHOLE):
+            yield value
     except NotJson as error:
-        notes.add(Code.MALFORMED_ANNOTATION, f"{file.path} cannot be read beyond its task {number}: {error}", file.path)
-
-
-def _into(at: Path) -> Take:
-    return Take.WHOLE if at else Take.INTO
-
-
-def _whole(_: Path) -> Take:
-    return Take.WHOLE
+        yield error
 
 
 def find_config(tree: SourceTree, path: str, notes: Notes) -> LabelConfig:

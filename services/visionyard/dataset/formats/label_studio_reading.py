@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from visionyard.dataset.findings import Code
@@ -35,6 +36,21 @@ class _Image(NamedTuple):
         return f"{self.file}#{self.id}"
 
 
+@dataclass(slots=True)
+class _Known:
+    """What a task says of an image.
+
+    Attributes:
+        member: Whether it belongs to the set.
+        labels: How many labels were put down.
+        size: In pixels as written; zeros where it is not.
+    """
+
+    member: bool = False
+    labels: int = 0
+    size: tuple[int, int] = (0, 0)
+
+
 class Reading:
     """Takes the tasks of one labelling.
 
@@ -55,6 +71,7 @@ class Reading:
         self._keypoints = {name: i for i, name in enumerate(config.keypoints[:MAX_KEYPOINTS])}
         self._has_keypoints = False
         self._region_count = 0
+        self._known: dict[int, _Known] = {}
         self._ignored: Counter[str] = Counter()
         staging = tree.staging
         staging.run("CREATE TABLE IF NOT EXISTS ls_sets (id INTEGER PRIMARY KEY)")
@@ -74,19 +91,24 @@ class Reading:
         named = pictures.all()
         images = {name: self._image(name, task, file) for name in named or [""]}
         first = next(iter(images.values()))
-        if is_annotated(task):
-            for image in images.values():
-                self._set_member(image)
+        annotated = is_annotated(task)
+        self._known = {image.id: _Known(member=annotated) for image in images.values()}
         for part in parts_of(task):
             result = read_result(part.result)
             for region in result.regions:
                 name = pictures.of(region.image, region.page)
                 if name not in images:
                     images[name] = self._image(name, task, file) if name else first
+                    self._known.setdefault(images[name].id, _Known(member=annotated))
                 self._region(images[name], name, region, part)
             for choice in result.choices:
                 self._choice(images.get(pictures.of(choice.image, 0), first), choice, part)
             self._ignored.update(name for name in result.ignored if name in self._ignored or len(self._ignored) < _MOST_CONTROLS)
+        for number, known in self._known.items():
+            self._tree.staging.run(
+                "UPDATE ls_images SET labels = labels + ?, member = max(member, ?), width = max(width, ?), height = max(height, ?) WHERE id = ?",
+                (known.labels, known.member, *known.size, number),
+            )
 
     def _image(self, name: str, task: Task, file: TaskFile) -> _Image:
         """Takes an image; one without a name is called after its task."""
@@ -107,20 +129,13 @@ class Reading:
         row = self._set, bool(found), written, file.path, split
         return _Image(staging.run("INSERT INTO ls_images (set_id, found, name, file, split) VALUES (?, ?, ?, ?, ?)", row), file.path)
 
-    def _set_member(self, image: _Image) -> None:
-        self._tree.staging.run("UPDATE ls_images SET member = 1 WHERE id = ?", (image.id,))
-
     def _region(self, image: _Image, name: str, region: Region, part: Part) -> None:
-        count = 0
+        known = self._known[image.id]
         for label in self._labels(name, region, part):
             self._spool.add(image.key, label)
-            count += 1
-        self._tree.staging.run(
-            "UPDATE ls_images SET labels = labels + ?, width = max(width, ?), height = max(height, ?) WHERE id = ?",
-            (count, *region.size, image.id),
-        )
-        if part.predicted and not part.refused and not region.problem:
-            self._set_member(image)
+            known.labels += 1
+        known.size = max(known.size, region.size)
+        known.member |= part.predicted and not part.refused and not region.problem
 
     def _labels(self, name: str, region: Region, part: Part) -> Iterator[WrittenLabel]:
         """A label for each class of a region, or one that says why it cannot be used."""
@@ -216,9 +231,8 @@ class Reading:
             label = _chosen(f"the choice about image {name[:_SHOWN]!r}", choice, many, refused, confidence, classes)
             image = _Image(number, file)
             self._spool.add(image.key, label)
-            staging.run("UPDATE ls_images SET labels = labels + 1 WHERE id = ?", (number,))
-            if confidence is not None and not label.problem:
-                self._set_member(image)
+            member = confidence is not None and not label.problem
+            staging.run("UPDATE ls_images SET labels = labels + 1, member = max(member, ?) WHERE id = ?", (member, number))
         return classes
 
 

@@ -114,7 +114,10 @@ class _Draft:
 
 def plain(value: object) -> str:
     """A text as it can be stored and written: without lone surrogates, 1,000 characters at most; empty for what is no text."""
-    return value[:_MAX_NAME].encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    text = value[:_MAX_NAME]
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def read_result(result: list[Any]) -> Result:
