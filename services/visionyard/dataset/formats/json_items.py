@@ -20,6 +20,7 @@ DECODER = json.JSONDecoder(parse_int=float)
 _CHUNK_BYTES = 1 << 20
 _MAX_VALUES = 1_000_000
 """Of an item: an object of Python takes a hundred bytes where the text has two."""
+_UNFINISHED = len("e+")
 _BLANK = re.compile(r"[ \t\r\n,]*")
 
 
@@ -77,10 +78,10 @@ class _Window:
                 if not self._more():
                     return NotJson("it is no well-formed JSON, or was cut off")
                 continue
-            if end < len(self._text) or self._text[end - 1] in '}]"' or not self._more():
+            # A number at the window's end may go on: of "1e+5" only "1e+" may be here, of which "1" was read.
+            if self._text[end - 1] in '}]"' or len(self._text) - end > _UNFINISHED or not self._more():
                 self.at = end
                 return value
-            # A number at the window's end may go on.
 
     def _values(self) -> int:
         return self._text.count(",", self.at) + self._text.count("[", self.at) + self._text.count("{", self.at)

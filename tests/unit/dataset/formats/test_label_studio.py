@@ -462,6 +462,15 @@ def test_an_import_as_a_whole_and_labels_without_images_refused(bench):
     assert "a.jpg" in refused.value.message
 
 
+def test_a_real_export_without_its_images_is_refused_and_names_them(test_data, bench):
+    export_ = (test_data / "labelstudio_sdk_testdata/test_export_yolo/data.json").read_bytes()
+    with pytest.raises(YardError) as refused:
+        bench.run(zipped({"data.json": export_}))
+    assert refused.value.reason is Reason.NO_IMAGES
+    assert "6 labels" in refused.value.message
+    assert "/image1, /image2" in refused.value.message
+
+
 # Hostile files: whatever they hold, nothing but a YardError comes, and every region that is read is a row.
 
 LEAVES = st.one_of(
