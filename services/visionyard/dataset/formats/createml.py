@@ -10,7 +10,7 @@ from typing import Any
 
 from visionyard.dataset.findings import Code
 from visionyard.dataset.formats.classes import NamedClasses
-from visionyard.dataset.formats.json_stream import NotJson, Path, Take, as_number, glimpse, head_of, read_parts
+from visionyard.dataset.formats.json_parts import NotJson, Path, Take, as_number, glimpse, head_of, read_parts
 from visionyard.dataset.formats.labelling import Labelling
 from visionyard.dataset.formats.listed import ListedImages, ListedSource, Unusable
 from visionyard.dataset.formats.shapes import WrittenLabel

@@ -7,6 +7,7 @@ made up, one of which says its class. VIA 3 is another program with files of ano
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 
 from visionyard.dataset.findings import Code
 from visionyard.dataset.formats.classes import NamedClasses
@@ -102,14 +103,14 @@ def _read(tree: SourceTree, paths: Callable[[], Iterable[str]], entries: Entries
 
 
 def _gather(tree: SourceTree, path: str, entries: Entries, attributes: Attributes) -> None:
-    try:
-        if entries is json_entries:
-            attributes.declare(declared_attributes(tree, path))
+    # Of a damaged file what can be read counts; the damage is said when the labels are read.
+    with suppress(NotVia):
         for entry in entries(tree, path):
             for region in entry.regions:
                 attributes.see(region.attributes)
-    except NotVia:
-        pass  # said when the labels are read
+    if entries is json_entries:
+        with suppress(NotVia):
+            attributes.declare(declared_attributes(tree, path))
 
 
 def _read_file(tree: SourceTree, path: str, entries: Entries, attribute: str, source: ViaSource, images: ListedImages) -> None:
