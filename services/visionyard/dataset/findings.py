@@ -68,7 +68,6 @@ class Code(enum.Enum):
     # images
     IMAGE_NAMED_TWICE = (Severity.WARNING, "Look whether the image's labels are doubled; of labels that are the same one was dropped.")
     LISTED_IMAGE_MISSING = (Severity.WARNING, "Add the image, or take it out of the labelling.")
-    IMAGE_WITHOUT_CLASS = (Severity.WARNING, "Put the image into the folder of its class, or take it out.")
     IMAGE_WITHOUT_LABELS = (
         Severity.INFO,
         "Nothing needs doing if nothing is to be seen in it: it trains as background. Else add its label file.",
