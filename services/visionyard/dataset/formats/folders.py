@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from visionyard.dataset.findings import Code
 from visionyard.dataset.formats.labelled import MAX_CLASSES, LabelledSource, clean_class_name, split_of_folder
 from visionyard.dataset.formats.labelling import Labelling
 from visionyard.dataset.formats.shapes import LabelRow, Shape
@@ -99,8 +98,6 @@ class FolderSource(LabelledSource):
             tree.check()
             folder = image.rpartition("/")[0]
             split, name = _place(folder, root)
-            if name is None:
-                self.notes.add(Code.IMAGE_WITHOUT_CLASS, f"{image} lies in no class's folder", image)
             labels = "" if name is None else f"{folder}#{ids[name]}"
             (self.left_out if has_splits and not split else self.images).append(SourceImage(image, split, labels))
 
