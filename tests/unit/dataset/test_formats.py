@@ -131,8 +131,8 @@ def test_voc_coordinates_are_taken_as_written_and_classes_are_sorted(bench):
     version, _ = bench.run(zipped(two(train__a_xml=xml)))
     assert version.class_names == ("ant", "x", "zebra")
     first, second = next(row for row in bench.rows(version) if row.name == "a.jpg").labels
-    assert tuple(first) == pytest.approx((0, 32.25 / 64, 0.5, 32.5 / 64, 0.5))
-    assert tuple(second) == (2, 0.5, 0.5, 1.0, 1.0)
+    assert first.content() == pytest.approx((0, 32.25 / 64, 0.5, 32.5 / 64, 0.5))
+    assert second.content() == (2, 0.5, 0.5, 1.0, 1.0)
 
 
 @pytest.mark.parametrize(
