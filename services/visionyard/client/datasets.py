@@ -101,19 +101,39 @@ class AsyncDatasets:
         response = await self._transport.unary("dataset", lambda channel: DatasetServiceStub(channel).GetImportReport, request)
         return response.report
 
-    async def download(self, version: str, to: Path | str, on_progress: OnDownload | None = None) -> Downloaded:
-        """Downloads a version as the folder that Ultralytics reads: data.yaml, images and labels. Goes on where an earlier call stopped.
+    async def diff(self, version: str, other: str) -> dataset_service_pb2.DatasetDiff:
+        """What differs between two versions.
+
+        Args:
+            version: As for :meth:`get_version`.
+            other: Likewise.
+
+        Raises:
+            ClientError: NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND).
+        """
+        request = dataset_service_pb2.DiffDatasetVersionsRequest(
+            name=self._names.version(_COLLECTION, version), other=self._names.version(_COLLECTION, other)
+        )
+        response = await self._transport.unary("dataset", lambda channel: DatasetServiceStub(channel).DiffDatasetVersions, request)
+        return response.diff
+
+    async def download(
+        self, version: str, to: Path | str, on_progress: OnDownload | None = None, *, layout: str = "yolo", uncertain: int = 0
+    ) -> Downloaded:
+        """Downloads a version in one of its layouts. Goes on where an earlier call stopped.
 
         Args:
             version: As for :meth:`get_version`.
             to: The folder; made where it is not there.
             on_progress: Called with the file at hand, bytes done and bytes in all.
+            layout: ``yolo`` (the folder that Ultralytics reads), ``coco``, ``voc``, ``labelstudio`` or ``cvat``.
+            uncertain: Only so many images, those whose predicted labels are least certain; 0 for all.
 
         Raises:
-            ClientError: NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND), INVALID_ARGUMENT (INVALID_NAME).
+            ClientError: NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND), INVALID_ARGUMENT (INVALID_NAME, INVALID_FIELD), FAILED_PRECONDITION (UNSUPPORTED_TASK).
         """
         found = await self.get_version(version)
-        return await DatasetDownload(self._transport, found, Path(to), on_progress).run()
+        return await DatasetDownload(self._transport, found, Path(to), on_progress, layout, uncertain).run()
 
 
 class Datasets(Facade[AsyncDatasets]):
@@ -124,4 +144,5 @@ class Datasets(Facade[AsyncDatasets]):
     get_version = Blocking(AsyncDatasets.get_version)
     list_versions = Blocking(AsyncDatasets.list_versions)
     report = Blocking(AsyncDatasets.report)
+    diff = Blocking(AsyncDatasets.diff)
     download = Blocking(AsyncDatasets.download)

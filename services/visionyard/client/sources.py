@@ -103,6 +103,20 @@ def open_source(path: Path) -> Source:
     raise local(Reason.FILE_NOT_FOUND, f"{path} is neither a file nor a folder", {"path": str(path)})
 
 
+_ANNOTATIONS = frozenset({".json", ".jsonl", ".csv", ".xml", ".txt"})
+
+
+def open_labels(path: Path) -> Source:
+    """What holds labels: an archive or folder as :func:`open_source`, or a single annotation file, which is sent as a folder of one file.
+
+    Raises:
+        ClientError: as :func:`open_source`.
+    """
+    if path.suffix.lower() in _ANNOTATIONS and path.is_file():
+        return FolderSource(path.parent, only=path.name)
+    return open_source(path)
+
+
 class FileSource(Source):
     """A file, sent as it is.
 
@@ -155,15 +169,16 @@ class FolderSource(Source):
 
     Args:
         root: Where it is.
+        only: The one file of it to send; empty for all.
 
     Raises:
         ClientError: NOT_FOUND (FILE_NOT_FOUND) where a sub-folder cannot be read, INVALID_ARGUMENT (NO_IMAGES) where there is no file.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, only: str = "") -> None:
         self.root = root
-        self.name = f"{root.resolve().name or 'folder'}.tar"
-        files, left_out = _walk(root)
+        self.name = only or f"{root.resolve().name or 'folder'}.tar"
+        files, left_out = ([(only, (root / only).stat().st_size)], []) if only else _walk(root)
         if not files:
             raise local(Reason.NO_IMAGES, f"the folder {root} has no files in it", {"path": str(root)})
         if left_out:
