@@ -10,7 +10,7 @@ from typing import Any
 
 from visionyard.dataset.findings import Code
 from visionyard.dataset.formats.classes import NamedClasses
-from visionyard.dataset.formats.json_parts import NotJson, Path, Take, as_number, glimpse, head_of, read_parts
+from visionyard.dataset.formats.json_stream import NotJson, Path, Take, as_number, begins_with, glimpse, read_parts
 from visionyard.dataset.formats.labelling import Labelling
 from visionyard.dataset.formats.listed import ListedImages, ListedSource, Unusable
 from visionyard.dataset.formats.shapes import WrittenLabel
@@ -37,7 +37,7 @@ def find_createml(tree: SourceTree) -> list[Labelling]:
 def _is_createml(tree: SourceTree, path: str) -> bool:
     """Whether a file is a list of images with annotations that have coordinates; or, where none has annotations, that holds nothing else."""
     tree.check()
-    root = glimpse(tree, path) if head_of(tree, path).startswith(b"[") else None
+    root = glimpse(tree, path) if begins_with(tree, path, b"[") else None
     entries = [entry for entry in root if isinstance(entry, dict)] if isinstance(root, list) else []
     if not entries or not isinstance(_first(entries[0], _IMAGE), str):
         return False

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from visionyard.dataset.findings import Code
 from visionyard.dataset.formats.classes import NamedClasses
 from visionyard.dataset.formats.labelled import MAX_CLASSES, LabelledSource, split_of_path
-from visionyard.dataset.formats.matching import ImageMatcher
+from visionyard.dataset.formats.matching import ImageMatcher, printable
 from visionyard.dataset.formats.shapes import LabelRow, WrittenLabel
 from visionyard.dataset.formats.staged import LabelSpool, SourceImage
 from visionyard.dataset.source import SourceTree
@@ -60,7 +60,7 @@ class ListedSource(LabelledSource):
         Raises:
             Unusable: it is neither, or there are 10,000 others already.
         """
-        text = "" if isinstance(name, bool) or not isinstance(name, str | int) else str(name).strip()[:_MAX_CLASS_NAME]
+        text = "" if isinstance(name, bool) or not isinstance(name, str | int) else printable(str(name)[:_MAX_CLASS_NAME]).strip()
         if not text:
             raise Unusable(Code.MALFORMED_LABEL, "does not say its class")
         number = self._classes.id_of(text)
@@ -100,7 +100,7 @@ class ListedImages:
             file: The file that names it.
         """
         self._tree.check()
-        name = name[:_MAX_NAME]
+        name = printable(name[:_MAX_NAME])
         staging, image = self._tree.staging, self._matcher.find(name, file) or ""
         known = bool(image)
         before = staging.one("SELECT id, file FROM listed WHERE identity = ? AND known = ?", (image or name, known))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from visionyard.dataset.formats.json_parts import NotJson, Path, Take, glimpse, head_of, read_parts
+from visionyard.dataset.formats.json_stream import NotJson, Path, Take, glimpse, head_of, read_parts
 from visionyard.dataset.source import SourceTree
 
 _METADATA = "_via_img_metadata"

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from visionyard.dataset.findings import Code
-from visionyard.dataset.formats.json_parts import as_number
+from visionyard.dataset.formats.json_stream import as_number
 from visionyard.dataset.formats.listed import Unusable
 from visionyard.dataset.formats.shapes import Shape, WrittenLabel, ellipse_corners
 

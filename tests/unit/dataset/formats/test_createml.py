@@ -137,7 +137,7 @@ def test_labels_of_an_entry_that_names_no_image_are_counted(plant):
     assert (read.found, {name: len(rows) for name, rows in read.orphans.items()}) == (3, {"": 2})
 
 
-@pytest.mark.parametrize("tail", ["", "]junk", ', {"image": "b.jpg", "annot', ", NaN]"])
+@pytest.mark.parametrize("tail", ["", "]junk", ', {"image": "b.jpg", "annot', ", nan]", ", 1" + "0" * 5000 + "]"])
 def test_a_damaged_file_is_read_as_far_as_it_goes(plant, tail):
     text = json.dumps([entry("a.jpg", box())])[:-1] + tail
     source = read_source(plant({"a.jpg": b"", "l.json": text}), "")
@@ -164,13 +164,27 @@ def test_other_json_is_not_taken_for_it(plant, case):
 
 def test_bounds(plant):
     deep = '[{"image": "a.jpg", "annotations": ' + "[" * 100_000 + "]" * 100_000 + "}]"
-    many = json.dumps([entry("a.jpg", box())])[:-1] + ', {"image": "b.jpg", "annotations": [' + "0," * 1_100_000 + "0]}]"
+    many = json.dumps([entry("a.jpg", box())])[:-1] + ', {"image": "b.jpg", "annotations": [' + "0," * 6_000_000 + "0]}]"
     long_ = json.dumps([entry("a.jpg", box())])[:-1] + ', {"image": "' + "b" * (17 << 20) + '"}]'
     for text in (many, long_):
         source = read_source(plant({"a.jpg": b"", "l.json": text}), "")
         assert len(read_all(source).kept["a.jpg"]) == 1
         assert codes(source) == ["MALFORMED_ANNOTATION"]
     assert find_createml(plant({"a.jpg": b"", "l.json": deep})) == []
+
+
+def test_nan_costs_its_label_only(plant):
+    """Python's own encoder writes it."""
+    text = json.dumps([entry("a.jpg", box(x=float("nan")), box("dog", y=-float("inf")), box("ant"))])
+    read = read_all(read_source(plant({"a.jpg": b"", "l.json": text}), ""))
+    assert (len(read.kept["a.jpg"]), [code for code, *_ in read.problems]) == (1, ["NOT_A_NUMBER"] * 2)
+
+
+def test_half_a_character_is_no_matter(plant):
+    text = json.dumps([entry("a\ud800.jpg", box("\udc00x")), entry("a.jpg", box())])
+    source = read_source(plant({"a.jpg": b"", "l.json": text}), "")
+    assert {name: len(rows) for name, rows in read_all(source).orphans.items()} == {"a?.jpg": 1}
+    assert source.class_names() == ("?x", "cat")
 
 
 def test_a_byte_order_mark_is_no_matter(plant):

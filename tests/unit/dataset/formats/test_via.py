@@ -265,7 +265,7 @@ def test_other_csv_is_not_taken_for_it(plant, text):
     assert find_via(plant({**IMAGES, "l.csv": text})) == []
 
 
-@pytest.mark.parametrize("tail", ["", ', "b.jpg7": {"filena', ', "b.jpg7": NaN}', "} junk"])
+@pytest.mark.parametrize("tail", ["", ', "b.jpg7": {"filena', ', "b.jpg7": nan}', "} junk"])
 def test_a_damaged_json_is_read_as_far_as_it_goes(plant, tail):
     source = read_source(plant({**IMAGES, "via.json": json.dumps(export(entry("a.jpg", region())))[:-1] + tail}), "")
     assert len(read_all(source).kept["a.jpg"]) == 1
