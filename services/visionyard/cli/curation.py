@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
-from visionyard.cli import following, output
-from visionyard.cli.dataset import Format, Images, Path_, Seed, SourceFormat, Split, app, bring_in, conclude, ratios_of
+from visionyard.cli import dataset, following, output
+from visionyard.cli.dataset import Format, Images, PathOrUrl, Seed, SourceFormat, Split, bring_in, conclude, ratios_of
 from visionyard.cli.options import AsJson, DatasetVersion, Detach, Directory, example
 from visionyard.cli.session import Session, run
 from visionyard.client.imports import ImportOptions
 from visionyard.client.references import short
 from visionyard.dataset.v1 import dataset_service_pb2, import_job_pb2
+
+app = dataset.app
 
 Map = Annotated[
     list[str] | None, typer.Option("--map", metavar="FROM=TO", help="Call the class FROM by the name TO. May be given several times.")
@@ -142,10 +144,23 @@ def subset(
     run(partial(_derive, "", derivation, detach=detach), as_json=as_json, directory=directory)
 
 
+@app.command("publish", epilog=example("yard dataset publish flowers", "yard train shared/flowers --model yolo11n-cls.yaml"))
+def publish(name: DatasetVersion, detach: Detach = False, as_json: AsJson = False, directory: Directory = None) -> None:
+    """Copy a version to the shared project, where every project can use it as shared/NAME."""
+
+    async def work(session: Session) -> None:
+        source = (await session.client.datasets.get_version(name)).name
+        dataset = source.split("/")[3]
+        derivation = import_job_pb2.Derivation(publish=import_job_pb2.Publish(source=source))
+        await _derive(f"projects/shared/datasets/{dataset}", derivation, session, detach=detach)
+
+    run(work, as_json=as_json, directory=directory)
+
+
 @app.command("append", epilog=example("yard dataset append cones ./more", "yard dataset append cones corrected.zip"))
 def append(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The dataset whose newest version is added to.")],
-    path: Path_,
+    path: PathOrUrl,
     source_format: Format = SourceFormat.AUTO,
     images: Images = None,
     split: Split = "",

@@ -1,4 +1,4 @@
-"""``yard dataset``: import, list, show, report, download."""
+"""``yard dataset``: import, list, show, report, download, delete."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Annotated
 import typer
 
 from visionyard.cli import following, output
-from visionyard.cli.options import AsJson, DatasetVersion, Detach, Directory, To, example
+from visionyard.cli.options import AsJson, DatasetVersion, Detach, Directory, DryRun, To, example
 from visionyard.cli.pending import Pending
 from visionyard.cli.session import Session, run
 from visionyard.client.errors import local
 from visionyard.client.imports import ImportOptions
 from visionyard.client.references import References, short
-from visionyard.client.sources import open_labels, open_source
+from visionyard.client.sources import is_address, open_labels, open_source
 from visionyard.dataset.v1 import dataset_pb2, dataset_service_pb2, import_job_pb2, import_job_service_pb2
 from visionyard.kit.errors import Reason
 
-app = typer.Typer(help="Datasets: import, list, show, report, download.", no_args_is_help=True)
+app = typer.Typer(help="Datasets: import, list, show, report, download, delete.", no_args_is_help=True)
 _SPLITS = (2, 3)
 _MAX_SEED = 2**63 - 1
 
@@ -69,8 +69,13 @@ def ratios_of(text: str) -> list[float]:
     return ratios
 
 
-Path_ = Annotated[
-    Path, typer.Argument(metavar="PATH", help="An archive (zip, tar, tar.gz, tar.zst), a folder, or a single annotation file.")
+PathOrUrl = Annotated[
+    str,
+    typer.Argument(
+        metavar="PATH|URL",
+        help="An archive (zip, tar, tar.gz, tar.zst), a folder, or a single annotation file; or the https:// or s3:// address of an archive or folder, fetched by the service "
+        "if its settings allow it.",
+    ),
 ]
 Format = Annotated[SourceFormat, typer.Option("--format", help="How the labels are written; auto finds out.")]
 Images = Annotated[Path | None, typer.Option("--images", metavar="DIR", help="A folder or archive of images that the labels belong to.")]
@@ -86,11 +91,12 @@ Seed = Annotated[int, typer.Option("--seed", min=0, max=_MAX_SEED, help="Seed of
     epilog=example(
         "yard dataset import cones.zip --name cones",
         "yard dataset import ./voc --name blood --format voc --split 0.8,0.1,0.1 --seed 7",
+        "yard dataset import s3://labels/cones/ --name cones",
         "yard dataset import annotations.xml --images ./photos --name street --dry-run",
     ),
 )
 def import_(
-    path: Path_,
+    path: PathOrUrl,
     name: Annotated[str, typer.Option("--name", help="The dataset that gets a new version.")],
     source_format: Format = SourceFormat.AUTO,
     task: Annotated[Task, typer.Option("--task", help="What the labels are to be for; auto tells by their shapes.")] = Task.AUTO,
@@ -117,21 +123,22 @@ def import_(
     run(partial(bring_in, path, name, images, options, detach=detach), as_json=as_json, directory=directory)
 
 
-async def bring_in(path: Path, name: str, images: Path | None, options: ImportOptions, session: Session, *, detach: bool) -> None:
-    """Uploads a source and imports it, or joins the import that an earlier run of the same command began."""
+async def bring_in(path: str, name: str, images: Path | None, options: ImportOptions, session: Session, *, detach: bool) -> None:
+    """Uploads a source (or names its address) and imports it, or joins the import that an earlier run of the same command began."""
     imports = session.client.imports
     References(session.client.project).resource("datasets", name)
-    sources = [open_labels(path), *([open_source(images)] if images else [])]
+    address = path if is_address(path) else ""
+    sources = [*([] if address else [open_labels(Path(path))]), *([open_source(images)] if images else [])]
     for sentence in (sentence for source in sources for sentence in source.skipped):
         session.progress.say(sentence)
     digests = [await source.sha256(following.transfer(session, source.name)) for source in sources]
-    options["source_name"] = output.plain(sources[0].name)
+    options["source_name"] = "" if address else output.plain(sources[0].name)
 
     async def create(uploads: list[str], request_id: str) -> import_job_pb2.ImportJob:
-        images_upload = uploads[1] if images else ""
-        return await imports.create(name, uploads[0], images_upload=images_upload, request_id=request_id, **options)
+        upload, images_upload = "" if address else uploads[0], uploads[-1] if images else ""
+        return await imports.create(name, upload, source_url=address, images_upload=images_upload, request_id=request_id, **options)
 
-    with session.pending("dataset import", name=name, sha256=digests, **options) as pending:
+    with session.pending("dataset import", name=name, url=address, sha256=digests, **options) as pending:
         job = await following.begin_with_uploads(session, "dataset", sources, pending, create, imports.get)
         await conclude(session, job, pending, detach=detach)
 
@@ -302,3 +309,29 @@ def download(
         )
 
     run(work, as_json=as_json, directory=directory)
+
+
+@app.command("delete", epilog=example("yard dataset delete cones@1 --dry-run", "yard dataset delete cones"))
+def delete(
+    name: Annotated[str, typer.Argument(metavar="NAME[@V]", help="A dataset with all its versions, or one version.")],
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    directory: Directory = None,
+) -> None:
+    """Delete a dataset or one version, unless a job, model or deployment still uses it. `yard storage collect` then frees its bytes."""
+
+    async def work(session: Session) -> None:
+        datasets = session.client.datasets
+        whole = "@" not in name and "/versions/" not in name
+        delete_it = datasets.delete if whole else datasets.delete_version
+        gone = await delete_it(name, dry_run=dry_run)
+        answer = dataset_service_pb2.DeleteDatasetResponse if whole else dataset_service_pb2.DeleteDatasetVersionResponse
+        session.show(answer(deletion=gone), lambda: _deleted(gone, dry_run=dry_run))
+
+    run(work, as_json=as_json, directory=directory)
+
+
+def _deleted(gone: dataset_service_pb2.DatasetDeletion, *, dry_run: bool) -> None:
+    for version in gone.versions:
+        output.write(f"{short(version)}: {'would be deleted' if dry_run else 'deleted'}")
+    output.write(f"`yard storage collect` can then free up to {output.size(gone.freeable_bytes)}")

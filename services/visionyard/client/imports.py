@@ -8,7 +8,7 @@ from typing import TypedDict, Unpack
 
 from visionyard.client.jobs import PAGE, AsyncJobs, Snapshot
 from visionyard.client.references import References
-from visionyard.client.sources import open_labels, open_source
+from visionyard.client.sources import is_address, open_labels, open_source
 from visionyard.client.sync import Blocking, BlockingIterator, Facade
 from visionyard.client.transport import Patience, Transport
 from visionyard.client.uploads import AsyncUploads, OnProgress
@@ -56,24 +56,34 @@ class AsyncImportJobs(AsyncJobs[import_job_pb2.ImportJob]):
         self._uploads = uploads
 
     async def create(
-        self, dataset: str, upload: str, *, images_upload: str = "", request_id: str = "", **options: Unpack[ImportOptions]
+        self,
+        dataset: str,
+        upload: str = "",
+        *,
+        source_url: str = "",
+        images_upload: str = "",
+        request_id: str = "",
+        **options: Unpack[ImportOptions],
     ) -> import_job_pb2.ImportJob:
-        """Queues an import of a complete upload.
+        """Queues an import of a complete upload, or of what the service fetches itself.
 
         Args:
             dataset: The dataset that gets a new version, an id or resource name; made where it is not there.
-            upload: The upload's resource name.
+            upload: The upload's resource name; empty with ``source_url``.
+            source_url: ``https://``, ``http://`` or ``s3://``, listed in the service's settings.
             images_upload: Another's, of images that the labels of the first belong to; empty for none.
             request_id: A UUID; the same one again gives the same job. Empty: a fresh one.
             **options: See :class:`ImportOptions`.
 
         Raises:
-            ClientError: INVALID_ARGUMENT (INVALID_FIELD, INVALID_NAME), NOT_FOUND (UPLOAD_NOT_FOUND), FAILED_PRECONDITION (UPLOAD_INCOMPLETE).
+            ClientError: INVALID_ARGUMENT (INVALID_FIELD, INVALID_NAME), NOT_FOUND (UPLOAD_NOT_FOUND), FAILED_PRECONDITION (UPLOAD_INCOMPLETE),
+                PERMISSION_DENIED (SOURCE_NOT_ALLOWED).
         """
         source_format, task = options.get("source_format", ""), options.get("task", "")
         spec = import_job_pb2.ImportSpec(
             dataset=self._names.resource("datasets", dataset),
             upload=upload,
+            source_url=source_url,
             images_upload=images_upload,
             source_name=options.get("source_name", ""),
             format=import_job_pb2.SourceFormat.Value(f"SOURCE_FORMAT_{_word(source_format)}"),
@@ -104,7 +114,9 @@ class AsyncImportJobs(AsyncJobs[import_job_pb2.ImportJob]):
 
     async def _create(self, spec: import_job_pb2.ImportSpec, request_id: str) -> import_job_pb2.ImportJob:
         request = import_job_service_pb2.CreateImportJobRequest(
-            parent=self._names.parent, import_job=import_job_pb2.ImportJob(spec=spec), request_id=request_id or new_request_id()
+            parent="/".join(spec.dataset.split("/")[:2]),
+            import_job=import_job_pb2.ImportJob(spec=spec),
+            request_id=request_id or new_request_id(),
         )
         response = await self._transport.unary(self.service, lambda channel: ImportJobServiceStub(channel).CreateImportJob, request)
         return response.import_job
@@ -122,7 +134,7 @@ class AsyncImportJobs(AsyncJobs[import_job_pb2.ImportJob]):
         """Uploads an archive or folder, imports it and waits until that is done.
 
         Args:
-            path: The archive, folder or single annotation file.
+            path: The archive, folder or single annotation file; what it names by an address the service fetches instead.
             dataset: As in :meth:`create`.
             images: A folder or archive of images that the labels belong to.
             on_upload: Hears how far the uploads are.
@@ -136,10 +148,12 @@ class AsyncImportJobs(AsyncJobs[import_job_pb2.ImportJob]):
             JobFailed: the import failed.
             ClientError: as :meth:`create`, and what reading and uploading the source raises.
         """
-        sources = [open_labels(Path(path)), *([open_source(Path(images))] if images else [])]
+        address = str(path) if is_address(str(path)) else ""
+        sources = [*([] if address else [open_labels(Path(path))]), *([open_source(Path(images))] if images else [])]
         names = [(await self._uploads.upload(self.service, source, on_progress=on_upload)).name for source in sources]
-        options.setdefault("source_name", sources[0].name)
-        job = await self.create(dataset, names[0], images_upload=names[1] if images else "", **options)
+        options.setdefault("source_name", "" if address else sources[0].name)
+        images_upload = names.pop() if images else ""
+        job = await self.create(dataset, names[0] if names else "", source_url=address, images_upload=images_upload, **options)
         return await self.wait(job.name, on_snapshot)
 
     async def _get(self, name: str) -> import_job_pb2.ImportJob:

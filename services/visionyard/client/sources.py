@@ -11,6 +11,7 @@ import bisect
 import hashlib
 import io
 import os
+import re
 import stat
 import tarfile
 from abc import ABC, abstractmethod
@@ -25,8 +26,14 @@ from visionyard.kit.errors import Reason
 
 CHUNK_BYTES = 1 << 20
 """What is read and sent at once."""
+_SCHEME = re.compile(r"(https?|s3)://", re.IGNORECASE)
 _BLOCK = tarfile.BLOCKSIZE
 _END = bytes(2 * _BLOCK)
+
+
+def is_address(text: str) -> bool:
+    """Whether a source is named by an address, ``https://``, ``http://`` or ``s3://``, and so is fetched by the service, not uploaded."""
+    return _SCHEME.match(text) is not None
 
 
 class Reader(Protocol):

@@ -202,7 +202,7 @@ def _move_costs(state: _State, groups: NDArray[np.int64], source: int, target: i
     give, take = state.off[source, columns], state.off[target, columns]
     change = state.cost(give - parts, columns) - state.cost(give, columns) + state.cost(take + parts, columns) - state.cost(take, columns)
     change[columns == state.counts.classes] = 0.0
-    return np.bincount(sample.group_of_entries(), change, len(groups))
+    return np.bincount(sample.group_of_entries(), change, len(groups)).astype(np.float64)
 
 
 def _improve(state: _State, generator: np.random.Generator, check: Check) -> bool:

@@ -77,7 +77,7 @@ def test_versions_for_different_tasks_are_not_merged(bench, cats):
     other, _ = bench.run(yolo(["cat"], polygons), "shapes")
     assert other.task == "segment"
     before = bench.listing()
-    with pytest.raises(YardError, match="is for segment and .* for detect") as caught:
+    with pytest.raises(YardError, match=r"is for segment and .* for detect") as caught:
         bench.derive("merge", cats, other, dataset="both", class_names={})
     assert caught.value.reason is Reason.VERSIONS_MISMATCH
     assert [key for key in bench.listing() if "/attempts/" not in key] == [key for key in before if "/attempts/" not in key]
