@@ -43,12 +43,12 @@ class Labelling:
         """How many of the source's images it labels; 0 where it is refused.
 
         Raises:
-            YardError: ANNOTATION_BOMB, which refuses the whole source.
+            YardError: ANNOTATION_BOMB.
         """
         try:
-            self.source  # noqa: B018 - reads it
+            source = self.source
         except YardError as error:
             if error.reason is Reason.ANNOTATION_BOMB:
                 raise
             return 0
-        return self.source.images.labelled() + self.source.left_out.labelled()
+        return source.images.labelled() + source.left_out.labelled()
