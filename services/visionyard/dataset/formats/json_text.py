@@ -83,8 +83,8 @@ class JsonText:
                 value, end = self._decode(self._text, self._at)
             except json.JSONDecodeError as error:
                 if not self._more():
-                    what = "it ends too early" if error.pos >= len(self._text) else "it is damaged"
-                    raise self.refused(f"{what} ({error.msg})") from error
+                    early = error.pos >= len(self._text) or error.msg.startswith("Unterminated")
+                    raise self.refused("it ends too early" if early else f"it is damaged ({error.msg})") from error
             except RecursionError as error:
                 raise self.refused("it is nested too deep") from error
             except ValueError as error:  # an integer of more than 4,300 digits
