@@ -67,6 +67,7 @@ class Code(enum.Enum):
     MALFORMED_ANNOTATION = (Severity.ERROR, "Export the annotation file again.")
     # images
     IMAGE_NAMED_TWICE = (Severity.WARNING, "Look whether the image's labels are doubled; of labels that are the same one was dropped.")
+    IMAGE_NOT_LISTED = (Severity.WARNING, "Add the image to the labelling, or take it out of the source.")
     LISTED_IMAGE_MISSING = (Severity.WARNING, "Add the image, or take it out of the labelling.")
     IMAGE_WITHOUT_LABELS = (
         Severity.INFO,

@@ -37,6 +37,8 @@ class ListedSource(LabelledSource):
         classes: Takes the classes that come up.
     """
 
+    left_out_because = (Code.IMAGE_NOT_LISTED, "is named by no file of the labelling")
+
     def __init__(self, tree: SourceTree, classes: NamedClasses) -> None:
         super().__init__(tree.staging)
         self._classes = classes

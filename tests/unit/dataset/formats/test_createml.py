@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from labellings import codes, named, pixels, read_all
+from tests.unit.dataset.conftest import images, zipped
 
 from visionyard.dataset.formats.createml import find_createml, read_createml
 from visionyard.dataset.formats.detect import read_source
@@ -56,6 +57,24 @@ def test_an_image_without_annotations_is_background_and_one_that_is_not_listed_i
     source = read_source(tree, "")
     assert [(image.path, bool(image.labels)) for image in source.images] == [("a.jpg", True), ("b.jpg", False)]
     assert [image.path for image in source.left_out] == ["c.jpg"]
+
+
+def test_a_whole_import(bench):
+    files = images(*(f"{name}.jpg" for name in "abcd"))
+    labels = [
+        entry("a.jpg", box("x", 20, 20, 10, 10), box("x", 20, 20, 10, 10)),
+        entry("b.jpg"),
+        entry("c.jpg", box("y", 10, 10, 10, 10), None),
+    ]
+    version, context = bench.run(zipped({**files, "l.json": json.dumps([*labels, entry("gone.jpg", box())])}))
+    report = bench.report(context)
+    assert (version.task, version.class_names, version.image_count, version.label_count) == ("detect", ("cat", "x", "y"), 3, 2)
+    assert report["images"] == {"found": 4, "kept": 3, "dropped": 1}
+    assert report["labels"] == {"found": 5, "kept": 2, "dropped": 3}
+    assert report["dropped_by_code"] == {"DUPLICATE_BOX": 1, "LABEL_WITHOUT_IMAGE": 1, "MALFORMED_LABEL": 1}
+    assert {f["code"]: f["message"] for f in report["findings"]}[
+        "IMAGE_NOT_LISTED"
+    ] == "d.jpg is named by no file of the labelling; it was left out"
 
 
 def test_with_a_file_an_image_one_without_file_is_background(plant):
