@@ -79,6 +79,7 @@ class Code(enum.Enum):
     IMAGE_NAMED_TWICE = (Severity.WARNING, "Look whether the image's labels are doubled; of labels that are the same one was dropped.")
     LISTED_IMAGE_MISSING = (Severity.WARNING, "Add the image, or take it out of the labelling.")
     NOT_ANNOTATED = (Severity.WARNING, "Annotate the image (an empty annotation says that nothing is to be seen), or leave it out.")
+    IMAGE_NOT_LISTED = (Severity.WARNING, "Add the image to the labelling, or take it out of the source.")
     IMAGE_WITHOUT_LABELS = (
         Severity.INFO,
         "Nothing needs doing if nothing is to be seen in it: it trains as background. Else add its label file.",

@@ -1,47 +1,32 @@
-"""Annotation files in JSON (RFC 8259), read as a stream: bounded in depth, size and memory, however large the file or hostile its text.
-
-Numbers come as int or float; one that no float holds comes as infinity. Of several members of one name the last counts, as with Python's own reader.
-"""
+"""JSON files that memory should not hold: their parts, one by one, and how they begin."""
 
 from __future__ import annotations
 
 import enum
-import io
-import itertools
+import json
 import math
+import re
 from collections.abc import Callable, Iterator
-from decimal import Decimal
+from io import BufferedReader
 from typing import Any
 
-import ijson
+from visionyard.dataset.formats.json_text import MAX_ITEM_CHARACTERS, JsonText, NotJson
+from visionyard.dataset.source import SourceTree, decode_text
 
-from visionyard.dataset.source import SourceTree
-
-_CHUNK_BYTES = 64 << 10
-_MAX_TOKEN_BYTES = 16 << 20
-"""No name, text or number is longer; LabelMe keeps whole pictures in texts."""
-_MAX_DEPTH = 32
-_MAX_VALUES = 1_000_000
-"""Of one value that is read whole, which is one picture's labels or less."""
-_MAX_CHARACTERS = 32 << 20
-_GLIMPSE_EVENTS = 2000
-_HEAD_BYTES = 256
-_EVENTS_A_CHECK = 10_000
+__all__ = ["NotJson", "Path", "Take", "as_number", "begins_with", "glimpse", "head_of", "read_parts", "stream_members"]
+_ITEMS_A_CHECK = 1024
+_HEAD_BYTES = 4096
+_GLIMPSE_BYTES = 64 << 10
+_GLIMPSE_DEPTH = 64
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_STARTS = frozenset({"start_map", "start_array"})
-_ENDS = frozenset({"end_map", "end_array"})
+_STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{},]', re.DOTALL)
 
-Event = tuple[str, Any]
 Path = tuple[str | int, ...]
 """Names of members and positions of items, from the root."""
 
 
-class NotJson(ValueError):
-    """The text is no JSON, or one that is not to be read; the message says why."""
-
-
 class Take(enum.Enum):
-    """What to do with a value of a file."""
+    """What to do with a list or an object of a file."""
 
     WHOLE = 0
     """Give it."""
@@ -51,37 +36,32 @@ class Take(enum.Enum):
     """Pass over it."""
 
 
-class _Source:
-    """A file's bytes for the parser; refuses one that goes on and on within one token."""
+def stream_members(
+    source: BufferedReader, check: Callable[[], None] = lambda: None, limit: int = MAX_ITEM_CHARACTERS
+) -> Iterator[tuple[str, Any]]:
+    """The members of the object that a file holds: of an array each of its items, of anything else its value.
 
-    def __init__(self, stream: io.BufferedIOBase) -> None:
-        self._stream = stream
-        self._begun = False
-        self.unanswered = 0
+    Args:
+        source: The file; see :class:`JsonText`.
+        check: Called again and again; raises where the work is to stop.
+        limit: The most characters that an item may have.
 
-    def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(min(size, _CHUNK_BYTES) if size > 0 else size)
-        if not self._begun and data:
-            self._begun = True
-            data = data.removeprefix(_BYTE_ORDER_MARK) or self._stream.read(_CHUNK_BYTES)
-        self.unanswered += len(data)
-        if self.unanswered > _MAX_TOKEN_BYTES:
-            raise NotJson(f"it holds a text or number of more than {_MAX_TOKEN_BYTES} bytes")
-        return data
+    Yields:
+        The member's key, and an item or the value. An empty array gives nothing.
 
-
-def _events(tree: SourceTree, path: str) -> Iterator[Event]:
-    source = _Source(tree.open(path))
-    try:
-        for number, (event, value) in enumerate(ijson.basic_parse(source, buf_size=_CHUNK_BYTES)):
-            if number % _EVENTS_A_CHECK == 0:
-                tree.check()
-            source.unanswered = 0
-            yield event, float(value) if isinstance(value, Decimal) else value
-    except NotJson:
-        raise
-    except (ijson.JSONError, ValueError, ArithmeticError) as error:  # the last: a number that not even Decimal holds
-        raise NotJson("it is no well-formed JSON, or was cut off") from error
+    Raises:
+        NotJson: when it comes to what cannot be read; what came before has been given.
+    """
+    text = JsonText(source, limit)
+    if text.next() != "{":
+        text.expect("{")
+    count = 0
+    for key in _parts(text):
+        for item in (text.value() for _ in _parts(text)) if text.next() == "[" else iter((text.value(),)):
+            count += 1
+            if count % _ITEMS_A_CHECK == 0:
+                check()
+            yield str(key), item
 
 
 def read_parts(tree: SourceTree, path: str, take: Callable[[Path], Take]) -> Iterator[tuple[Path, Any]]:
@@ -90,111 +70,122 @@ def read_parts(tree: SourceTree, path: str, take: Callable[[Path], Take]) -> Ite
     Args:
         tree: The source.
         path: The file.
-        take: Asked for each list and object from the root on, by its path, what to do; other values that are asked for are given.
+        take: Asked for each list and object from the root on, by its path, what to do, unless it lies in one that is given or passed over. Values that are neither list
+            nor object are given.
 
     Raises:
-        NotJson: the rest cannot be read.
+        NotJson: when it comes to what cannot be read; what came before has been given.
         KeyError: the file is no text of this source.
     """
-    events = _events(tree, path)
-    for event, value in events:  # the root; what may follow it is an error
-        yield from _walk(events, event, value, (), take)
+    text = JsonText(tree.open(path), MAX_ITEM_CHARACTERS)
+    for count, part in enumerate(_walk(text, (), take)):
+        if count % _ITEMS_A_CHECK == 0:
+            tree.check()
+        if part is not None:
+            yield part
+    if text.next():
+        raise text.refused("something follows its end")
 
 
-def _walk(events: Iterator[Event], event: str, value: Any, at: Path, take: Callable[[Path], Take]) -> Iterator[tuple[Path, Any]]:
-    what = take(at) if event in _STARTS else Take.WHOLE
+def _walk(text: JsonText, at: Path, take: Callable[[Path], Take]) -> Iterator[tuple[Path, Any] | None]:
+    """The parts below a value; None for each that is passed over, so that whoever asks hears of it."""
+    what = take(at) if text.next() in {"{", "["} else Take.WHOLE
     if what is Take.WHOLE:
-        yield at, _built(events, event, value)
-    elif what is Take.SKIP:
-        _skip(events)
-    else:
-        name: str | int = -1
-        for inner, found in events:
-            if inner in _ENDS:
-                return
-            if inner == "map_key":
-                name = found
-                continue
-            name = name + 1 if isinstance(name, int) else name
-            yield from _walk(events, inner, found, (*at, name), take)
+        yield at, text.value()
+        return
+    for name in _parts(text):
+        if what is Take.INTO:
+            yield from _walk(text, (*at, name), take)
+        else:
+            text.value()
+            yield None
 
 
-def _skip(events: Iterator[Event]) -> None:
-    depth = 1
-    for event, _ in events:
-        depth += (event in _STARTS) - (event in _ENDS)
-        if not depth:
+def _parts(text: JsonText) -> Iterator[str | int]:
+    """The name of each member, or the position of each item, of the object or list that comes next; whoever asks takes its value in between."""
+    begin = text.expect("{[")
+    end, position = "}" if begin == "{" else "]", 0
+    if text.next() == end:
+        text.expect(end)
+        return
+    while True:
+        if begin == "{":
+            name = text.value()
+            if not isinstance(name, str):
+                raise text.refused("a member has no name")
+            text.expect(":")
+            yield name
+        else:
+            yield position
+            position += 1
+        if text.expect(f",{end}") == end:
             return
 
 
-def _built(events: Iterator[Event], event: str, value: Any) -> Any:
-    """The whole value that begins with an event."""
-    if event not in _STARTS:
-        return value
-    root = _empty(event)
-    _fill(root, events)
-    return root
-
-
-def _empty(event: str) -> Any:
-    return {} if event == "start_map" else []
-
-
-def _fill(root: Any, events: Iterator[Event]) -> None:
-    """Puts into a list or object what follows, up to its end."""
-    holder, name = root, ""
-    above: list[tuple[Any, str]] = []
-    characters = 0
-    for count, (event, value) in enumerate(events):
-        if isinstance(value, str):
-            characters += len(value)
-        if count > _MAX_VALUES or characters > _MAX_CHARACTERS:
-            raise NotJson(f"it holds more than {_MAX_VALUES} values or {_MAX_CHARACTERS} characters where one picture's are")
-        if event == "map_key":
-            name = value
-        elif event in _ENDS:
-            if not above:
-                return
-            holder, name = above.pop()
-        else:
-            new = _empty(event) if event in _STARTS else value
-            if isinstance(holder, dict):
-                holder[name] = new
-            else:
-                holder.append(new)
-            if event in _STARTS:
-                if len(above) >= _MAX_DEPTH:
-                    raise NotJson(f"it is nested more than {_MAX_DEPTH} deep")
-                above.append((holder, name))
-                holder = new
+# --- how a file begins
 
 
 def glimpse(tree: SourceTree, path: str) -> Any:
-    """How a JSON file begins: its root value with what the first 2,000 tokens hold; None where it begins like no JSON.
+    """How a JSON file begins: its root with as much as the first 64 KiB hold, and as is well-formed; None where it begins like no JSON.
 
     Enough to tell a format by its names; never the whole of a large file.
     """
-    events = itertools.islice(_events(tree, path), _GLIMPSE_EVENTS)
-    root: Any = None
+    text = decode_text(tree.open(path).raw.read(_GLIMPSE_BYTES) or b"")
+    if (whole := _value(text)) is not None:
+        return whole
+    ends = _ends(text)
+    low, high, found = 0, len(ends), None
+    while low < high:  # what is well-formed up to one place is so up to those before it
+        middle = (low + high) // 2
+        value = _value(text[: ends[middle][0]] + ends[middle][1])
+        if value is None:
+            high = middle
+        else:
+            found, low = value, middle + 1
+    return found
+
+
+def _value(text: str) -> Any:
     try:
-        for event, value in events:
-            root = value
-            if event in _STARTS:
-                root = _empty(event)
-                _fill(root, events)
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _ends(text: str) -> list[tuple[int, str]]:
+    """The places where a text may be cut, each with the brackets that close what is open there."""
+    ends: list[tuple[int, str]] = []
+    closers = ""
+    for match in _STRUCTURE.finditer(text):
+        mark = match[0]
+        if mark[0] == '"':
+            continue
+        if mark in "[{":
+            closers = ("]" if mark == "[" else "}") + closers
+        elif mark in "]}":
+            if closers[:1] != mark:
+                break
+            closers = closers[1:]
+        if len(closers) > _GLIMPSE_DEPTH:
             break
-    except NotJson:
-        pass  # how it began tells enough; whoever reads it will come upon the damage
-    return root
+        ends.append((match.start() if mark == "," else match.end(), closers))
+        if not closers:
+            break
+    return ends
+
+
+def head_of(tree: SourceTree, path: str) -> bytes:
+    """The first 4 KiB of a file, from its first character that is not blank: tells most files of other formats at next to no cost."""
+    return (tree.open(path).raw.read(_HEAD_BYTES) or b"").removeprefix(_BYTE_ORDER_MARK).lstrip()
 
 
 def begins_with(tree: SourceTree, path: str, mark: bytes) -> bool:
-    """Whether a file's first character that is not blank is ``mark``; costs next to nothing, where a source has 100,000 JSON files of other formats."""
-    return tree.open(path).raw.read(_HEAD_BYTES).removeprefix(_BYTE_ORDER_MARK).lstrip().startswith(mark)
+    """Whether a file's first character that is not blank is ``mark``."""
+    return head_of(tree, path).startswith(mark)
 
 
 def as_number(value: object) -> float | None:
-    """A JSON number as a float; None for anything else."""
+    """A JSON number as a float, infinity where no float holds it; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
