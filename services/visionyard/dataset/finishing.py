@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from visionyard.dataset.findings import Code, Report
 from visionyard.dataset.formats.shapes import LabelRow, Shape
 from visionyard.dataset.held import HeldImage, HeldImages
+from visionyard.dataset.labels import likeness
 from visionyard.dataset.shards import ShardWriter
 from visionyard.dataset.tasks import Converter, Decision
 from visionyard.kit.artifacts.dataset import KeypointLayout
@@ -75,7 +76,7 @@ def convert_labels(images: HeldImages, converter: Converter, task: str, report: 
     for number, image in enumerate(images):
         if number % _IMAGES_A_CHECK == 0:
             check()
-        kept: list[LabelRow] = []
+        kept: dict[bytes, LabelRow] = {}
         for row in image.labels:
             converted = converter.convert(row, image.width, image.height)
             if converted.code is not None:
@@ -83,13 +84,17 @@ def convert_labels(images: HeldImages, converter: Converter, task: str, report: 
                 first.setdefault(converted.code, image)
             if converted.label is None:
                 _drop(report, converted.code or Code.OTHER_KIND_OF_LABEL)
+            elif (key := likeness(converted.label)) in kept:  # two outlines within one box
+                changed[Code.DUPLICATE_BOX] += 1
+                first.setdefault(Code.DUPLICATE_BOX, image)
+                _drop(report, Code.DUPLICATE_BOX)
             else:
-                kept.append(_row(converted.label, row))
+                kept[key] = _row(converted.label, row)
         if task == "classify" and len(kept) != 1:
             gone.append(image.id)
             _not_one_class(image, len(kept), report)
             continue
-        images.relabel(image.id, kept, image.label_file)
+        images.relabel(image.id, list(kept.values()), image.label_file)
     images.remove(gone)
     for code, count in changed.items():
         where = first[code].label_file or first[code].path
@@ -101,6 +106,7 @@ def convert_labels(images: HeldImages, converter: Converter, task: str, report: 
 
 
 _CHANGED = {
+    Code.DUPLICATE_BOX: "their boxes are the same as others', of which one was kept",
     Code.POLYGON_AS_BOX: "polygons became the boxes around them",
     Code.ROTATED_AS_BOX: "rotated boxes became the upright boxes around them",
     Code.KEYPOINTS_IGNORED: "keypoints were left out, the boxes were kept",

@@ -198,22 +198,17 @@ def _decode_jpeg(data: bytes, limit_pixels: int) -> tuple[NDArray[np.uint8], boo
         ImageProblem: it is damaged.
     """
     try:
-        return _eighth(data, strict=True), True
+        eighth: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colorspace="GRAY", fastdct=True, min_height=8, min_width=8, min_factor=1)
     except (ValueError, KeyError) as error:
         text = str(error)
-        if "extraneous bytes" in text:
-            return _eighth(data, strict=False), False
-        if "Premature end" in text or "Corrupt JPEG data" in text:
+        stray = "extraneous bytes" in text
+        if not stray and ("Premature end" in text or "Corrupt JPEG data" in text):
             raise ImageProblem(Code.CORRUPT_IMAGE, "is damaged or cut off") from error
-        pixels = _decoded(data, limit_pixels)  # CMYK and the like, which only OpenCV reads
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8), True
-
-
-def _eighth(data: bytes, *, strict: bool) -> NDArray[np.uint8]:
-    decoded: NDArray[np.uint8] = simplejpeg.decode_jpeg(
-        data, colorspace="GRAY", fastdct=True, min_height=8, min_width=8, min_factor=1, strict=strict
-    )
-    return decoded[:, :, 0]
+        pixels = _decoded(
+            data, limit_pixels
+        )  # stray bytes, which simplejpeg never lets pass in the header; CMYK and the like, which only OpenCV reads
+        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8), not stray
+    return eighth[:, :, 0], True
 
 
 def _pillow_reads(data: bytes) -> int:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from visionyard.dataset.findings import Code, Report
 from visionyard.dataset.formats.shapes import LabelRow, Shape
+from visionyard.kit.artifacts.manifest import Label
 
 _LEEWAY = 0.01
 """Ultralytics takes coordinates from -0.01 to 1.01."""
@@ -35,9 +36,7 @@ def check_labels(rows: Iterable[LabelRow], file: str, report: Report) -> list[La
         label = _inside(row, file, report)
         if label is None:
             continue
-        # Ultralytics compares boxes, and keypoints where there are some, in single precision.
-        points = label.points if label.shape is Shape.KEYPOINTS else ()
-        key = array("f", (label.class_id, label.cx, label.cy, label.w, label.h, *points)).tobytes()
+        key = likeness(label)
         if key in seen:
             _drop(report, Code.DUPLICATE_BOX, "is the same as an earlier one", file, row.line)
             continue
@@ -50,6 +49,11 @@ def check_labels(rows: Iterable[LabelRow], file: str, report: Report) -> list[La
         report.note(code, f"{_at(file, line)} is {_NOTES.get(code, 'the first of {count} such labels').format(count=count)}", file, line)
     report.labels.kept += len(kept)
     return kept
+
+
+def likeness(label: LabelRow | Label) -> bytes:
+    """What two labels have in common where Ultralytics takes them for one said twice: class, box and points, in single precision."""
+    return array("f", (label.class_id, label.cx, label.cy, label.w, label.h, *label.points)).tobytes()
 
 
 _NOTES = {

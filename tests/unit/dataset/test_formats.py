@@ -1,7 +1,7 @@
 """Layouts as they are met in the wild, each a few generated images: which images, splits, classes and labels are read."""
 
 import pytest
-from tests.unit.dataset.conftest import BOX, images, labels, voc, zipped
+from tests.unit.dataset.conftest import BOX, images, labels, picture, voc, zipped
 
 from visionyard.kit.errors import Reason, YardError
 
@@ -131,8 +131,8 @@ def test_voc_coordinates_are_taken_as_written_and_classes_are_sorted(bench):
     version, _ = bench.run(zipped(two(train__a_xml=xml)))
     assert version.class_names == ("ant", "x", "zebra")
     first, second = next(row for row in bench.rows(version) if row.name == "a.jpg").labels
-    assert tuple(first) == pytest.approx((0, 32.25 / 64, 0.5, 32.5 / 64, 0.5))
-    assert tuple(second) == (2, 0.5, 0.5, 1.0, 1.0)
+    assert first.content() == pytest.approx((0, 32.25 / 64, 0.5, 32.5 / 64, 0.5))
+    assert second.content() == (2, 0.5, 0.5, 1.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -236,3 +236,12 @@ def test_odd_images_end_kept_or_listed(bench, test_data):
     assert report["images"]["kept"] == version.image_count
     dropping = {"CORRUPT_IMAGE", "IMAGE_TOO_SMALL", "IMAGE_TOO_LARGE", "UNSUPPORTED_IMAGE_TYPE"}
     assert sum(f["code"] in dropping for f in report["findings"]) == report["images"]["dropped"]
+
+
+def test_a_jpeg_with_a_stray_byte_before_its_tables_is_kept_and_listed(bench):
+    """A decoder that refuses it must not end the import."""
+    stray = picture(1).replace(b"\xff\xdb", b"\x00\xff\xdb", 1)
+    files = {"classes.txt": "x\n", **images("images/b.jpg"), "images/a.jpg": stray, **labels("labels/a.txt", "labels/b.txt")}
+    version, context = bench.run(zipped(files))
+    assert version.image_count == 2
+    assert [(f["code"], f["file"]) for f in bench.report(context)["findings"]] == [("STRAY_BYTES", "images/a.jpg")]

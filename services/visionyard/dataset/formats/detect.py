@@ -7,8 +7,13 @@ from types import MappingProxyType
 
 from visionyard.dataset.findings import Code
 from visionyard.dataset.formats.coco import find_coco
+from visionyard.dataset.formats.createml import find_createml
+from visionyard.dataset.formats.folders import find_folders, has_label_files
+from visionyard.dataset.formats.label_studio import find_label_studio
 from visionyard.dataset.formats.labelled import LabelledSource
 from visionyard.dataset.formats.labelling import Labelling
+from visionyard.dataset.formats.predictions import find_predictions
+from visionyard.dataset.formats.via import find_via
 from visionyard.dataset.formats.voc import find_voc
 from visionyard.dataset.formats.yolo import find_yolo
 from visionyard.dataset.source import SourceTree
@@ -16,8 +21,21 @@ from visionyard.kit.errors import Reason, YardError
 
 Finder = Callable[[SourceTree], list[Labelling]]
 
-FORMATS: Mapping[str, Finder] = MappingProxyType({"yolo": find_yolo, "voc": find_voc, "coco": find_coco})
+FORMATS: Mapping[str, Finder] = MappingProxyType(
+    {
+        "yolo": find_yolo,
+        "voc": find_voc,
+        "coco": find_coco,
+        "labelstudio": find_label_studio,
+        "createml": find_createml,
+        "via": find_via,
+        "predictions": find_predictions,
+        "folders": find_folders,
+    }
+)
 """What is read, by the name that ``--format`` takes; where several labellings are alike the first counts."""
+_GUESSED = "folders"
+"""What only names of folders suggest: taken where nothing else was found."""
 _OTHER_ANNOTATIONS = frozenset({"json", "csv", "xml", "jsonl", "tfrecord", "record", "parquet", "manifest"})
 
 
@@ -31,7 +49,10 @@ def read_source(tree: SourceTree, format_: str) -> LabelledSource:
     Raises:
         YardError: NO_IMAGES, NO_LABELS, FORMAT_UNKNOWN, CLASSES_UNKNOWN, ANNOTATION_BOMB.
     """
-    found = [labelling for name in ([format_] if format_ else FORMATS) for labelling in FORMATS[name](tree)]
+    names = [format_] if format_ else [name for name in FORMATS if name != _GUESSED]
+    found = [labelling for name in names for labelling in FORMATS[name](tree)]
+    if not found and not format_ and not has_label_files(tree):
+        found = FORMATS[_GUESSED](tree)
     if not found:
         raise _nothing(tree, format_)
     chosen = found[0] if len(found) == 1 else max(found, key=lambda labelling: (labelling.declared, labelling.labelled_images()))
@@ -46,7 +67,7 @@ def read_source(tree: SourceTree, format_: str) -> LabelledSource:
             other.place,
         )
     if others and not format_:
-        why = "a data.yaml names it" if chosen.declared else "it labels the most images"
+        why = "a data.yaml names it" if chosen.declared else "no other labels more images"
         source.reason += f"; of {len(found)} labellings this one was read, as {why}"
     return source
 

@@ -1,27 +1,39 @@
-"""JSON files that memory should not hold: the members of the object that such a file is, and the items of its arrays, one by one.
-
-Python's own decoder reads each item, so NaN and Infinity, which Python's own encoder writes, and numbers of any size are read and cost only the label that they stand
-in; an incremental parser would give up the rest of the file.
-"""
+"""JSON files that memory should not hold: their parts, one by one, and how they begin."""
 
 from __future__ import annotations
 
-import codecs
+import enum
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from io import BufferedReader
 from typing import Any
 
-MAX_ITEM_CHARACTERS = 4 << 20
-"""The largest item: a polygon of 200,000 corners. As Python's objects it takes 30 times as much."""
-_CHUNK_BYTES = 1 << 18
+from visionyard.dataset.formats.json_text import MAX_ITEM_CHARACTERS, JsonText, NotJson
+from visionyard.dataset.source import SourceTree, decode_text
+
+__all__ = ["NotJson", "Path", "Take", "as_number", "begins_with", "glimpse", "head_of", "read_parts", "stream_members"]
 _ITEMS_A_CHECK = 1024
-_SPACE = re.compile(r"[ \t\n\r]*")
+_HEAD_BYTES = 4096
+_GLIMPSE_BYTES = 64 << 10
+_GLIMPSE_DEPTH = 64
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{},]', re.DOTALL)
+
+Path = tuple[str | int, ...]
+"""Names of members and positions of items, from the root."""
 
 
-class NotJson(ValueError):
-    """The file is no JSON object, or one that is not to be read; the message says why and where."""
+class Take(enum.Enum):
+    """What to do with a list or an object of a file."""
+
+    WHOLE = 0
+    """Give it."""
+    INTO = 1
+    """Ask for each of its members or items."""
+    SKIP = 2
+    """Pass over it."""
 
 
 def stream_members(
@@ -30,7 +42,7 @@ def stream_members(
     """The members of the object that a file holds: of an array each of its items, of anything else its value.
 
     Args:
-        source: The file, in UTF-8 with or without a byte-order mark, or in UTF-16 with one.
+        source: The file; see :class:`JsonText`.
         check: Called again and again; raises where the work is to stop.
         limit: The most characters that an item may have.
 
@@ -40,99 +52,143 @@ def stream_members(
     Raises:
         NotJson: when it comes to what cannot be read; what came before has been given.
     """
-    text = _Text(source, limit)
-    text.expect("{")
-    if text.next() == "}":
-        return
+    text = JsonText(source, limit)
+    if text.next() != "{":
+        text.expect("{")
     count = 0
-    while True:
-        key = text.value()
-        if not isinstance(key, str):
-            raise text.refused("a member has no name")
-        text.expect(":")
-        for item in _items(text) if text.next() == "[" else iter((text.value(),)):
+    for key in _parts(text):
+        for item in (text.value() for _ in _parts(text)) if text.next() == "[" else iter((text.value(),)):
             count += 1
             if count % _ITEMS_A_CHECK == 0:
                 check()
-            yield key, item
-        if text.expect(",}") == "}":
+            yield str(key), item
+
+
+def read_parts(tree: SourceTree, path: str, take: Callable[[Path], Take]) -> Iterator[tuple[Path, Any]]:
+    """The values of a JSON file that are wanted, one by one, in the file's order.
+
+    Args:
+        tree: The source.
+        path: The file.
+        take: Asked for each list and object from the root on, by its path, what to do, unless it lies in one that is given or passed over. Values that are neither list
+            nor object are given.
+
+    Raises:
+        NotJson: when it comes to what cannot be read; what came before has been given.
+        KeyError: the file is no text of this source.
+    """
+    text = JsonText(tree.open(path), MAX_ITEM_CHARACTERS)
+    for count, part in enumerate(_walk(text, (), take)):
+        if count % _ITEMS_A_CHECK == 0:
+            tree.check()
+        if part is not None:
+            yield part
+    if text.next():
+        raise text.refused("something follows its end")
+
+
+def _walk(text: JsonText, at: Path, take: Callable[[Path], Take]) -> Iterator[tuple[Path, Any] | None]:
+    """The parts below a value; None for each that is passed over, so that whoever asks hears of it."""
+    what = take(at) if text.next() in {"{", "["} else Take.WHOLE
+    if what is Take.WHOLE:
+        yield at, text.value()
+        return
+    for name in _parts(text):
+        if what is Take.INTO:
+            yield from _walk(text, (*at, name), take)
+        else:
+            text.value()
+            yield None
+
+
+def _parts(text: JsonText) -> Iterator[str | int]:
+    """The name of each member, or the position of each item, of the object or list that comes next; whoever asks takes its value in between."""
+    begin = text.expect("{[")
+    end, position = "}" if begin == "{" else "]", 0
+    if text.next() == end:
+        text.expect(end)
+        return
+    while True:
+        if begin == "{":
+            name = text.value()
+            if not isinstance(name, str):
+                raise text.refused("a member has no name")
+            text.expect(":")
+            yield name
+        else:
+            yield position
+            position += 1
+        if text.expect(f",{end}") == end:
             return
 
 
-def _items(text: _Text) -> Iterator[Any]:
-    text.expect("[")
-    if text.next() == "]":
-        text.expect("]")
-        return
-    yield text.value()
-    while text.expect(",]") == ",":
-        yield text.value()
+# --- how a file begins
 
 
-class _Text:
-    """A file's text, of which a window is held."""
+def glimpse(tree: SourceTree, path: str) -> Any:
+    """How a JSON file begins: its root with as much as the first 64 KiB hold, and as is well-formed; None where it begins like no JSON.
 
-    def __init__(self, source: BufferedReader, limit: int) -> None:
-        utf16 = source.peek(2)[:2] in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}
-        self._bytes = codecs.getincrementaldecoder("utf-16" if utf16 else "utf-8-sig")("replace")
-        self._source = source
-        self._limit = limit
-        self._text = ""
-        self._at = 0
-        self._before = 0  # characters in front of the window
-        self._ended = False
-        self._decode = json.JSONDecoder().raw_decode
+    Enough to tell a format by its names; never the whole of a large file.
+    """
+    text = decode_text(tree.open(path).raw.read(_GLIMPSE_BYTES) or b"")
+    if (whole := _value(text)) is not None:
+        return whole
+    ends = _ends(text)
+    low, high, found = 0, len(ends), None
+    while low < high:  # what is well-formed up to one place is so up to those before it
+        middle = (low + high) // 2
+        value = _value(text[: ends[middle][0]] + ends[middle][1])
+        if value is None:
+            high = middle
+        else:
+            found, low = value, middle + 1
+    return found
 
-    def refused(self, why: str) -> NotJson:
-        return NotJson(f"{why}, at character {self._before + self._at + 1}")
 
-    def next(self) -> str:
-        """The next character that is no space, which stays; empty at the end."""
-        while True:
-            found = _SPACE.match(self._text, self._at)
-            self._at = found.end() if found else self._at
-            if self._at < len(self._text) or not self._more():
-                return self._text[self._at : self._at + 1]
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
-    def expect(self, wanted: str) -> str:
-        """Takes the next character, which must be one of those wanted."""
-        character = self.next()
-        if not character:
-            raise self.refused("it ends too early")
-        if character not in wanted:
-            raise self.refused(f"it has {character!r} where {' or '.join(wanted)} should be")
-        self._at += 1
-        return character
 
-    def value(self) -> Any:
-        """Takes a whole value."""
-        self.next()
-        while True:
-            try:
-                value, end = self._decode(self._text, self._at)
-            except json.JSONDecodeError as error:
-                if not self._more():
-                    early = error.pos >= len(self._text) or error.msg.startswith("Unterminated")
-                    raise self.refused("it ends too early" if early else f"it is damaged ({error.msg})") from error
-            except RecursionError as error:
-                raise self.refused("it is nested too deep") from error
-            except ValueError as error:  # an integer of more than 4,300 digits
-                raise self.refused("it holds a number that is too long") from error
-            else:
-                if end < len(self._text) or not self._more():  # "12" at the window's end may go on with "3"
-                    self._at = end
-                    return value
+def _ends(text: str) -> list[tuple[int, str]]:
+    """The places where a text may be cut, each with the brackets that close what is open there."""
+    ends: list[tuple[int, str]] = []
+    closers = ""
+    for match in _STRUCTURE.finditer(text):
+        mark = match[0]
+        if mark[0] == '"':
+            continue
+        if mark in "[{":
+            closers = ("]" if mark == "[" else "}") + closers
+        elif mark in "]}":
+            if closers[:1] != mark:
+                break
+            closers = closers[1:]
+        if len(closers) > _GLIMPSE_DEPTH:
+            break
+        ends.append((match.start() if mark == "," else match.end(), closers))
+        if not closers:
+            break
+    return ends
 
-    def _more(self) -> bool:
-        """Widens the window; False at the file's end. It grows with the value that is being read, so that no value is begun often."""
-        held = len(self._text) - self._at
-        if self._ended:
-            return False
-        if held > self._limit:
-            raise self.refused(f"it holds an item of more than {self._limit} characters")
-        data = self._source.read(max(_CHUNK_BYTES, held))
-        self._ended = not data
-        self._before += self._at
-        self._text = self._text[self._at :] + self._bytes.decode(data, final=self._ended)
-        self._at = 0
-        return True
+
+def head_of(tree: SourceTree, path: str) -> bytes:
+    """The first 4 KiB of a file, from its first character that is not blank: tells most files of other formats at next to no cost."""
+    return (tree.open(path).raw.read(_HEAD_BYTES) or b"").removeprefix(_BYTE_ORDER_MARK).lstrip()
+
+
+def begins_with(tree: SourceTree, path: str, mark: bytes) -> bool:
+    """Whether a file's first character that is not blank is ``mark``."""
+    return head_of(tree, path).startswith(mark)
+
+
+def as_number(value: object) -> float | None:
+    """A JSON number as a float, infinity where no float holds it; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf

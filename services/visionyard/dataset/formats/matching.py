@@ -14,9 +14,14 @@ _UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")
 _MAX_NAME = 4096
 
 
+def printable(name: str) -> str:
+    """The same text with a question mark for each half of a character, which JSON can hold and no database or message can."""
+    return name.encode("utf-8", "replace").decode("utf-8")
+
+
 def written_path(name: str) -> str:
     """The path that a name means, with forward slashes: of a URL its path, of ``/data/local-files/?d=a/b.jpg`` what follows the ``d``."""
-    name = name.strip()[:_MAX_NAME]
+    name = printable(name).strip()[:_MAX_NAME]
     if _SCHEME.match(name) or "?d=" in name:
         try:
             parts = urlsplit(name)

@@ -1,7 +1,7 @@
 """Reads the structure of a YOLO source: which images, in which splits, with which label files and classes.
 
 Three layouts, sub-folders allowed for each: a ``data.yaml`` under any name that names the splits (Ultralytics, Roboflow); image and label folders side by side in
-either order (``images/train``, ``train/images``) with a ``classes.txt`` (Label Studio, labelImg); labels beside their images (Darknet's ``obj_train_data``).
+either order (``images/train``, ``train/images``) with a ``classes.txt`` (Label Studio, labelImg); labels beside their images (Darknet's ``obj_train_data``, with the lists that its ``obj.data`` names).
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import posixpath
 from collections.abc import Iterator
 
 from visionyard.dataset.findings import Code
+from visionyard.dataset.formats.class_list import find_class_list, read_class_list
+from visionyard.dataset.formats.darknet import find_darknet
 from visionyard.dataset.formats.data_yaml import DataYaml, find_data_yaml, read_keypoints, read_names, read_splits, set_root
 from visionyard.dataset.formats.labelled import (
-    MAX_CLASSES,
     LabelledSource,
     Notes,
-    clean_class_name,
     split_of_folder,
     split_of_path,
 )
@@ -30,7 +30,6 @@ from visionyard.kit.errors import Reason, YardError
 
 _IMAGE_FOLDERS = frozenset({"images", "image", "img", "imgs", "jpegimages"})
 _LABEL_FOLDERS = ("labels", "label", "txt", "annotations")
-_CLASS_FILES = ("classes.txt", "obj.names", "classes.names", "predefined_classes.txt")
 _NO_LABEL_FILES = frozenset({"classes", "predefined_classes", "notes", "readme", "license", "source"})
 """Texts about the set itself, unless there is an image of that very name."""
 _IMAGES_A_CHECK = 1024
@@ -40,6 +39,9 @@ _MAX_REMEMBERED = 100_000
 def find_yolo(tree: SourceTree) -> list[Labelling]:
     """The YOLO labelling of a source: told by a text of label rows beside any image, or, where there are no images, beside a list of classes."""
     data = find_data_yaml(tree)
+    if not data.path and (darknet := find_darknet(tree)):
+        darknet.unread = data.unread
+        data = darknet
     if not _has_labels(tree, data):
         return []
     return [Labelling("yolo", data.path or "labels", lambda: read_yolo(tree, data), declared=bool(data.path))]
@@ -57,7 +59,7 @@ def _has_labels(tree: SourceTree, data: DataYaml) -> bool:
                 return True
     if tree.image_count and not tree.texts("txt"):
         return False
-    if not data.path and _class_file(tree) is None:
+    if not data.path and find_class_list(tree) is None:
         return False
     # No label lies where an image's should; some may lie elsewhere, or beside no image at all.
     return any(_is_label(tree, path) for path in tree.each_text("txt"))
@@ -200,7 +202,7 @@ def _is_label_folder(folder: str, root: str) -> bool:
 
 
 def _read_without_yaml(tree: SourceTree, data: DataYaml, notes: Notes) -> YoloSource:
-    classes = _class_file(tree)
+    classes = find_class_list(tree)
     if classes is None and data.unread:
         path, why = data.unread[0]
         raise YardError(
@@ -214,31 +216,10 @@ def _read_without_yaml(tree: SourceTree, data: DataYaml, notes: Notes) -> YoloSo
             "the source has YOLO label files but neither a data.yaml nor a classes.txt: add one that names the classes",
             {"file": ""},
         )
-    lines = [line.strip() for line in decode_text(tree.read(classes)).splitlines()]
-    while lines and not lines[-1]:
-        lines.pop()
-    if not 0 < len(lines) <= MAX_CLASSES:
-        raise YardError(
-            Reason.CLASSES_UNKNOWN, f"{classes} names no classes (or more than {MAX_CLASSES}): give it a name a line", {"file": classes}
-        )
-    source = YoloSource(tree, tuple(clean_class_name(name, i) for i, name in enumerate(lines)), notes)
+    source = YoloSource(tree, read_class_list(tree, classes), notes)
     _take(source, tree, SplitTable(tree.staging), _common_root(tree))
     source.reason = f"{classes} names {_what_was_read(source)}"
     return source
-
-
-def _class_file(tree: SourceTree) -> str | None:
-    """The list of classes; the labels of an image that happens to be called ``classes`` are none."""
-    by_rank = []
-    called_so = {stem for name in _CLASS_FILES if tree.images_called(stem := stem_of(name))}
-    for path in tree.texts("txt", "names"):
-        name = posixpath.basename(path).lower()
-        if name.endswith(".txt") and stem_of(name) in called_so and looks_like_labels(decode_text(tree.read(path))):
-            continue
-        if name in _CLASS_FILES or name.endswith(".names"):
-            rank = _CLASS_FILES.index(name) if name in _CLASS_FILES else len(_CLASS_FILES)
-            by_rank.append((rank, path.count("/"), path))
-    return min(by_rank)[2] if by_rank else None
 
 
 def _common_root(tree: SourceTree) -> str:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from visionyard.dataset.formats import json_stream
+from visionyard.dataset.formats import json_text
 from visionyard.dataset.formats.json_stream import NotJson, stream_members
 
 
@@ -33,7 +33,7 @@ def test_numbers_of_any_kind_are_read():
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 7, 64])
 def test_items_may_lie_across_reads(monkeypatch, chunk):
-    monkeypatch.setattr(json_stream, "_CHUNK_BYTES", chunk)
+    monkeypatch.setattr(json_text, "_CHUNK_BYTES", chunk)
     document = {"numbers": [1, 12, 123, -1.5e10], "ü": ['ü\U0001f600\\"', True, None], "o": {"deep": [[[1]]]}}
     wanted = [(key, item) for key, value in document.items() for item in (value if isinstance(value, list) else [value])]
     for ascii_ in (True, False):
