@@ -1,0 +1,110 @@
+"""CVAT's shapes as labels: which count, and what becomes of each.
+
+Boxes (turned around their centre), polygons and skeletons stay what they are, ellipses become polygons, masks their outline, tags the class of the whole picture.
+Polylines, points and cuboids bound no object and are listed. Groups are not joined: in CVAT they hold together what belongs together (a rider and a horse) as well
+as parts of one object, and nothing tells which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from visionyard.dataset.findings import Code
+from visionyard.dataset.formats.classes import NamedClasses
+from visionyard.dataset.formats.curves import ellipse_corners
+from visionyard.dataset.formats.cvat_xml import MAX_KEYPOINTS, YES, CvatShape
+from visionyard.dataset.formats.labelled import MAX_CLASSES
+from visionyard.dataset.formats.shapes import Shape, WrittenLabel, enclosing, rotated_corners
+
+_SHOWN = 60
+_MIN_CORNERS = 3
+_BOX = ("xtl", "ytl", "xbr", "ybr")
+_ELLIPSE = ("cx", "cy", "rx", "ry")
+
+
+class CvatLabels:
+    """Makes labels of shapes.
+
+    Args:
+        classes: Gives each label's name its id.
+        keypoints: The names of the keypoints that are known already, in their order; those that come up go behind them.
+    """
+
+    def __init__(self, classes: NamedClasses, keypoints: list[str]) -> None:
+        self._classes = classes
+        self._keypoints = {name: i for i, name in enumerate(dict.fromkeys(keypoints[:MAX_KEYPOINTS]))}
+        self._readers: dict[str, Callable[[CvatShape, int], WrittenLabel]] = {
+            "box": self._box,
+            "polygon": self._polygon,
+            "ellipse": self._ellipse,
+            "skeleton": self._skeleton,
+            "tag": self._tag,
+        }
+
+    @property
+    def keypoints(self) -> tuple[str, ...]:
+        """The names of the keypoints, in their order; empty where no skeleton came up."""
+        return tuple(self._keypoints)
+
+    def written(self, shape: CvatShape) -> WrittenLabel:
+        """The label that a shape is, in pixels; with a problem where it cannot be used."""
+        if not shape.label:
+            return WrittenLabel(shape.line, Code.MALFORMED_LABEL, f"is a {shape.kind[:_SHOWN]} without a label")
+        reader = self._readers.get(shape.kind)
+        if reader is None:
+            kind = shape.kind[:_SHOWN]
+            return WrittenLabel(shape.line, Code.UNSUPPORTED_SHAPE, f"is a {kind} ({shape.label[:_SHOWN]!r}), which bounds no object")
+        class_id = self._classes.id_of(shape.label)
+        if class_id is None:
+            return WrittenLabel(shape.line, Code.UNKNOWN_CLASS, f"is of yet another class; no more than {MAX_CLASSES} are read")
+        try:
+            return reader(shape, class_id)
+        except (KeyError, ValueError):
+            return WrittenLabel(shape.line, Code.MALFORMED_LABEL, f"is a {shape.kind} ({shape.label[:_SHOWN]!r}) without all its numbers")
+
+    def _box(self, shape: CvatShape, class_id: int) -> WrittenLabel:
+        """Turned clockwise around its centre, where it is turned."""
+        left, top, right, bottom = (float(shape.attributes[name]) for name in _BOX)
+        degrees = float(shape.attributes.get("rotation", 0))
+        if not degrees % 360:
+            return WrittenLabel(shape.line, class_id=class_id, box=(left, top, right, bottom))
+        corners = rotated_corners((left + right) / 2, (top + bottom) / 2, right - left, bottom - top, degrees)
+        return WrittenLabel(shape.line, class_id=class_id, shape=Shape.ROTATED, points=corners)
+
+    def _polygon(self, shape: CvatShape, class_id: int) -> WrittenLabel:
+        points = _pairs(shape.attributes["points"])
+        if len(points) < 2 * _MIN_CORNERS:
+            message = f"is a polygon ({shape.label[:_SHOWN]!r}) of fewer than three corners"
+            return WrittenLabel(shape.line, Code.MALFORMED_LABEL, message)
+        return WrittenLabel(shape.line, class_id=class_id, shape=Shape.POLYGON, points=points)
+
+    def _ellipse(self, shape: CvatShape, class_id: int) -> WrittenLabel:
+        cx, cy, rx, ry = (float(shape.attributes[name]) for name in _ELLIPSE)
+        points = ellipse_corners(cx, cy, rx, ry, float(shape.attributes.get("rotation", 0)))
+        return WrittenLabel(shape.line, class_id=class_id, shape=Shape.POLYGON, points=points)
+
+    def _tag(self, shape: CvatShape, class_id: int) -> WrittenLabel:
+        return WrittenLabel(shape.line, class_id=class_id, shape=Shape.IMAGE)
+
+    def _skeleton(self, shape: CvatShape, class_id: int) -> WrittenLabel:
+        """Points that are outside the picture are not there (0), those that are occluded hidden (1), the others seen (2); the box encloses those that are there."""
+        found: dict[int, tuple[float, float, float]] = {}
+        for point in shape.points:
+            at = self._keypoints.setdefault(point["label"], len(self._keypoints))
+            if at >= MAX_KEYPOINTS:
+                raise ValueError(at)
+            if point.get("outside") not in YES:
+                x, y = _pairs(point["points"])
+                found[at] = x, y, 1.0 if point.get("occluded") in YES else 2.0
+        if not found:
+            return WrittenLabel(shape.line, Code.MALFORMED_LABEL, f"is a skeleton ({shape.label[:_SHOWN]!r}) without a point in the picture")
+        points = [value for at in range(len(self._keypoints)) for value in found.get(at, (0.0, 0.0, 0.0))]
+        box = enclosing([value for x, y, _ in found.values() for value in (x, y)])
+        return WrittenLabel(shape.line, class_id=class_id, shape=Shape.KEYPOINTS, box=box, points=tuple(points), dimensions=3)
+
+
+def _pairs(text: str) -> tuple[float, ...]:
+    """The numbers of ``x,y;x,y``; raises ValueError where they are none, or not in pairs."""
+    if text.count(",") != text.count(";") + 1:
+        raise ValueError(text[:_SHOWN])
+    return tuple(map(float, text.replace(";", ",").split(",")))
