@@ -7,7 +7,7 @@ import logging
 import time
 from datetime import timedelta
 
-from visionyard.dataset.import_job import ImportSpec
+from visionyard.dataset.import_spec import ImportSpec
 from visionyard.dataset.metrics import Metrics
 from visionyard.kit.artifacts import versions
 from visionyard.kit.errors import YardError
@@ -103,7 +103,8 @@ class Aftercare:
             if made is not None:
                 left -= {*prepared["shards"], prepared["body"]["manifest_key"], prepared["body"]["report_key"]}
         self._records.store.delete_many(sorted(left))
-        self._uploads.delete(ImportSpec.from_json(job.spec).upload)
+        for upload in ImportSpec.from_json(job.spec).uploads:
+            self._uploads.delete(upload)
         if job.pointers.get("written"):  # done; the next service that starts need not do it again
             self._records.update(name, lambda current, _: current.changed(pointers={**current.pointers, "written": []}))
         return True

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+from visionyard.kit.errors import Reason, YardError
 
 MAX_LISTED = 10_000
 """The most findings that a report lists; its counts are whole all the same."""
@@ -46,6 +49,7 @@ class Code(enum.Enum):
     POLYGON_AS_ROTATED = (Severity.INFO, "Nothing needs doing: the smallest rotated box around the polygon was taken.")
     KEYPOINTS_IGNORED = (Severity.INFO, "Nothing needs doing: only the box of a label with keypoints is used for this task.")
     NO_KEYPOINTS = (Severity.WARNING, "Set the object's keypoints: those that are missing count as not there.")
+    KEYPOINT_OUTSIDE = (Severity.WARNING, "Set the keypoints within the picture, or mark them as not there.")
     KEYPOINTS_UNREAD = (Severity.WARNING, "Correct the keypoints' declaration.")
     PARTS_JOINED = (Severity.INFO, "Nothing needs doing: the parts of one object are joined by a line, as Ultralytics' converter does.")
     HOLES_FILLED = (Severity.INFO, "Nothing needs doing: a polygon has no holes, so these were filled.")
@@ -57,6 +61,8 @@ class Code(enum.Enum):
         Severity.INFO,
         "Nothing needs doing; delete these objects if the model is not to learn them, as Ultralytics' VOC.yaml leaves them out.",
     )
+    OTHER_KIND_OF_LABEL = (Severity.ERROR, "Label the picture for one task, or import with --task.")
+    SEVERAL_CLASSES = (Severity.ERROR, "Give the picture one class.")
     LABEL_WITHOUT_IMAGE = (Severity.ERROR, "Add the image, or delete the label file.")
     MALFORMED_ANNOTATION = (Severity.ERROR, "Export the annotation file again.")
     # images
@@ -64,6 +70,7 @@ class Code(enum.Enum):
         Severity.INFO,
         "Nothing needs doing if nothing is to be seen in it: it trains as background. Else add its label file.",
     )
+    IMAGE_WITHOUT_CLASS = (Severity.WARNING, "Put the picture into its class's folder, or give it a class.")
     CORRUPT_IMAGE = (Severity.ERROR, "Copy the image again from where it came from.")
     IMAGE_TOO_LARGE = (Severity.WARNING, "Scale the image down.")
     IMAGE_TOO_SMALL = (Severity.WARNING, "Leave it out: Ultralytics reads no image under 10 pixels.")
@@ -86,6 +93,11 @@ class Code(enum.Enum):
     CLASSES_MISMATCH = (Severity.WARNING, "Make the number of classes and the list of their names agree.")
     CLASS_NAMES_MISSING = (Severity.INFO, "Give the classes names in the data.yaml.")
     SPLIT_NOT_STRATIFIED = (Severity.INFO, "Nothing needs doing; another seed, or more images, may come closer.")
+    CLASS_FILTERED = (Severity.INFO, "Nothing needs doing: labels of these classes were to go.")
+    CLASS_NAMES_ALIKE = (Severity.WARNING, "Give both the same name (--map FROM=TO) if they mean the same.")
+    LABELS_JOINED = (Severity.WARNING, "Look at the picture: two versions label it differently.")
+    RELABELLED = (Severity.INFO, "Nothing needs doing: the new labels count.")
+    PREDICTION_IGNORED = (Severity.INFO, "Nothing needs doing: a person's labels stay before predicted ones.")
     VERSION_UNCHANGED = (Severity.INFO, "Nothing needs doing: the content was there already.")
 
     @property
@@ -110,6 +122,8 @@ class Finding:
         line: From 1; 0 where there is none.
         message: What was found, in a sentence.
         remedy: What to do about it.
+        image: The version's image that it is about, ``{split}/{name}``; empty where there is none.
+        fixed: Whether the import mended it.
     """
 
     code: str
@@ -118,6 +132,8 @@ class Finding:
     line: int
     message: str
     remedy: str
+    image: str = ""
+    fixed: bool = False
 
 
 @dataclass
@@ -147,6 +163,7 @@ class Report:
         format: The format that was read.
         format_reason: Why, in a sentence.
         split_reason: Where the splits come from, in a sentence.
+        task_reason: Why its labels were taken for its task, in a sentence.
     """
 
     images: Count = field(default_factory=Count)
@@ -154,24 +171,40 @@ class Report:
     format: str = ""
     format_reason: str = ""
     split_reason: str = ""
+    task_reason: str = ""
     dropped_by_code: Counter[str] = field(default_factory=Counter)
     _findings: list[Finding] = field(default_factory=list)
     _info_at: list[int] = field(default_factory=list)
     _truncated: bool = False
 
-    def note(self, code: Code, message: str, file: str = "", line: int = 0) -> None:
+    def note(self, code: Code, message: str, file: str = "", line: int = 0, *, fixed: bool = False) -> None:
         """Lists a finding. Info is the first to be left out of a long list. Costs the same however long the list is."""
         info, full = code.severity is Severity.INFO, len(self._findings) >= MAX_LISTED
         self._truncated |= full
         if full and (info or not self._info_at):
             return
-        finding = Finding(code.name, code.severity.value, file, line, message[:_MAX_MESSAGE], code.remedy)
+        finding = Finding(code.name, code.severity.value, file, line, message[:_MAX_MESSAGE], code.remedy, fixed=fixed)
         if full:
             self._findings[self._info_at.pop()] = finding  # the report is sorted in the end, so any place will do
             return
         if info:
             self._info_at.append(len(self._findings))
         self._findings.append(finding)
+
+    def place(self, image_of: Callable[[str], str]) -> None:
+        """Sets each finding's image, by its file."""
+        known: dict[str, str] = {}
+        for at, finding in enumerate(self._findings):
+            if finding.file:
+                image = known.get(finding.file)
+                if image is None:
+                    image = known[finding.file] = image_of(finding.file)
+                self._findings[at] = replace(finding, image=image)
+
+    def errors(self) -> list[Finding]:
+        """The listed findings that are errors and were not mended, by file and line."""
+        found = [f for f in self._findings if f.severity == Severity.ERROR.value and not f.fixed]
+        return sorted(found, key=lambda f: (f.file, f.line, f.code, f.message))
 
     def drop_labels(self, code: Code, count: int = 1) -> None:
         """Counts labels that were found and are not kept."""
@@ -189,4 +222,21 @@ class Report:
             "format": self.format,
             "format_reason": self.format_reason,
             "split_reason": self.split_reason,
+            "task_reason": self.task_reason,
         }
+
+
+def refuse_errors(report: Report) -> None:
+    """Refuses a source in which something is wrong that a person should mend.
+
+    Raises:
+        YardError: FINDINGS_REFUSED.
+    """
+    errors = report.errors()
+    if errors:
+        first = errors[0].message
+        raise YardError(
+            Reason.FINDINGS_REFUSED,
+            f"the source has {len(errors)} errors, and was to be imported strictly only; the first: {first[:200]}",
+            {"count": str(len(errors))},
+        )

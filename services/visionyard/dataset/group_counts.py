@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-
-from visionyard.dataset.labels import Labels
 
 
 @dataclass(frozen=True)
@@ -29,17 +28,20 @@ class GroupCounts:
     classes: int
 
     @classmethod
-    def count(cls, groups: NDArray[np.int64], labels: Sequence[Labels]) -> Self:
+    def count(cls, groups: NDArray[np.int64], classes: Iterable[NDArray[np.int64]]) -> Self:
         """Counts images and their boxes.
 
         Args:
             groups: INT64 [images]: each image's group; none from 0 to the highest is without an image.
-            labels: Each image's labels. Only the classes that come up get a column, in the order of their ids.
+            classes: For each image INT64 [labels], the class of each label. Only the classes that come up get a column, in the order of their ids.
         """
-        ids = np.concatenate([np.empty(0), *(rows[:, 0] for rows in labels)]).astype(np.int64)
-        present, column = np.unique(ids, return_inverse=True)
+        numbers_of, ids = array("q"), array("q")
+        for found in classes:
+            numbers_of.append(len(found))
+            ids.frombytes(found.tobytes())
+        present, column = np.unique(np.frombuffer(ids, dtype=np.int64), return_inverse=True)
         width = len(present) + 1
-        boxes = np.repeat(groups, [len(rows) for rows in labels]) * width + column
+        boxes = np.repeat(groups, np.frombuffer(numbers_of, dtype=np.int64)) * width + column
         cells, numbers = np.unique(np.concatenate([boxes, groups * width + width - 1]), return_counts=True)
         starts = np.searchsorted(cells, np.arange(groups.max() + 2) * width) if len(groups) else np.zeros(1)
         return cls(starts.astype(np.int64), cells % width, numbers.astype(np.int64), len(present))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import simplejpeg
+from numpy.typing import NDArray
 from PIL import Image
 
 from visionyard.dataset.findings import Code
@@ -30,8 +31,13 @@ _MAX_SCANS = 100
 _JPEG, _JPEG_END, _JPEG_SCAN = b"\xff\xd8\xff", b"\xff\xd9", b"\xff\xda"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_HEADER_BYTES = 33
+_PNG_COLOUR_AT = 25
 _PNG_PACKED_TEXTS = frozenset({b"zTXt", b"iTXt", b"iCCP"})
 _UPRIGHT = 1
+_PLAIN = 8
+"""Grey levels between the darkest and the brightest cell."""
+_CHANNELS = {"Gray": 1, "CMYK": 4, "YCCK": 4}
+_PNG_CHANNELS = {0: 1, 4: 4, 6: 4}
 _ORIENTATION = 0x0112
 
 
@@ -59,6 +65,8 @@ class CheckedImage:
         suffix: ``jpg`` or ``png``, by what it is.
         width: Of the upright picture, in pixels.
         height: Of the upright picture, in pixels.
+        phash: See :func:`perceptual_hash`; 0 where the picture is too plain for one.
+        channels: 1 for a grey picture, 3 for a coloured one, 4 for CMYK or one with transparency.
         notes: What else there is to say, each the end of a sentence that begins with the file's path.
     """
 
@@ -67,7 +75,26 @@ class CheckedImage:
     suffix: str
     width: int
     height: int
+    phash: int = 0
+    channels: int = 3
     notes: tuple[tuple[Code, str], ...] = ()
+
+
+def perceptual_hash(grey: NDArray[np.uint8]) -> int:
+    """A difference hash of 64 bits: whether each of 8 x 8 cells is brighter than its right neighbour (http://www.hackerfactor.com/blog/?/archives/529-Kind-of-Like-That.html).
+
+    Pictures that look alike differ in few bits, also after scaling and recompression.
+
+    Args:
+        grey: UINT8 [height, width].
+
+    Returns:
+        The hash, or 0 where the picture is too plain to tell it from others.
+    """
+    small = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA).astype(np.int16)
+    if int(small.max()) - int(small.min()) < _PLAIN:
+        return 0
+    return int.from_bytes(np.packbits(small[:, 1:] < small[:, :-1]).tobytes(), "big")
 
 
 def check_image(data: bytes, limit_pixels: int) -> CheckedImage:
@@ -104,13 +131,17 @@ def _check_size(width: int, height: int, limit_pixels: int) -> None:
         raise ImageProblem(Code.IMAGE_TOO_SMALL, f"has {width} x {height} pixels")
 
 
-def _decoded_size(data: bytes, limit_pixels: int) -> tuple[int, int]:
+def _decoded(data: bytes, limit_pixels: int) -> NDArray[np.uint8]:
     try:
-        pixels = decode_image(data, limit_pixels)
+        return decode_image(data, limit_pixels)
     except YardError as error:
         if error.reason is Reason.IMAGE_TOO_LARGE:
             raise ImageProblem(Code.IMAGE_TOO_LARGE, f"has more than the {limit_pixels} pixels that are read") from error
         raise ImageProblem(Code.CORRUPT_IMAGE, "cannot be decoded: it is damaged or cut off") from error
+
+
+def _decoded_size(data: bytes, limit_pixels: int) -> tuple[int, int]:
+    pixels = _decoded(data, limit_pixels)
     return pixels.shape[1], pixels.shape[0]
 
 
@@ -119,8 +150,9 @@ def _decoded_size(data: bytes, limit_pixels: int) -> tuple[int, int]:
 
 def _check_jpeg(data: bytes, limit_pixels: int) -> CheckedImage:
     notes: list[tuple[Code, str]] = []
+    colours = ""
     try:
-        height, width, _, _ = simplejpeg.decode_jpeg_header(data, strict=False)
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data, strict=False)
     except (ValueError, KeyError):  # KeyError: a subsampling that it has no name for; OpenCV may read it all the same
         width, height = _decoded_size(data, limit_pixels)
     _check_size(width, height, limit_pixels)
@@ -129,7 +161,8 @@ def _check_jpeg(data: bytes, limit_pixels: int) -> CheckedImage:
     if not data.endswith(_JPEG_END):
         data = _ended(data, limit_pixels)
         notes.append((Code.IMAGE_NORMALISED, "did not end in a JPEG's end mark; what followed was cut off, or the mark was added"))
-    if not _decode_jpeg(data, limit_pixels):
+    grey, whole = _decode_jpeg(data, limit_pixels)
+    if not whole:
         notes.append((Code.STRAY_BYTES, "has bytes that belong to no picture"))
     orientation = _pillow_reads(data)
     if orientation != _UPRIGHT:
@@ -137,7 +170,8 @@ def _check_jpeg(data: bytes, limit_pixels: int) -> CheckedImage:
         notes.append(
             (Code.EXIF_ROTATED, f"is turned by its EXIF orientation ({orientation}); its labels are taken as drawn on the upright picture")
         )
-    return CheckedImage(data, hashlib.sha256(data).hexdigest(), "jpg", width, height, tuple(notes))
+    digest, channels = hashlib.sha256(data).hexdigest(), _CHANNELS.get(colours, 3)
+    return CheckedImage(data, digest, "jpg", width, height, perceptual_hash(grey), channels, tuple(notes))
 
 
 def _ended(data: bytes, limit_pixels: int) -> bytes:
@@ -154,22 +188,32 @@ def _ended(data: bytes, limit_pixels: int) -> bytes:
     return data + _JPEG_END
 
 
-def _decode_jpeg(data: bytes, limit_pixels: int) -> bool:
-    """Decodes all of a JPEG's data (at an eighth of its size, which says the same about damage in half the time); False: it has stray bytes.
+def _decode_jpeg(data: bytes, limit_pixels: int) -> tuple[NDArray[np.uint8], bool]:
+    """Decodes all of a JPEG's data, at an eighth of its size, which says the same about damage in half the time.
+
+    Returns:
+        UINT8 [height, width], grey; and False where it has stray bytes.
 
     Raises:
         ImageProblem: it is damaged.
     """
     try:
-        simplejpeg.decode_jpeg(data, colorspace="GRAY", fastdct=True, min_height=8, min_width=8, min_factor=1)
+        return _eighth(data, strict=True), True
     except (ValueError, KeyError) as error:
         text = str(error)
         if "extraneous bytes" in text:
-            return False
+            return _eighth(data, strict=False), False
         if "Premature end" in text or "Corrupt JPEG data" in text:
             raise ImageProblem(Code.CORRUPT_IMAGE, "is damaged or cut off") from error
-        _decoded_size(data, limit_pixels)  # CMYK and the like, which only OpenCV reads
-    return True
+        pixels = _decoded(data, limit_pixels)  # CMYK and the like, which only OpenCV reads
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8), True
+
+
+def _eighth(data: bytes, *, strict: bool) -> NDArray[np.uint8]:
+    decoded: NDArray[np.uint8] = simplejpeg.decode_jpeg(
+        data, colorspace="GRAY", fastdct=True, min_height=8, min_width=8, min_factor=1, strict=strict
+    )
+    return decoded[:, :, 0]
 
 
 def _pillow_reads(data: bytes) -> int:
@@ -196,7 +240,8 @@ def _check_png(data: bytes, limit_pixels: int) -> CheckedImage:
         raise ImageProblem(Code.CORRUPT_IMAGE, "is cut off")
     width, height = struct.unpack_from(">II", data, 16)
     _check_size(width, height, limit_pixels)
-    width, height = _decoded_size(data, limit_pixels)
+    pixels = _decoded(data, limit_pixels)
+    height, width = pixels.shape[:2]
     try:
         orientation = _pillow_reads(data)
     except ImageProblem:
@@ -207,7 +252,9 @@ def _check_png(data: bytes, limit_pixels: int) -> CheckedImage:
         notes.append(
             (Code.EXIF_ROTATED, f"is turned by its EXIF orientation ({orientation}); its labels are taken as drawn on the upright picture")
         )
-    return CheckedImage(data, hashlib.sha256(data).hexdigest(), "png", width, height, tuple(notes))
+    grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+    channels = _PNG_CHANNELS.get(data[_PNG_COLOUR_AT], 3)
+    return CheckedImage(data, hashlib.sha256(data).hexdigest(), "png", width, height, perceptual_hash(grey), channels, tuple(notes))
 
 
 def _without_packed_texts(data: bytes) -> bytes:
@@ -263,4 +310,5 @@ def _as_png(data: bytes, size: tuple[int, int], limit_pixels: int, kind: str) ->
     _, encoded = cv2.imencode(".png", pixels)
     stored = encoded.tobytes()
     note = (Code.IMAGE_NORMALISED, f"is a {kind}; it was stored as a PNG of the same pixels")
-    return CheckedImage(stored, hashlib.sha256(stored).hexdigest(), "png", width, height, (note,))
+    grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY), dtype=np.uint8)
+    return CheckedImage(stored, hashlib.sha256(stored).hexdigest(), "png", width, height, perceptual_hash(grey), notes=(note,))

@@ -2,69 +2,36 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from visionyard.dataset.archives.entry import ArchiveLimits
+from visionyard.dataset.archives.entry import Archive, ArchiveLimits
+from visionyard.dataset.archives.joined import JoinedArchive
 from visionyard.dataset.archives.opened import open_archive
-from visionyard.dataset.findings import Report
+from visionyard.dataset.curation.deriving import derive
+from visionyard.dataset.curation.merging import add_base, base_ratios, merged_classes, refuse_mismatch
+from visionyard.dataset.doctor import examine
+from visionyard.dataset.findings import Report, refuse_errors
+from visionyard.dataset.finishing import Content, convert_labels, note_decision
+from visionyard.dataset.held import HeldImages
+from visionyard.dataset.import_spec import ImportSpec
 from visionyard.dataset.importing import Importer
 from visionyard.dataset.index import KnownImages
 from visionyard.dataset.publishing import Publisher
-from visionyard.dataset.shards import ShardWriter
-from visionyard.dataset.splitting import SplitRequest
+from visionyard.dataset.shards import Place, ShardWriter
+from visionyard.dataset.source import SourceTree
+from visionyard.dataset.splitting import SplitRequest, assign_splits
+from visionyard.dataset.staging import Staging
+from visionyard.dataset.tasks import Converter, decide_task
+from visionyard.kit.artifacts.dataset import DatasetVersion, iterate_manifest, read_dataset_version
 from visionyard.kit.errors import YardError
 from visionyard.kit.jobs.lease import LeaseLost, Preempted
 from visionyard.kit.jobs.worker import JobContext
-from visionyard.kit.names import ResourceName
+from visionyard.kit.names import ResourceName, VersionName
 from visionyard.kit.objectstore.port import StoreFull, StoreUnavailable
 from visionyard.kit.transfer.uploads import UploadStore
 from visionyard.kit.vision.decode import MAX_PIXELS
-
-
-@dataclass(frozen=True)
-class ImportSpec:
-    """What to import, and how: the job's ``spec``.
-
-    Attributes:
-        dataset: What gets a version.
-        upload: The archive, ``projects/{project}/uploads/{upload}``.
-        source_name: Its name at the client.
-        format: ``yolo``, ``voc`` or empty: found out.
-        split_ratios: Of train, val and, as a third, test; empty: see :class:`SplitRequest`.
-        seed: Of a drawn split.
-    """
-
-    dataset: ResourceName
-    upload: ResourceName
-    source_name: str = ""
-    format: str = ""
-    split_ratios: tuple[float, ...] = ()
-    seed: int = 0
-
-    @classmethod
-    def from_json(cls, document: dict[str, Any]) -> ImportSpec:
-        """Reads what :meth:`to_json` wrote."""
-        return cls(
-            ResourceName.parse(document["dataset"], "datasets"),
-            ResourceName.parse(document["upload"], "uploads"),
-            document["source_name"],
-            document["format"],
-            tuple(document["split_ratios"]),
-            document["seed"],
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """The form in which the job's document keeps it."""
-        return {
-            "dataset": str(self.dataset),
-            "upload": str(self.upload),
-            "source_name": self.source_name,
-            "format": self.format,
-            "split_ratios": list(self.split_ratios),
-            "seed": self.seed,
-        }
 
 
 @dataclass(frozen=True)
@@ -83,18 +50,18 @@ class ImportLimits:
 def run_import(context: JobContext, uploads: UploadStore, limits: ImportLimits) -> dict[str, Any]:
     """Runs one attempt.
 
-    The upload is deleted when the job has ended one way or the other, not where another attempt will need it.
+    The uploads are deleted when the job has ended one way or the other, not where another attempt will need them.
 
     Args:
         context: The job.
-        uploads: Where its archive lies.
-        limits: What it may ask of this machine.
+        uploads: Where its archives lie.
+        limits: What they may ask of this machine.
 
     Returns:
-        The pointers of the job's result: ``version`` and ``report_key``.
+        The pointers of the job's result: ``report_key`` and, unless it was a dry run, ``version``.
 
     Raises:
-        YardError: the source is refused; see :meth:`Importer.run` and :func:`open_archive`.
+        YardError: the source is refused; see :meth:`Importer.read`, :func:`open_archive` and :func:`derive`.
         JobCancelled: it was cancelled.
         Preempted: the worker was told to go.
         LeaseLost: another worker has the job.
@@ -108,13 +75,13 @@ def run_import(context: JobContext, uploads: UploadStore, limits: ImportLimits) 
         _clear_up(publisher, uploads, spec)
         raise YardError.from_json(job.pointers["failure"])
     if "unchanged" in job.pointers:  # likewise; its upload may be gone
-        uploads.delete(spec.upload)
+        delete_uploads(uploads, spec)
         return dict(job.pointers["unchanged"])
     prepared = job.pointers.get("prepared")
     if prepared is None:
         publisher.begin()
         try:
-            done = _prepare(context, publisher, spec, uploads, limits)
+            done = _Attempt(context, publisher, spec, uploads, limits).prepare()
         except (LeaseLost, Preempted):
             raise  # the next attempt deletes what this one wrote
         except StoreUnavailable as error:
@@ -127,43 +94,128 @@ def run_import(context: JobContext, uploads: UploadStore, limits: ImportLimits) 
             raise
         if done:
             context.point(unchanged=done)  # first, since a next attempt could not find it out again without the upload
-            uploads.delete(spec.upload)
+            delete_uploads(uploads, spec)
             return done
         prepared = context.job.pointers["prepared"]
     context.report("publishing")
     context.announce()  # moves nothing, but raises where the job is no longer this attempt's: what was prepared may be deleted then
     result = publisher.publish(prepared)
-    uploads.delete(spec.upload)
+    delete_uploads(uploads, spec)
     return result
+
+
+def delete_uploads(uploads: UploadStore, spec: ImportSpec) -> None:
+    """Deletes a job's archives; those that are gone already are no error."""
+    for upload in spec.uploads:
+        uploads.delete(upload)
 
 
 def _clear_up(publisher: Publisher, uploads: UploadStore, spec: ImportSpec) -> None:
     publisher.abandon()
-    uploads.delete(spec.upload)
+    delete_uploads(uploads, spec)
 
 
-def _prepare(context: JobContext, publisher: Publisher, spec: ImportSpec, uploads: UploadStore, limits: ImportLimits) -> dict[str, Any]:
-    """Imports up to the ``prepared`` pointer; see :meth:`Publisher.prepare`. A refused source leaves its report with the job."""
+class _Attempt:
+    """What leads to the ``prepared`` pointer."""
 
-    def progress(phase: str, done: int, total: int, unit: str) -> None:
-        context.check()
-        context.report(phase, done, total, unit)
+    def __init__(self, context: JobContext, publisher: Publisher, spec: ImportSpec, uploads: UploadStore, limits: ImportLimits) -> None:
+        self._context = context
+        self._publisher = publisher
+        self._spec = spec
+        self._uploads = uploads
+        self._limits = limits
+        self._report = Report()
 
-    project = spec.dataset.project
-    size = uploads.get(spec.upload).size
-    maker = publisher.maker
-    writer = ShardWriter(project, context.scratch, f"{maker['job']} {maker['attempt']}", publisher.store_shard)
-    report = Report()
-    try:
-        with uploads.open(spec.upload) as file:
-            progress("reading the archive", 0, 0, "files")
-            archive = open_archive(file, size, spec.source_name or "the archive", limits.archive)
-            known = KnownImages.read(context.store, project)
-            importer = Importer(archive, context.scratch, known, writer, progress, limits.image_pixels)
-            report = importer.report
-            imported, class_ids = importer.run(spec.format, SplitRequest(spec.split_ratios, spec.seed))
-        progress("writing the manifest", 0, 0, "")
-        return publisher.prepare(imported, class_ids, writer, report)
-    except YardError as error:
-        context.point(report_key=publisher.failed_report(report), failure=error.to_json())
-        raise
+    def prepare(self) -> dict[str, Any]:
+        """See :meth:`Publisher.prepare`. A refused source leaves its report with the job."""
+        try:
+            return self._derived() if self._spec.derivation else self._imported()
+        except YardError as error:
+            self._context.point(report_key=self._publisher.failed_report(self._report), failure=error.to_json())
+            raise
+
+    def _progress(self, phase: str, done: int, total: int, unit: str) -> None:
+        self._context.check()
+        self._context.report(phase, done, total, unit)
+
+    def _derived(self) -> dict[str, Any]:
+        derivation, store = self._spec.derivation, self._context.store
+        if derivation is None:
+            raise RuntimeError("not a derivation")
+        self._progress("reading versions", 0, 0, "")
+        sources = [read_dataset_version(store, name) for name in derivation.sources]
+        staging = Staging(self._context.scratch, self._context.check)
+        with closing(staging):
+            content = derive(
+                derivation,
+                sources,
+                lambda version: iterate_manifest(store, version),
+                HeldImages(staging),
+                self._report,
+                self._context.check,
+            )
+            return self._publish(content, None, None)
+
+    def _imported(self) -> dict[str, Any]:
+        spec, project, maker = self._spec, self._spec.dataset.project, self._publisher.maker
+        writer = None
+        if not spec.dry_run:
+            writer = ShardWriter(project, self._context.scratch, f"{maker['job']} {maker['attempt']}", self._publisher.store_shard)
+        self._progress("reading the archive", 0, 0, "files")
+        with ExitStack() as stack:
+            archives = [self._archive(stack, upload) for upload in spec.uploads]
+            archive = archives[0] if len(archives) == 1 else JoinedArchive(*archives)
+            known = KnownImages.read(self._context.store, project)
+            importer = Importer(archive, self._context.scratch, known, writer or Nowhere(), self._progress, self._limits.image_pixels)
+            self._report = importer.report
+            tree = stack.enter_context(importer.open())
+            content, base = self._read(importer, tree)
+            return self._publish(content, writer, base)
+
+    def _archive(self, stack: ExitStack, upload: ResourceName) -> Archive:
+        file = stack.enter_context(self._uploads.open(upload))
+        return open_archive(file, self._uploads.get(upload).size, self._spec.source_name or "the archive", self._limits.archive)
+
+    def _publish(self, content: Content, writer: ShardWriter | None, base: DatasetVersion | None) -> dict[str, Any]:
+        if self._spec.strict:
+            refuse_errors(self._report)
+        self._report.place(content.images.image_of)
+        if self._spec.dry_run:
+            return {"report_key": self._publisher.failed_report(self._report), "written": []}
+        self._progress("writing the manifest", 0, 0, "")
+        return self._publisher.prepare(content, writer, self._report, self._spec.origin(base.name if base else None))
+
+    def _read(self, importer: Importer, tree: SourceTree) -> tuple[Content, DatasetVersion | None]:
+        """Everything between the archive and the manifest; and the version that was added to, if it was."""
+        spec, report, held, store = self._spec, importer.report, HeldImages(tree.staging), self._context.store
+        source = importer.read(tree, spec.format, held)
+        base = read_dataset_version(store, VersionName(spec.dataset, None)) if spec.append else None
+        decision = decide_task(spec.task or (base.task if base else ""), source.task, importer.shapes, source.format)
+        note_decision(decision, report)
+        names, keypoints = source.class_names(), source.keypoints if decision.task == "pose" else None
+        class_ids = source.final_class_ids()
+        if base is not None:
+            names, (_, merged) = merged_classes([base.class_names, names], {}, report)
+            class_ids, keypoints = [merged[class_id] for class_id in class_ids], base.keypoints
+            refuse_mismatch(base, decision.task, source.keypoints)
+        convert_labels(held, Converter(decision.task, class_ids, keypoints), decision.task, report, importer.check)
+        importer.progress("drawing splits", 0, 0, "")
+        request = SplitRequest(spec.split_ratios, spec.seed, base_ratios(base))
+        report.split_reason = assign_splits(held, source.images.splits(), request, report, importer.check)
+        if base is not None:
+            predicted = source.format == "predictions"
+            add_base(held, base, iterate_manifest(store, base), report, importer.check, predicted=predicted)
+        held.give_names()
+        examine(held, report, importer.check, fix=spec.fix)
+        return Content(decision.task, names, keypoints, source.format, held), base
+
+
+class Nowhere:
+    """Where a dry run's images go."""
+
+    def add(self, sha256: str, suffix: str, data: bytes) -> Place:  # noqa: ARG002 - as a shard's writer
+        """Takes nothing."""
+        return Place("", 0, len(data))
+
+    def close(self) -> None:
+        """Nothing is open."""

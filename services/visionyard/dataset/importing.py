@@ -1,28 +1,26 @@
-"""From an archive to everything that a dataset version needs: its images in shards, its rows, its report. Publishing is :mod:`.publishing`'s."""
+"""From an archive to images that are held, their bytes in shards, their labels checked. What becomes of them is :mod:`.import_job`'s."""
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
+from typing import Protocol
 
 from visionyard.dataset.archives.entry import Archive
 from visionyard.dataset.findings import Code, Report
 from visionyard.dataset.formats.detect import read_source
-from visionyard.dataset.formats.labelled import LabelledSource, LabelRow, SourceImage
+from visionyard.dataset.formats.labelled import LabelledSource
+from visionyard.dataset.formats.shapes import LabelRow
+from visionyard.dataset.formats.staged import SourceImage, file_of
+from visionyard.dataset.held import HeldImage, HeldImages
 from visionyard.dataset.images import CheckedImage, ImageProblem, check_image
 from visionyard.dataset.index import KnownImages
-from visionyard.dataset.labels import Labels, check_labels, drop_all
-from visionyard.dataset.names import unique_names
-from visionyard.dataset.shards import Place, ShardWriter
+from visionyard.dataset.labels import check_labels, drop_all
+from visionyard.dataset.shards import Place
 from visionyard.dataset.source import SourceTree
-from visionyard.dataset.splitting import SplitRequest, assign_splits
-from visionyard.kit.artifacts.manifest import SPLITS, Label, ManifestRow
+from visionyard.dataset.tasks import ShapeCounts
 from visionyard.kit.cpus import usable_cpus
 from visionyard.kit.errors import Reason, YardError
 
@@ -30,66 +28,22 @@ _WINDOW_IMAGES = 64
 _WINDOW_BYTES = 192 << 20
 _MAX_THREADS = 8
 _ROWS_A_CHECK = 1000
+_NAMED_MISSING = 3
 
 Progress = Callable[[str, int, int, str], None]
 """Phase, done, total, unit. Raises where the work is to stop."""
 
 
-@dataclass(slots=True)
-class HeldImage:
-    """An image that is kept.
+class ImageSink(Protocol):
+    """Takes the bytes of images that the project does not hold yet."""
 
-    Attributes:
-        path: In the source.
-        split: As the source has it, then as the version has it.
-        sha256: Of its bytes.
-        suffix: ``jpg`` or ``png``.
-        width: In pixels.
-        height: In pixels.
-        place: Where its bytes lie.
-        labels: FLOAT64 [labels, 5], with the class ids that :meth:`LabelledSource.rows` gave.
-    """
+    def add(self, sha256: str, suffix: str, data: bytes) -> Place:
+        """Takes an image; says where it will lie."""
+        ...
 
-    path: str
-    split: str
-    sha256: str
-    suffix: str
-    width: int
-    height: int
-    place: Place
-    labels: Labels
-
-
-@dataclass(frozen=True)
-class Imported:
-    """What became of a source.
-
-    Attributes:
-        source_format: ``yolo`` or ``voc``.
-        class_names: By id.
-        images: What is kept, in the order of the archive.
-    """
-
-    source_format: str
-    class_names: tuple[str, ...]
-    images: list[HeldImage]
-
-    def rows(self, writer: ShardWriter, class_ids: list[int]) -> Iterator[ManifestRow]:
-        """The manifest's rows in its order, made one by one; all shards are stored already.
-
-        Args:
-            writer: Knows the shards' keys.
-            class_ids: The final id of each class id that the source gave.
-        """
-        names = unique_names([(image.path, image.split, image.suffix) for image in self.images])
-        order = sorted(range(len(names)), key=lambda i: (SPLITS.index(self.images[i].split), names[i]))
-        for i in order:
-            image = self.images[i]
-            place = writer.resolve(image.place)
-            labels = sorted(Label(class_ids[int(row[0])], *row[1:]) for row in image.labels.tolist())
-            yield ManifestRow(
-                image.sha256, names[i], image.split, image.width, image.height, place.shard, place.offset, place.length, tuple(labels)
-            )
+    def close(self) -> None:
+        """There are no more."""
+        ...
 
 
 class Importer:
@@ -102,12 +56,17 @@ class Importer:
         writer: Takes the others.
         progress: Hears how far it is, and stops it.
         limit_pixels: The largest image.
+
+    Attributes:
+        report: What is counted and found.
+        shapes: What shapes the kept labels have.
     """
 
     def __init__(
-        self, archive: Archive, scratch: Path, known: KnownImages, writer: ShardWriter, progress: Progress, limit_pixels: int
+        self, archive: Archive, scratch: Path, known: KnownImages, writer: ImageSink, progress: Progress, limit_pixels: int
     ) -> None:
         self.report = Report()
+        self.shapes = ShapeCounts()
         self._archive = archive
         self._scratch = scratch
         self._known = known
@@ -115,52 +74,56 @@ class Importer:
         self._told = ("reading the archive", 0, 0, "files")
         self._tell = progress
         self._limit_pixels = limit_pixels
-        self._new: dict[str, Place] = {}
-        self._held: list[HeldImage] = []
 
-    def run(self, format_: str, request: SplitRequest) -> tuple[Imported, list[int]]:
-        """Reads the source, stores its images, and gives what is kept with the final id of each class id in it.
+    def check(self) -> None:
+        """Raises where the work is to stop."""
+        self._tell(*self._told)
 
-        Args:
-            format_: ``yolo``, ``voc`` or empty: found out.
-            request: How to split.
+    def open(self) -> SourceTree:
+        """Reads the archive's list of files and its texts. Close the tree when all is done: what is read lies in its database.
 
         Raises:
-            YardError: an ARCHIVE_ reason, NO_IMAGES, NO_LABELS, FORMAT_UNKNOWN, CLASSES_UNKNOWN, ANNOTATION_BOMB or SPLIT_EMPTY.
+            YardError: an ARCHIVE_ reason.
         """
-        report = self.report
-        listed = SourceTree.scan(
+        return SourceTree.scan(
             self._archive,
             self._scratch,
-            report,
-            lambda count: self._progress("reading the archive", count, 0, "files"),
-            lambda: self._progress("reading the structure", 0, 0, ""),
+            self.report,
+            lambda count: self.progress("reading the archive", count, 0, "files"),
+            lambda: self.progress("reading the structure", 0, 0, ""),
         )
-        with listed as tree:
-            report.images.found = len(tree.images)
-            source = read_source(tree, format_)
-            report.format, report.format_reason = source.format, source.reason
-            report.images.found = len(source.images) + len(source.left_out)
-            self._count_left_out(source)
-            self._read_images(source)
-            for code, message, file, line in source.notes.items:
-                report.note(code, message, file, line)
-        report.images.kept = len(self._held)
-        self._refuse_empty()
-        self._progress("drawing splits", 0, 0, "")
-        named = [image.split for image in source.images]
-        report.split_reason = assign_splits(self._held, named, request, report, lambda: self._tell(*self._told))
-        self._find_doubles()
-        names = source.class_names()
-        final = [source.final_class_id(class_id) for class_id in range(len(names))]
-        return Imported(source.format, names, self._held), final
 
-    def _progress(self, phase: str, done: int, total: int, unit: str) -> None:
+    def read(self, tree: SourceTree, format_: str, held: HeldImages) -> LabelledSource:
+        """Understands the source, checks its images and labels, stores the images.
+
+        Args:
+            tree: What :meth:`open` gave.
+            format_: See :func:`read_source`.
+            held: Gets what is kept.
+
+        Raises:
+            YardError: NO_IMAGES, NO_LABELS, FORMAT_UNKNOWN, CLASSES_UNKNOWN, ANNOTATION_BOMB.
+        """
+        report = self.report
+        report.images.found = tree.image_count
+        source = read_source(tree, format_)
+        report.format, report.format_reason = source.format, source.reason
+        report.images.found = len(source.images) + len(source.left_out)
+        self._count_left_out(source)
+        self._read_images(source, held)
+        for code, message, file, line in source.notes.items:
+            report.note(code, message, file, line)
+        report.images.kept = len(held)
+        self._refuse_empty(source)
+        return source
+
+    def progress(self, phase: str, done: int, total: int, unit: str) -> None:
+        """Tells how far it is; raises where the work is to stop."""
         self._told = (phase, done, total, unit)
         self._tell(*self._told)
 
     def _rows(self, source: LabelledSource, labels: str, width: int = 0, height: int = 0) -> Iterator[LabelRow]:
-        """A label file's rows. What is to stop the work is heard between them too: one file may hold millions."""
+        """An image's labels. What is to stop the work is heard between them too: one file may hold millions."""
         for count, row in enumerate(source.rows(labels, width, height)):
             if count % _ROWS_A_CHECK == 0:
                 self._tell(*self._told)
@@ -168,46 +131,48 @@ class Importer:
 
     def _count_left_out(self, source: LabelledSource) -> None:
         for image in source.left_out:
-            self._progress("reading the structure", 0, 0, "")
+            self.progress("reading the structure", 0, 0, "")
             self._drop_image(source, image, Code.IMAGE_NOT_IN_SPLIT, "is in none of the splits that the source names")
-        for path in source.orphans:
-            self._progress("reading the structure", 0, 0, "")
-            count = drop_all(self._rows(source, path), Code.LABEL_WITHOUT_IMAGE, self.report)
-            self.report.note(Code.LABEL_WITHOUT_IMAGE, f"{path} holds {count} labels, but there is no image of its name", path)
+        for orphan in source.orphans:
+            self.progress("reading the structure", 0, 0, "")
+            file = file_of(orphan.labels)
+            count = drop_all(self._rows(source, orphan.labels), Code.LABEL_WITHOUT_IMAGE, self.report)
+            missing = f"no image {orphan.path!r}" if orphan.path else "no image of its name"
+            self.report.note(Code.LABEL_WITHOUT_IMAGE, f"{file} holds {count} labels, but there is {missing}", file)
 
     def _drop_image(self, source: LabelledSource, image: SourceImage, code: Code, message: str) -> None:
         dropped = drop_all(self._rows(source, image.labels), code, self.report) if image.labels else 0
         also = f", and so were its {dropped} labels" if dropped else ""
         self.report.note(code, f"{image.path} {message}; it was left out{also}", image.path)
 
-    def _read_images(self, source: LabelledSource) -> None:
+    def _read_images(self, source: LabelledSource, held: HeldImages) -> None:
         """Reads the archive once more, now for its images: checked in threads, taken in order."""
-        wanted = {image.path: image for image in source.images}
-        total, window, window_bytes = len(wanted), deque[tuple[SourceImage, Future[CheckedImage], int]](), 0
+        total, seen = len(source.images), 0
+        window, window_bytes = deque[tuple[SourceImage, Future[CheckedImage], int]](), 0
         with ThreadPoolExecutor(min(_MAX_THREADS, usable_cpus()), "images") as pool:
             try:
-                for entry, data in self._archive.read(lambda entry: entry.path in wanted):
-                    image = wanted.pop(entry.path, None)
+                for entry, data in self._archive.read(lambda entry: source.images.find(entry.path) is not None):
+                    image = source.images.take(entry.path)
                     if image is None:
                         continue
+                    seen += 1
                     if data is None:
-                        self._drop_image(
-                            source, image, Code.IMAGE_TOO_LARGE, f"has {entry.size} bytes, more than {self._archive.limits.file_bytes}"
-                        )
+                        limit = self._archive.limits.file_bytes
+                        self._drop_image(source, image, Code.IMAGE_TOO_LARGE, f"has {entry.size} bytes, more than {limit}")
                         continue
                     window.append((image, pool.submit(check_image, data, self._limit_pixels), len(data)))
                     window_bytes += len(data)
                     while len(window) > _WINDOW_IMAGES or window_bytes > _WINDOW_BYTES:
-                        window_bytes -= self._take(source, *window.popleft())
-                    self._progress("checking images", total - len(wanted), total, "images")
+                        window_bytes -= self._take(source, held, *window.popleft())
+                    self.progress("checking images", seen, total, "images")
                 while window:
-                    self._take(source, *window.popleft())
+                    self._take(source, held, *window.popleft())
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
-        self._progress("storing images", total, total, "images")
+        self.progress("storing images", total, total, "images")
         self._writer.close()
 
-    def _take(self, source: LabelledSource, image: SourceImage, future: Future[CheckedImage], size: int) -> int:
+    def _take(self, source: LabelledSource, held: HeldImages, image: SourceImage, future: Future[CheckedImage], size: int) -> int:
         try:
             checked = future.result()
         except ImageProblem as problem:
@@ -215,26 +180,50 @@ class Importer:
             return size
         for code, message in checked.notes:
             self.report.note(code, f"{image.path} {message}", image.path)
+        labels: list[LabelRow] = []
         if image.labels:
-            labels = check_labels(self._rows(source, image.labels, checked.width, checked.height), image.labels, self.report)
+            labels = check_labels(self._rows(source, image.labels, checked.width, checked.height), file_of(image.labels), self.report)
+        elif source.task == "classify":
+            self.report.note(Code.IMAGE_WITHOUT_CLASS, f"{image.path} has no class; it was left out", image.path)
+            return size
         else:
-            labels = np.empty((0, 5))
             self.report.note(Code.IMAGE_WITHOUT_LABELS, f"{image.path} has no label file; it was kept as background", image.path)
-        self._held.append(
-            HeldImage(image.path, image.split, checked.sha256, checked.suffix, checked.width, checked.height, self._place(checked), labels)
+        self.shapes.add(labels)
+        held.add(
+            HeldImage(
+                path=image.path,
+                split=image.split,
+                sha256=checked.sha256,
+                width=checked.width,
+                height=checked.height,
+                place=self._place(checked, held),
+                labels=labels,
+                phash=checked.phash,
+                label_file=file_of(image.labels),
+                suffix=checked.suffix,
+                channels=checked.channels,
+            )
         )
         return size
 
-    def _place(self, image: CheckedImage) -> Place:
-        """Where the image lies: in the project already, in this very import, or now."""
-        place = self._new.get(image.sha256) or self._known.find(image.sha256)
-        if place is None:
-            place = self._new[image.sha256] = self._writer.add(image.sha256, image.suffix, image.data)
-        return place
+    def _place(self, image: CheckedImage, held: HeldImages) -> Place:
+        """Where the image lies: in this very import, in the project already, or now."""
+        earlier = held.find(image.sha256)
+        place = earlier.place if earlier else self._known.find(image.sha256)
+        return place or self._writer.add(image.sha256, image.suffix, image.data)
 
-    def _refuse_empty(self) -> None:
+    def _refuse_empty(self, source: LabelledSource) -> None:
         report = self.report
-        if not self._held:
+        if not report.images.kept:
+            if source.orphans and not report.images.found:
+                names = [orphan.path or file_of(orphan.labels) for _, orphan in zip(range(_NAMED_MISSING), source.orphans, strict=False)]
+                more = f" and {len(source.orphans) - len(names)} more" if len(source.orphans) > len(names) else ""
+                raise YardError(
+                    Reason.NO_IMAGES,
+                    f"{self._archive.name} holds {report.labels.found} labels, but none of the images that they belong to is there "
+                    f"({', '.join(name[:80] for name in names)}{more}): add the images, or name their folder with --images",
+                    {"images": str(len(source.orphans))},
+                )
             raise YardError(
                 Reason.NO_IMAGES, f"none of the {report.images.found} images of {self._archive.name} can be used: see its report"
             )
@@ -245,15 +234,3 @@ class Importer:
                 Reason.NO_LABELS,
                 f"{what} of {self._archive.name} can be used{f' ({codes})' if codes else ''}: see its report for files and lines",
             )
-
-    def _find_doubles(self) -> None:
-        """Lists images whose bytes are alike."""
-        ordered = sorted(self._held, key=lambda image: (image.sha256, image.path))
-        for _, group in itertools.groupby(ordered, key=lambda image: image.sha256):
-            first, *others = group
-            for other in others:
-                if other.split == first.split:
-                    self.report.note(Code.DUPLICATE_IMAGE, f"{other.path} has the same bytes as {first.path}; both were kept", other.path)
-                else:
-                    message = f"{other.path} in {other.split} has the same bytes as {first.path} in {first.split}"
-                    self.report.note(Code.SPLIT_LEAKAGE, message, other.path)

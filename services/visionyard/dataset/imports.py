@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from visionyard.dataset.catalogue import Catalogue
-from visionyard.dataset.import_job import ImportSpec
+from visionyard.dataset.import_spec import ImportSpec
 from visionyard.kit.artifacts.dataset import DatasetVersion
 from visionyard.kit.errors import YardError, invalid_field
 from visionyard.kit.jobs.model import Job, JobState, ProgressSnapshot
@@ -105,11 +105,13 @@ class Imports:
         Raises:
             YardError: INVALID_FIELD, UPLOAD_NOT_FOUND, UPLOAD_INCOMPLETE, REQUEST_ID_REUSED.
         """
-        for field, name in (("dataset", spec.dataset), ("upload", spec.upload)):
+        for name in (spec.dataset, *spec.uploads):
             if name.project != project.project:
-                raise invalid_field(f"import_job.spec.{field}", f"{name} is not in {project}")
+                raise invalid_field(f"import_job.spec.{name.collection[:-1]}", f"{name} is not in {project}")
         if not (request_id and self.jobs.records.was_requested(project.project, request_id)):
-            self._uploads.open(spec.upload).close()  # refuses one that is not complete
+            for upload in spec.uploads:
+                self._uploads.open(upload).close()  # refuses one that is not complete
+            spec = self._catalogue.resolved(spec)
         return self.view(self.jobs.create(project.project, spec.to_json(), request_id))
 
     def get(self, name: ResourceName) -> ImportView:
@@ -137,7 +139,8 @@ class Imports:
         """
         job = self.jobs.cancel(name)
         if job.state is JobState.CANCELLED:
-            self._uploads.delete(ImportSpec.from_json(job.spec).upload)
+            for upload in ImportSpec.from_json(job.spec).uploads:
+                self._uploads.delete(upload)
         return self.view(job)
 
     def view(self, job: Job, progress: ProgressSnapshot | None = None, *, with_report: bool = True) -> ImportView:
@@ -162,7 +165,7 @@ class Imports:
         return version, report
 
     def _version(self, job: Job) -> DatasetVersion | None:
-        if job.state is not JobState.SUCCEEDED:
+        if job.state is not JobState.SUCCEEDED or "version" not in job.pointers:  # a dry run makes none
             return None
         try:
             return self._catalogue.get_version(VersionName.parse(job.pointers["version"], "datasets"))

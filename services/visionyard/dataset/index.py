@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -32,19 +33,29 @@ def index_prefix(project: str) -> str:
     return f"projects/{project}/index/"
 
 
-def encode_segment(rows: Iterable[ManifestRow], shards: Iterable[str]) -> bytes:
+def encode_segment(rows: Iterable[ManifestRow], shards: Sequence[str]) -> bytes:
     """A segment of those rows whose images lie in ``shards``; the same rows give the same bytes."""
-    ours = set(shards)
-    places = {row.sha256: row for row in rows if row.shard in ours}
-    ordered = [places[sha256] for sha256 in sorted(places)]
-    columns = {
-        "sha256": [bytes.fromhex(row.sha256) for row in ordered],
-        "shard": [row.shard for row in ordered],
-        "offset": [row.offset for row in ordered],
-        "length": [row.length for row in ordered],
-    }
+    ordinals = {shard: i for i, shard in enumerate(shards)}
+    digests, places = bytearray(), array("q")
+    for row in rows:
+        ordinal = ordinals.get(row.shard)
+        if ordinal is not None:
+            digests += bytes.fromhex(row.sha256)
+            places.extend((ordinal, row.offset, row.length))
+    by_digest = np.frombuffer(bytes(digests), dtype="V32")
+    _, first = np.unique(by_digest, return_index=True)
+    place = np.frombuffer(places, dtype=np.int64).reshape(-1, 3)[first]
+    table = pa.table(
+        {
+            "sha256": pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), len(first), [None, pa.py_buffer(by_digest[first].tobytes())]),
+            "shard": pa.DictionaryArray.from_arrays(pa.array(place[:, 0], pa.int32()), pa.array(list(shards), pa.string())),
+            "offset": pa.array(place[:, 1]),
+            "length": pa.array(place[:, 2]),
+        },
+        schema=_SCHEMA,
+    )
     buffer = io.BytesIO()
-    pq.write_table(pa.table({f.name: pa.array(columns[f.name], f.type) for f in _SCHEMA}, schema=_SCHEMA), buffer, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()
 
 

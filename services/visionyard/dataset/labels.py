@@ -1,43 +1,43 @@
-"""The labels of one image, checked as Ultralytics checks them (``verify_image_label``), but box by box: a bad row costs itself only, and is listed."""
+"""The labels of one image, checked as Ultralytics checks them (``verify_image_label``), but one by one: a bad one costs itself only, and is listed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-import numpy as np
-from numpy.typing import NDArray
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from visionyard.dataset.findings import Code, Report
-from visionyard.dataset.formats.shapes import LabelRow
+from visionyard.dataset.formats.shapes import LabelRow, Shape
 
 _LEEWAY = 0.01
-"""Ultralytics takes centres and sizes from -0.01 to 1.01."""
+"""Ultralytics takes coordinates from -0.01 to 1.01."""
 _ROUNDING = 2e-6
 """What writing six decimals may put a box beyond the edge; not worth a word."""
+_NO_CONFIDENCE = -1.0
+_HEAD = 9
 
-Labels = NDArray[np.float64]
-"""FLOAT64 [labels, 5]: class id, centre x, centre y, width, height; sorted."""
 
+def check_labels(rows: Iterable[LabelRow], file: str, report: Report) -> list[LabelRow]:
+    """Keeps the good labels of an image and lists the others.
 
-def check_labels(rows: Iterable[LabelRow], file: str, report: Report) -> Labels:
-    """Keeps the good rows of a label file and lists the others.
-
-    Boxes that reach beyond the picture's edge are clipped to it, as Ultralytics does when it trains; a centre or size outside by more than one per cent is an error.
+    What reaches beyond the picture's edge is clipped to it, as Ultralytics does when it trains; a box whose centre or size is outside by more than one per cent is an error.
 
     Args:
-        rows: The file's rows.
-        file: Its path.
+        rows: The labels.
+        file: Where they stand, for messages.
         report: Counts and lists.
     """
-    kept: list[tuple[float, float, float, float, float]] = []
+    kept: list[LabelRow] = []
     seen: set[bytes] = set()
     noted: dict[Code, tuple[int, int]] = {}  # the first line, and how many
     for row in rows:
         report.labels.found += 1
-        box = _box(row, file, report)
-        if box is None:
+        label = _inside(row, file, report)
+        if label is None:
             continue
-        key = np.array((row.class_id, *box), dtype=np.float32).tobytes()  # the precision in which Ultralytics compares
+        # Ultralytics compares boxes, and keypoints where there are some, in single precision.
+        points = label.points if label.shape is Shape.KEYPOINTS else ()
+        key = array("f", (label.class_id, label.cx, label.cy, label.w, label.h, *points)).tobytes()
         if key in seen:
             _drop(report, Code.DUPLICATE_BOX, "is the same as an earlier one", file, row.line)
             continue
@@ -45,53 +45,119 @@ def check_labels(rows: Iterable[LabelRow], file: str, report: Report) -> Labels:
         if row.note is not None:
             line, count = noted.get(row.note, (row.line, 0))
             noted[row.note] = line, count + 1
-        kept.append((row.class_id, *box))
+        kept.append(label)
     for code, (line, count) in noted.items():
-        report.note(code, f"{file}:{line} is {_NOTES[code].format(count=count)}", file, line)
+        report.note(code, f"{_at(file, line)} is {_NOTES.get(code, 'the first of {count} such labels').format(count=count)}", file, line)
     report.labels.kept += len(kept)
-    return np.array(sorted(kept), dtype=np.float64).reshape(-1, 5)
+    return kept
 
 
 _NOTES = {
-    Code.POLYGON_AS_BOX: "a polygon; it (and others in this file) became the box around it",
-    Code.KEYPOINTS_IGNORED: "a box with keypoints; they were left out in this file",
     Code.DIFFICULT_KEPT: "the first of {count} objects in this file that are marked as difficult; they were kept",
+    Code.PARTS_JOINED: "the first of {count} objects in this file that have several parts; these were joined",
+    Code.HOLES_FILLED: "the first of {count} objects in this file that have holes; these were filled",
 }
 """Said once a file, of the first such label that is kept."""
 
 
 def drop_all(rows: Iterable[LabelRow], code: Code, report: Report) -> int:
-    """Counts the rows of a label file as found and dropped; returns how many they were."""
+    """Counts the labels of an image as found and dropped; returns how many they were."""
     count = sum(1 for _ in rows)
     report.labels.found += count
     report.drop_labels(code, count)
     return count
 
 
+def _at(file: str, line: int) -> str:
+    return f"{file}:{line}" if line else f"{file}:"
+
+
 def _drop(report: Report, code: Code, message: str, file: str, line: int) -> None:
     report.drop_labels(code)
-    report.note(code, f"{file}:{line} {message}", file, line)
+    report.note(code, f"{_at(file, line)} {message}", file, line)
 
 
-def _box(row: LabelRow, file: str, report: Report) -> tuple[float, float, float, float] | None:
-    """The row's box within the picture, or None where it was dropped."""
+def _inside(row: LabelRow, file: str, report: Report) -> LabelRow | None:
+    """The label within the picture, or None where it was dropped."""
+    problem = _problem(row)
+    if problem is not None:
+        _drop(report, *problem, file, row.line)
+        return None
+    if row.shape is Shape.IMAGE:
+        return replace(row, cx=0.5, cy=0.5, w=1.0, h=1.0)
+    cx, cy, w, h = row.cx, row.cy, row.w, row.h
+    left, top, right, bottom = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
+    outside = max(-left, -top, right - 1, bottom - 1)
+    if outside > _ROUNDING:
+        left, top, right, bottom = max(left, 0.0), max(top, 0.0), min(right, 1.0), min(bottom, 1.0)
+        report.note(Code.BOX_CLIPPED, f"{_at(file, row.line)} reached {outside:.2%} beyond the picture's edge", file, row.line)
+        cx, cy, w, h = (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
+    elif not row.points:
+        return row
+    points = _keypoints(row, file, report) if row.shape is Shape.KEYPOINTS else tuple(min(max(value, 0.0), 1.0) for value in row.points)
+    return replace(row, cx=cx, cy=cy, w=w, h=h, points=points)
+
+
+def _problem(row: LabelRow) -> tuple[Code, str] | None:
+    """Why a label cannot be used; None where it can."""
     if row.problem is not None:
-        _drop(report, row.problem, row.message, file, row.line)
+        return row.problem, row.message
+    if row.shape is Shape.IMAGE:
         return None
     cx, cy, w, h = row.cx, row.cy, row.w, row.h
     if w <= 0 or h <= 0:
-        _drop(report, Code.ZERO_AREA_BOX, f"is a box without area (width {w:.6g}, height {h:.6g} of the picture's)", file, row.line)
-        return None
+        return Code.ZERO_AREA_BOX, f"is a box without area (width {w:.6g}, height {h:.6g} of the picture's)"
     if not all(-_LEEWAY <= value <= 1 + _LEEWAY for value in (cx, cy, w, h)):
-        _drop(report, Code.OUT_OF_RANGE, f"has centre {cx:.6g}, {cy:.6g} and size {w:.6g}, {h:.6g}, outside of 0 to 1", file, row.line)
-        return None
-    left, top, right, bottom = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
-    outside = max(-left, -top, right - 1, bottom - 1)
-    if outside <= _ROUNDING:
-        return cx, cy, w, h
-    left, top, right, bottom = max(left, 0.0), max(top, 0.0), min(right, 1.0), min(bottom, 1.0)
-    if right <= left or bottom <= top:
-        _drop(report, Code.OUT_OF_RANGE, "lies outside of the picture", file, row.line)
-        return None
-    report.note(Code.BOX_CLIPPED, f"{file}:{row.line} reached {outside:.2%} beyond the picture's edge", file, row.line)
-    return (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
+        return Code.OUT_OF_RANGE, f"has centre {cx:.6g}, {cy:.6g} and size {w:.6g}, {h:.6g}, outside of 0 to 1"
+    if min(cx + w / 2, 1.0) <= max(cx - w / 2, 0.0) or min(cy + h / 2, 1.0) <= max(cy - h / 2, 0.0):
+        return Code.OUT_OF_RANGE, "lies outside of the picture"
+    return None
+
+
+def _keypoints(row: LabelRow, file: str, report: Report) -> tuple[float, ...]:
+    """Keypoints outside of the picture count as not there where they can (three dimensions), else they are moved to its edge."""
+    step, kept, outside = row.dimensions, list(row.points), 0
+    for at in range(0, len(kept), step):
+        x, y = kept[at : at + 2]
+        if not (-_LEEWAY <= x <= 1 + _LEEWAY and -_LEEWAY <= y <= 1 + _LEEWAY):
+            outside += 1
+            if step == 3:  # noqa: PLR2004 - x, y, visibility
+                kept[at : at + 3] = 0.0, 0.0, 0.0
+        kept[at : at + 2] = (min(max(value, 0.0), 1.0) for value in kept[at : at + 2])
+    if outside:
+        what = "count as not there" if step == 3 else "were moved to its edge"  # noqa: PLR2004
+        report.note(
+            Code.KEYPOINT_OUTSIDE, f"{_at(file, row.line)} has {outside} keypoints outside of the picture; they {what}", file, row.line
+        )
+    return tuple(kept)
+
+
+def encode_labels(labels: Iterable[LabelRow]) -> bytes:
+    """Labels as the staging database keeps them: nine numbers each, then the points."""
+    values = array("d")
+    for row in labels:
+        confidence = _NO_CONFIDENCE if row.confidence is None else row.confidence
+        values.extend((row.line, row.shape, row.class_id, row.cx, row.cy, row.w, row.h, confidence, len(row.points)))
+        values.extend(row.points)
+    return values.tobytes()
+
+
+def decode_labels(data: bytes) -> Iterator[LabelRow]:
+    """Reads what :func:`encode_labels` wrote. Of keypoints the dimensions are not kept; the source's :class:`KeypointLayout` tells them."""
+    values, at = array("d", data), 0
+    while at < len(values):
+        line, shape, class_id, cx, cy, w, h, confidence, count = values[at : at + _HEAD]
+        at += _HEAD
+        points = tuple(values[at : at + int(count)])
+        at += int(count)
+        yield LabelRow(
+            int(line),
+            class_id=int(class_id),
+            cx=cx,
+            cy=cy,
+            w=w,
+            h=h,
+            shape=Shape(int(shape)),
+            points=points,
+            confidence=None if confidence == _NO_CONFIDENCE else confidence,
+        )

@@ -4,44 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections import Counter
-from collections.abc import Sequence
 
 _MAX_BYTES = 120
 _SUFFIXES = {"jpg": ("jpg", "jpeg"), "png": ("png",)}
 
 
-def unique_names(images: Sequence[tuple[str, str, str]]) -> list[str]:
-    """A name for each image, unique in its split even without its extension and whatever the case (label files are named by the stem).
-
-    An image keeps its file name where no other of its split wants the same one; else the folders above come before it, joined by ``-``;
-    else a piece of its path's sha256 behind it. What a name is does not depend on the order of the images.
-
-    Args:
-        images: Path in the source, split, and real type (``jpg`` or ``png``) of each.
-
-    Returns:
-        The names, in the same order.
-    """
-    plain = [_safe(posixpath.basename(path), suffix) for path, _, suffix in images]
-    long = [_safe(path.replace("/", "-"), suffix) for path, _, suffix in images]
-    plain_counts = Counter(_key(split, name) for (_, split, _), name in zip(images, plain, strict=True))
-    chosen = [
-        name if plain_counts[_key(split, name)] == 1 else longer for (_, split, _), name, longer in zip(images, plain, long, strict=True)
-    ]
-    counts = Counter(_key(split, name) for (_, split, _), name in zip(images, chosen, strict=True))
-    names = []
-    for (path, split, _), name in zip(images, chosen, strict=True):
-        if counts[_key(split, name)] > 1:
-            stem, suffix = posixpath.splitext(name)
-            names.append(f"{stem}-{hashlib.sha256(path.encode()).hexdigest()[:16]}{suffix}")
-        else:
-            names.append(name)
-    return names
+def plain_name(path: str, suffix: str) -> str:
+    """The file name of a source's image in a form that any file system takes, with the extension of what it is (``jpg`` or ``png``)."""
+    return _safe(posixpath.basename(path), suffix)
 
 
-def _key(split: str, name: str) -> tuple[str, str]:
-    return split, posixpath.splitext(name)[0].casefold()
+def long_name(path: str, suffix: str, name: str) -> str:  # noqa: ARG001 - as marked_name
+    """The same with the folders above before it, joined by ``-``."""
+    return _safe(path.replace("/", "-"), suffix)
+
+
+def marked_name(path: str, suffix: str, name: str) -> str:  # noqa: ARG001 - as long_name
+    """``name`` with a piece of its path's sha256 behind it."""
+    stem, extension = posixpath.splitext(name)
+    return f"{stem}-{hashlib.sha256(path.encode()).hexdigest()[:16]}{extension}"
+
+
+def stem_key(name: str) -> str:
+    """What must differ between two images of a split: the name without extension, whatever the case."""
+    return posixpath.splitext(name)[0].casefold()
 
 
 def _safe(name: str, suffix: str) -> str:

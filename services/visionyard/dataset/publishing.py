@@ -14,23 +14,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from visionyard.dataset.findings import Code, Report
-from visionyard.dataset.importing import Imported
+from visionyard.dataset.finishing import Content
 from visionyard.dataset.index import encode_segment, store_segment
 from visionyard.dataset.shards import ShardWriter
 from visionyard.kit.artifacts import versions
-from visionyard.kit.artifacts.dataset import DatasetClass, DatasetSplit, DatasetVersion, newest_dataset_version, read_manifest
+from visionyard.kit.artifacts.dataset import DatasetClass, DatasetSplit, DatasetVersion, iterate_manifest, newest_dataset_version
 from visionyard.kit.artifacts.manifest import SPLITS, ManifestRow, content_digest, encode_manifest
 from visionyard.kit.names import ResourceName, VersionName
 from visionyard.kit.objectstore.port import ObjectStore
-
-TASK = "detect"
 
 
 class Pointers(Protocol):
@@ -106,40 +103,56 @@ class Publisher:
         self._store.put(key, _json(report.to_json()))
         return key
 
-    def prepare(self, imported: Imported, class_ids: list[int], writer: ShardWriter, report: Report) -> dict[str, Any]:
+    def prepare(self, content: Content, writer: ShardWriter | None, report: Report, origin: Mapping[str, Any]) -> dict[str, Any]:
         """Writes manifest and report, and moves the ``prepared`` pointer; the decision.
+
+        Args:
+            content: What the version is to hold.
+            writer: Where this attempt's images went; None where it stored none.
+            report: What was found.
+            origin: How the version is made; see :class:`DatasetVersion`.
 
         Returns:
             The pointers of the job's result, if the dataset's newest version holds just this already; else empty: :meth:`publish` comes next.
         """
-        rows = list(imported.rows(writer, class_ids))
-        digest = content_digest(TASK, imported.class_names, rows)
+        tally = _Tally()
+        keypoints = content.keypoints.to_json() if content.keypoints else None
+        digest = content_digest(content.task, content.class_names, tally.count(content.rows(writer)), keypoints)
         newest = newest_dataset_version(self._store, self._dataset)
         if newest is not None and newest.digest == digest:
             report.note(
                 Code.VERSION_UNCHANGED,
-                f"the source holds just what version {newest.name.number} of {self._dataset.id!r} holds; no new version was made",
+                f"version {newest.name.number} of {self._dataset.id!r} holds just this already; no new version was made",
             )
             self.abandon()
             return {"version": str(newest.name), "report_key": self.failed_report(report), "written": []}
-        project = self._dataset.project
-        manifest = encode_manifest(rows, self.maker)
+        project, shards = self._dataset.project, writer.keys if writer else []
+        manifest = encode_manifest(content.rows(writer), self.maker)
         report_bytes = _json({**report.to_json(), "maker": self.maker})
         manifest_key = f"projects/{project}/manifests/{hashlib.sha256(manifest).hexdigest()}.parquet"
         report_key = f"projects/{project}/reports/{hashlib.sha256(report_bytes).hexdigest()}.json"
-        segment = encode_segment(rows, writer.keys) if writer.keys else b""
-        version = _describe(imported, rows, VersionName(self._dataset, None), digest)
-        version = replace(
-            version,
-            stored_bytes=writer.stored_bytes + len(manifest) + len(report_bytes) + len(segment),
+        segment = encode_segment(content.rows(writer), shards) if shards else b""
+        version = DatasetVersion(
+            name=VersionName(self._dataset, None),
+            digest=digest,
+            task=content.task,
+            image_count=tally.images.total(),
+            label_count=tally.labels.total(),
+            classes=tuple(DatasetClass(i, name, tally.classes[i]) for i, name in enumerate(content.class_names)),
+            splits=tuple(DatasetSplit(split, tally.images[split], tally.labels[split]) for split in SPLITS if tally.images[split]),
+            total_bytes=tally.total_bytes,
+            stored_bytes=(writer.stored_bytes if writer else 0) + len(manifest) + len(report_bytes) + len(segment),
+            source_format=content.source_format,
             import_job=str(self._job),
             manifest_key=manifest_key,
             report_key=report_key,
+            keypoints=content.keypoints,
+            origin=origin,
         )
         self._announce(manifest_key, report_key)
         self._store.put(manifest_key, manifest)
         self._store.put(report_key, report_bytes)
-        self._point(prepared={"body": version.body(), "shards": writer.keys})
+        self._point(prepared={"body": version.body(), "shards": shards})
         return {}
 
     def publish(self, prepared: dict[str, Any]) -> dict[str, Any]:
@@ -147,7 +160,7 @@ class Publisher:
         document = versions.publish(self._store, self._dataset, prepared["body"], str(self._job), self._create_time)
         version = DatasetVersion.from_document(document)
         if prepared["shards"]:
-            store_segment(self._store, self._dataset.project, encode_segment(read_manifest(self._store, version), prepared["shards"]))
+            store_segment(self._store, self._dataset.project, encode_segment(iterate_manifest(self._store, version), prepared["shards"]))
         used = {*prepared["shards"], version.manifest_key, version.report_key}
         self._store.delete_many([key for key in self._stale if key not in used])
         return {"version": str(version.name), "report_key": version.report_key, "written": []}
@@ -157,29 +170,19 @@ def _json(document: dict[str, Any]) -> bytes:
     return json.dumps(document, ensure_ascii=False, sort_keys=True).encode()
 
 
-def _describe(imported: Imported, rows: Iterable[ManifestRow], name: VersionName, digest: str) -> DatasetVersion:
-    """Counts what a version holds."""
-    by_class: Counter[int] = Counter()
-    images: Counter[str] = Counter()
-    labels: Counter[str] = Counter()
-    total_bytes = 0
-    for row in rows:
-        images[row.split] += 1
-        labels[row.split] += len(row.labels)
-        total_bytes += row.length
-        by_class.update(label.class_id for label in row.labels)
-    return DatasetVersion(
-        name=name,
-        digest=digest,
-        task=TASK,
-        image_count=images.total(),
-        label_count=labels.total(),
-        classes=tuple(DatasetClass(i, class_name, by_class[i]) for i, class_name in enumerate(imported.class_names)),
-        splits=tuple(DatasetSplit(split, images[split], labels[split]) for split in SPLITS if images[split]),
-        total_bytes=total_bytes,
-        stored_bytes=0,
-        source_format=imported.source_format,
-        import_job="",
-        manifest_key="",
-        report_key="",
-    )
+class _Tally:
+    """Counts what a version holds while its rows pass by."""
+
+    def __init__(self) -> None:
+        self.classes: Counter[int] = Counter()
+        self.images: Counter[str] = Counter()
+        self.labels: Counter[str] = Counter()
+        self.total_bytes = 0
+
+    def count(self, rows: Iterable[ManifestRow]) -> Iterator[ManifestRow]:
+        for row in rows:
+            self.images[row.split] += 1
+            self.labels[row.split] += len(row.labels)
+            self.total_bytes += row.length
+            self.classes.update(label.class_id for label in row.labels)
+            yield row

@@ -82,12 +82,21 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
         report = await asyncio.to_thread(self._catalogue.report, version)
         return dataset_service_pb2.GetImportReportResponse(report=mapping.report_to_proto(report))
 
+    async def DiffDatasetVersions(
+        self, request: dataset_service_pb2.DiffDatasetVersionsRequest, _context: Context
+    ) -> dataset_service_pb2.DiffDatasetVersionsResponse:
+        """Compares two versions."""
+        names = VersionName.parse(request.name, "datasets"), VersionName.parse(request.other, "datasets")
+        one, other, found = await asyncio.to_thread(self._catalogue.diff, *names)
+        return dataset_service_pb2.DiffDatasetVersionsResponse(diff=mapping.diff_to_proto(one, other, found))
+
     async def DownloadDatasetVersion(
         self, request: dataset_service_pb2.DownloadDatasetVersionRequest, _context: Context
     ) -> AsyncIterator[dataset_service_pb2.DownloadDatasetVersionResponse]:
         """Streams a version's files."""
         version = await asyncio.to_thread(self._catalogue.get_version, VersionName.parse(request.name, "datasets"))
-        download = await asyncio.to_thread(self._catalogue.download, version, request.after_path)
+        layout, uncertain = mapping.layout_from_proto(request)
+        download = await asyncio.to_thread(self._catalogue.download, version, layout, request.after_path, uncertain)
         while parts := await asyncio.to_thread(lambda: list(itertools.islice(download.parts, _PARTS_AT_ONCE))):
             for part in parts:
                 if part.path:

@@ -6,8 +6,9 @@ import hashlib
 import pytest
 from tests.unit.dataset.conftest import good_set, picture, zipped
 
-from visionyard.dataset import catalogue as module
+from visionyard.dataset import downloads as module
 from visionyard.dataset.catalogue import Catalogue
+from visionyard.dataset.downloads import download
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.names import ResourceName
 
@@ -41,16 +42,16 @@ def test_a_download_holds_few_bytes_at_once(bench, monkeypatch):
         return real(store, rows)
 
     monkeypatch.setattr(module, "read_images", counting)
-    whole = files(Catalogue(bench.store).download(version, ""))
+    whole = files(download(bench.store, version, "yolo", ""))
     assert max(runs) <= 4 * longest
     assert len(whole) == 1 + 2 * 32
     assert whole["images/train/train07.jpg"] == many["images/train/train07.jpg"]
     paths = list(whole)
     for after in (0, 1, 2, 17, 18, len(paths) - 1):
-        rest = files(Catalogue(bench.store).download(version, paths[after]))
+        rest = files(download(bench.store, version, "yolo", paths[after]))
         assert rest == {path: whole[path] for path in paths[after + 1 :]}
     monkeypatch.setattr(module, "_RUN_BYTES", 1)  # each image alone is more
-    assert files(Catalogue(bench.store).download(version, "")) == whole
+    assert files(download(bench.store, version, "yolo", "")) == whole
 
 
 def forged(parent, position):

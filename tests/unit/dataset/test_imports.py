@@ -108,14 +108,14 @@ def test_a_bad_row_costs_itself_only(bench, case):
 def test_a_box_over_the_edge_is_clipped_and_listed(bench):
     version, context = bench.run(zipped({**good_set(), "labels/train/train0.txt": "0 0.9 0.5 0.4 0.25\n"}))
     [label] = next(row for row in bench.rows(version) if row.name == "train0.jpg").labels
-    assert label == pytest.approx((0, 0.85, 0.5, 0.3, 0.25))
+    assert label[:5] == pytest.approx((0, 0.85, 0.5, 0.3, 0.25))
     assert codes(bench.report(context)) == ["BOX_CLIPPED"]
 
 
 def test_a_polygon_becomes_its_box(bench):
     version, context = bench.run(zipped({**good_set(), "labels/train/train0.txt": "1 0.1 0.2 0.5 0.2 0.5 0.6 0.1 0.4\n0 .5 .5 .1 .1\n"}))
     labels = next(row for row in bench.rows(version) if row.name == "train0.jpg").labels
-    assert [tuple(label) for label in labels] == [(0, 0.5, 0.5, 0.1, 0.1), pytest.approx((1, 0.3, 0.4, 0.4, 0.4))]
+    assert [label[:5] for label in labels] == [(0, 0.5, 0.5, 0.1, 0.1), pytest.approx((1, 0.3, 0.4, 0.4, 0.4))]
     assert codes(bench.report(context)) == ["POLYGON_AS_BOX"]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.unit.dataset.conftest import good_set, picture, zipped
 
-from visionyard.dataset.catalogue import Catalogue
+from visionyard.dataset.downloads import download
 from visionyard.kit.artifacts.layout import label_path
 from visionyard.kit.artifacts.materialise import materialise
 from visionyard.kit.errors import Reason, YardError
@@ -59,7 +59,7 @@ def test_ultralytics_reads_just_our_labels(bench, tmp_path, monkeypatch):
             assert set(read) == set(ours)
             for name, row in ours.items():
                 found = sorted((int(c), *map(float, box)) for c, box in zip(read[name]["cls"][:, 0], read[name]["bboxes"], strict=True))
-                wanted = [(label.class_id, *label[1:]) for label in row.labels]
+                wanted = [tuple(label[:5]) for label in row.labels]
                 assert len(found) == len(wanted)
                 assert all(one == pytest.approx(other, abs=1e-6) for one, other in zip(found, wanted, strict=True))
                 assert read[name]["shape"] == (row.height, row.width)
@@ -169,7 +169,7 @@ def test_a_downloaded_set_is_found_from_any_working_directory(bench, tmp_path, m
     from ultralytics.data.utils import check_det_dataset
 
     version, _ = bench.run(zipped(good_set()))
-    for part in Catalogue(bench.store).download(version, "").parts:
+    for part in download(bench.store, version, "yolo", "").parts:
         if part.path:
             path = tmp_path / "set" / part.path
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -184,9 +184,9 @@ def test_a_downloaded_set_is_found_from_any_working_directory(bench, tmp_path, m
 @pytest.mark.parametrize("after", range(-1, 13))
 def test_a_download_is_the_same_folder_and_goes_on_anywhere(bench, tmp_path, after):
     version, _ = bench.run(zipped(good_set()))
-    download = Catalogue(bench.store).download(version, "")
+    brought = download(bench.store, version, "yolo", "")
     files: dict[str, bytearray] = {}
-    for part in download.parts:
+    for part in brought.parts:
         if part.path:
             assert part.path not in files
             newest = files[part.path] = bytearray()
@@ -194,13 +194,13 @@ def test_a_download_is_the_same_folder_and_goes_on_anywhere(bench, tmp_path, aft
         else:
             newest += part.data
         assert len(newest) <= size
-    assert download.file_count == len(files) == 13
-    assert download.total_bytes == sum(map(len, files.values()))
+    assert brought.file_count == len(files) == 13
+    assert brought.total_bytes == sum(map(len, files.values()))
     with materialise(bench.store, version, tmp_path, ROOM) as folder:
         for path, data in files.items():
             if path != "data.yaml":
                 assert (folder / path).read_bytes() == data
     paths = list(files)
-    rest = Catalogue(bench.store).download(version, paths[after] if after >= 0 else "")
+    rest = download(bench.store, version, "yolo", paths[after] if after >= 0 else "")
     assert [part.path for part in rest.parts if part.path] == paths[after + 1 :]
     shutil.rmtree(tmp_path)

@@ -101,7 +101,7 @@ def test_a_set_of_many_classes_is_drawn_in_little_memory_and_time():
     """8,000 images of 600 classes as a full table were 38 MB each time it was copied, and it was copied four times; LVIS took 4.3 GB."""
     generator = np.random.default_rng(0)
     groups, classes = 8000, 600
-    labels = [np.c_[rows, np.zeros((3, 4))] for rows in generator.integers(0, classes, (groups, 3)).astype(float)]
+    labels = list(generator.integers(0, classes, (groups, 3)))
     checks = []
     tracemalloc.start()
     begin = time.perf_counter()
@@ -142,7 +142,7 @@ def test_coming_closer_has_an_end(monkeypatch):
 
 
 def test_what_is_counted():
-    rows = [np.array([[7, 0, 0, 0, 0], [7, 1, 0, 0, 0], [2, 0, 0, 0, 0]], float), np.empty((0, 5)), np.array([[2, 0, 0, 0, 0]], float)]
+    rows = [np.array([7, 7, 2]), np.empty(0, np.int64), np.array([2])]
     counts = GroupCounts.count(np.array([1, 0, 1]), rows)
     table = np.zeros((2, 3), int)
     table[counts.group_of_entries(), counts.columns] = counts.numbers

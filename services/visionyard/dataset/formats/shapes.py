@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from visionyard.dataset.findings import Code
 
@@ -53,6 +53,7 @@ class LabelRow:
         shape: What it is.
         points: As shares; see :class:`Shape`. A visibility is 0 (not there), 1 (hidden) or 2 (seen).
         confidence: Of a prediction that nobody has confirmed, 0 to 1; None for a person's label.
+        dimensions: Numbers a keypoint: 2 or 3.
     """
 
     line: int
@@ -67,6 +68,15 @@ class LabelRow:
     shape: Shape = Shape.BOX
     points: tuple[float, ...] = ()
     confidence: float | None = None
+    dimensions: int = 2
+
+    def with_class(self, class_id: int) -> LabelRow:
+        """The same label of another class."""
+        return replace(self, class_id=class_id)
+
+    def key(self) -> tuple[object, ...]:
+        """What two labels that say the same have in common."""
+        return self.class_id, self.cx, self.cy, self.w, self.h, self.points
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +124,7 @@ class WrittenLabel:
             shape=self.shape,
             points=points,
             confidence=self.confidence,
+            dimensions=self.dimensions,
         )
 
 

@@ -57,7 +57,17 @@ def _shape(line: int, class_id: int, values: list[float], keypoints: KeypointLay
         if count != wanted:
             return LabelRow(line, Code.MALFORMED_LABEL, f"has {count} columns; a box with its keypoints has {wanted}")
         cx, cy, w, h = values[:4]
-        return LabelRow(line, class_id=class_id, cx=cx, cy=cy, w=w, h=h, shape=Shape.KEYPOINTS, points=tuple(values[4:]))
+        return LabelRow(
+            line,
+            class_id=class_id,
+            cx=cx,
+            cy=cy,
+            w=w,
+            h=h,
+            shape=Shape.KEYPOINTS,
+            points=tuple(values[4:]),
+            dimensions=keypoints.dimensions,
+        )
     if count < _POLYGON_COLUMNS or count % 2 == 0:
         return LabelRow(line, Code.MALFORMED_LABEL, f"has {count} columns; a box has 5 (class, centre x, centre y, width, height)")
     left, top, right, bottom = enclosing(values)

@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#visionyard/dataset/v1/dataset.proto\x12\x15visionyard.dataset.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc6\x01\n\x07\x44\x61taset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12=\n\x0elatest_version\x18\x04 \x01(\x0b\x32%.visionyard.dataset.v1.DatasetVersion\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\"\xf5\x02\n\x0e\x44\x61tasetVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12)\n\x04task\x18\x03 \x01(\x0e\x32\x1b.visionyard.dataset.v1.Task\x12\x13\n\x0bimage_count\x18\x04 \x01(\x03\x12\x13\n\x0blabel_count\x18\x05 \x01(\x03\x12\x34\n\x07\x63lasses\x18\x06 \x03(\x0b\x32#.visionyard.dataset.v1.DatasetClass\x12\x33\n\x06splits\x18\x07 \x03(\x0b\x32#.visionyard.dataset.v1.DatasetSplit\x12\x13\n\x0btotal_bytes\x18\x08 \x01(\x03\x12\x14\n\x0cstored_bytes\x18\t \x01(\x03\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rsource_format\x18\x0b \x01(\t\x12\x12\n\nimport_job\x18\x0c \x01(\t\"=\n\x0c\x44\x61tasetClass\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0blabel_count\x18\x03 \x01(\x03\"F\n\x0c\x44\x61tasetSplit\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bimage_count\x18\x02 \x01(\x03\x12\x13\n\x0blabel_count\x18\x03 \x01(\x03\"\x88\x03\n\x0cImportReport\x12\x30\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x1e.visionyard.dataset.v1.Finding\x12\x32\n\x06images\x18\x02 \x01(\x0b\x32\".visionyard.dataset.v1.ReportCount\x12\x32\n\x06labels\x18\x03 \x01(\x0b\x32\".visionyard.dataset.v1.ReportCount\x12O\n\x0f\x64ropped_by_code\x18\x04 \x03(\x0b\x32\x36.visionyard.dataset.v1.ImportReport.DroppedByCodeEntry\x12\x1a\n\x12\x66indings_truncated\x18\x05 \x01(\x08\x12\x0e\n\x06\x66ormat\x18\x06 \x01(\t\x12\x15\n\rformat_reason\x18\x07 \x01(\t\x12\x14\n\x0csplit_reason\x18\x08 \x01(\t\x1a\x34\n\x12\x44roppedByCodeEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x87\x01\n\x07\x46inding\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x31\n\x08severity\x18\x02 \x01(\x0e\x32\x1f.visionyard.dataset.v1.Severity\x12\x0c\n\x04\x66ile\x18\x03 \x01(\t\x12\x0c\n\x04line\x18\x04 \x01(\x05\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x0e\n\x06remedy\x18\x06 \x01(\t\";\n\x0bReportCount\x12\r\n\x05\x66ound\x18\x01 \x01(\x03\x12\x0c\n\x04kept\x18\x02 \x01(\x03\x12\x0f\n\x07\x64ropped\x18\x03 \x01(\x03*o\n\x04Task\x12\x14\n\x10TASK_UNSPECIFIED\x10\x00\x12\x0f\n\x0bTASK_DETECT\x10\x01\x12\x10\n\x0cTASK_SEGMENT\x10\x02\x12\x11\n\rTASK_CLASSIFY\x10\x03\x12\r\n\tTASK_POSE\x10\x04\x12\x0c\n\x08TASK_OBB\x10\x05*a\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x11\n\rSEVERITY_INFO\x10\x01\x12\x14\n\x10SEVERITY_WARNING\x10\x02\x12\x12\n\x0eSEVERITY_ERROR\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#visionyard/dataset/v1/dataset.proto\x12\x15visionyard.dataset.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc6\x01\n\x07\x44\x61taset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12=\n\x0elatest_version\x18\x04 \x01(\x0b\x32%.visionyard.dataset.v1.DatasetVersion\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\"\xde\x03\n\x0e\x44\x61tasetVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12)\n\x04task\x18\x03 \x01(\x0e\x32\x1b.visionyard.dataset.v1.Task\x12\x13\n\x0bimage_count\x18\x04 \x01(\x03\x12\x13\n\x0blabel_count\x18\x05 \x01(\x03\x12\x34\n\x07\x63lasses\x18\x06 \x03(\x0b\x32#.visionyard.dataset.v1.DatasetClass\x12\x33\n\x06splits\x18\x07 \x03(\x0b\x32#.visionyard.dataset.v1.DatasetSplit\x12\x13\n\x0btotal_bytes\x18\x08 \x01(\x03\x12\x14\n\x0cstored_bytes\x18\t \x01(\x03\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rsource_format\x18\x0b \x01(\t\x12\x12\n\nimport_job\x18\x0c \x01(\t\x12\x38\n\tkeypoints\x18\r \x01(\x0b\x32%.visionyard.dataset.v1.KeypointLayout\x12-\n\x06origin\x18\x0e \x01(\x0b\x32\x1d.visionyard.dataset.v1.Origin\"P\n\x0eKeypointLayout\x12\r\n\x05\x63ount\x18\x01 \x01(\x05\x12\x12\n\ndimensions\x18\x02 \x01(\x05\x12\r\n\x05names\x18\x03 \x03(\t\x12\x0c\n\x04\x66lip\x18\x04 \x03(\x05\"Y\n\x06Origin\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x0f\n\x07sources\x18\x02 \x03(\t\x12+\n\nparameters\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\"=\n\x0c\x44\x61tasetClass\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0blabel_count\x18\x03 \x01(\x03\"F\n\x0c\x44\x61tasetSplit\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bimage_count\x18\x02 \x01(\x03\x12\x13\n\x0blabel_count\x18\x03 \x01(\x03\"\x9d\x03\n\x0cImportReport\x12\x30\n\x08\x66indings\x18\x01 \x03(\x0b\x32\x1e.visionyard.dataset.v1.Finding\x12\x32\n\x06images\x18\x02 \x01(\x0b\x32\".visionyard.dataset.v1.ReportCount\x12\x32\n\x06labels\x18\x03 \x01(\x0b\x32\".visionyard.dataset.v1.ReportCount\x12O\n\x0f\x64ropped_by_code\x18\x04 \x03(\x0b\x32\x36.visionyard.dataset.v1.ImportReport.DroppedByCodeEntry\x12\x1a\n\x12\x66indings_truncated\x18\x05 \x01(\x08\x12\x0e\n\x06\x66ormat\x18\x06 \x01(\t\x12\x15\n\rformat_reason\x18\x07 \x01(\t\x12\x14\n\x0csplit_reason\x18\x08 \x01(\t\x12\x13\n\x0btask_reason\x18\t \x01(\t\x1a\x34\n\x12\x44roppedByCodeEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xa5\x01\n\x07\x46inding\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x31\n\x08severity\x18\x02 \x01(\x0e\x32\x1f.visionyard.dataset.v1.Severity\x12\x0c\n\x04\x66ile\x18\x03 \x01(\t\x12\x0c\n\x04line\x18\x04 \x01(\x05\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x0e\n\x06remedy\x18\x06 \x01(\t\x12\r\n\x05image\x18\x07 \x01(\t\x12\r\n\x05\x66ixed\x18\x08 \x01(\x08\";\n\x0bReportCount\x12\r\n\x05\x66ound\x18\x01 \x01(\x03\x12\x0c\n\x04kept\x18\x02 \x01(\x03\x12\x0f\n\x07\x64ropped\x18\x03 \x01(\x03*o\n\x04Task\x12\x14\n\x10TASK_UNSPECIFIED\x10\x00\x12\x0f\n\x0bTASK_DETECT\x10\x01\x12\x10\n\x0cTASK_SEGMENT\x10\x02\x12\x11\n\rTASK_CLASSIFY\x10\x03\x12\r\n\tTASK_POSE\x10\x04\x12\x0c\n\x08TASK_OBB\x10\x05*a\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x11\n\rSEVERITY_INFO\x10\x01\x12\x14\n\x10SEVERITY_WARNING\x10\x02\x12\x12\n\x0eSEVERITY_ERROR\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,24 +35,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_IMPORTREPORT_DROPPEDBYCODEENTRY']._loaded_options = None
   _globals['_IMPORTREPORT_DROPPEDBYCODEENTRY']._serialized_options = b'8\001'
-  _globals['_TASK']._serialized_start=1401
-  _globals['_TASK']._serialized_end=1512
-  _globals['_SEVERITY']._serialized_start=1514
-  _globals['_SEVERITY']._serialized_end=1611
-  _globals['_DATASET']._serialized_start=96
-  _globals['_DATASET']._serialized_end=294
-  _globals['_DATASETVERSION']._serialized_start=297
-  _globals['_DATASETVERSION']._serialized_end=670
-  _globals['_DATASETCLASS']._serialized_start=672
-  _globals['_DATASETCLASS']._serialized_end=733
-  _globals['_DATASETSPLIT']._serialized_start=735
-  _globals['_DATASETSPLIT']._serialized_end=805
-  _globals['_IMPORTREPORT']._serialized_start=808
-  _globals['_IMPORTREPORT']._serialized_end=1200
-  _globals['_IMPORTREPORT_DROPPEDBYCODEENTRY']._serialized_start=1148
-  _globals['_IMPORTREPORT_DROPPEDBYCODEENTRY']._serialized_end=1200
-  _globals['_FINDING']._serialized_start=1203
-  _globals['_FINDING']._serialized_end=1338
-  _globals['_REPORTCOUNT']._serialized_start=1340
-  _globals['_REPORTCOUNT']._serialized_end=1399
+  _globals['_TASK']._serialized_start=1760
+  _globals['_TASK']._serialized_end=1871
+  _globals['_SEVERITY']._serialized_start=1873
+  _globals['_SEVERITY']._serialized_end=1970
+  _globals['_DATASET']._serialized_start=126
+  _globals['_DATASET']._serialized_end=324
+  _globals['_DATASETVERSION']._serialized_start=327
+  _globals['_DATASETVERSION']._serialized_end=805
+  _globals['_KEYPOINTLAYOUT']._serialized_start=807
+  _globals['_KEYPOINTLAYOUT']._serialized_end=887
+  _globals['_ORIGIN']._serialized_start=889
+  _globals['_ORIGIN']._serialized_end=978
+  _globals['_DATASETCLASS']._serialized_start=980
+  _globals['_DATASETCLASS']._serialized_end=1041
+  _globals['_DATASETSPLIT']._serialized_start=1043
+  _globals['_DATASETSPLIT']._serialized_end=1113
+  _globals['_IMPORTREPORT']._serialized_start=1116
+  _globals['_IMPORTREPORT']._serialized_end=1529
+  _globals['_IMPORTREPORT_DROPPEDBYCODEENTRY']._serialized_start=1477
+  _globals['_IMPORTREPORT_DROPPEDBYCODEENTRY']._serialized_end=1529
+  _globals['_FINDING']._serialized_start=1532
+  _globals['_FINDING']._serialized_end=1697
+  _globals['_REPORTCOUNT']._serialized_start=1699
+  _globals['_REPORTCOUNT']._serialized_end=1758
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -146,6 +147,8 @@ class DatasetVersion(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     SOURCE_FORMAT_FIELD_NUMBER: _builtins.int
     IMPORT_JOB_FIELD_NUMBER: _builtins.int
+    KEYPOINTS_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`projects/{project}/datasets/{dataset}/versions/{number}`, numbers from 1."""
     digest: _builtins.str
@@ -161,7 +164,7 @@ class DatasetVersion(_message.Message):
     stored_bytes: _builtins.int
     """The bytes that making it added to the store (shards, manifest, index); images that the project held already cost nothing."""
     source_format: _builtins.str
-    """The format that it was read from: "yolo" or "voc"."""
+    """The format that it was read from: "yolo", "voc", "coco", ...; empty for a version that was made of others."""
     import_job: _builtins.str
     """The import job that made it, `projects/{project}/importJobs/{job}`."""
     @_builtins.property
@@ -175,6 +178,14 @@ class DatasetVersion(_message.Message):
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made, by the store's clock."""
+
+    @_builtins.property
+    def keypoints(self) -> Global___KeypointLayout:
+        """What its keypoints are; set where the task is TASK_POSE."""
+
+    @_builtins.property
+    def origin(self) -> Global___Origin:
+        """How it was made."""
 
     def __init__(
         self,
@@ -191,14 +202,88 @@ class DatasetVersion(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         source_format: _builtins.str = ...,
         import_job: _builtins.str = ...,
+        keypoints: Global___KeypointLayout | None = ...,
+        origin: Global___Origin | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "keypoints", b"keypoints", "origin", b"origin"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "create_time", b"create_time", "digest", b"digest", "image_count", b"image_count", "import_job", b"import_job", "label_count", b"label_count", "name", b"name", "source_format", b"source_format", "splits", b"splits", "stored_bytes", b"stored_bytes", "task", b"task", "total_bytes", b"total_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "create_time", b"create_time", "digest", b"digest", "image_count", b"image_count", "import_job", b"import_job", "keypoints", b"keypoints", "label_count", b"label_count", "name", b"name", "origin", b"origin", "source_format", b"source_format", "splits", b"splits", "stored_bytes", b"stored_bytes", "task", b"task", "total_bytes", b"total_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DatasetVersion: _TypeAlias = DatasetVersion  # noqa: Y015
+
+@_typing.final
+class KeypointLayout(_message.Message):
+    """What the keypoints of a pose dataset are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    DIMENSIONS_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
+    FLIP_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many each object has; 1 or more."""
+    dimensions: _builtins.int
+    """Numbers a keypoint: 2 (x, y) or 3 (and visibility)."""
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What each is called, in their order; empty where the source does not tell."""
+
+    @_builtins.property
+    def flip(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """For each keypoint which one it becomes in the mirror; empty where the source does not tell."""
+
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+        dimensions: _builtins.int = ...,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+        flip: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "dimensions", b"dimensions", "flip", b"flip", "names", b"names"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeypointLayout: _TypeAlias = KeypointLayout  # noqa: Y015
+
+@_typing.final
+class Origin(_message.Message):
+    """How a version was made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATION_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    operation: _builtins.str
+    """"import", "append", "merge", "filter", "remap", "split", "subset" or "publish"."""
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The versions that it was made of, `projects/{project}/datasets/{dataset}/versions/{number}`; empty for an import."""
+
+    @_builtins.property
+    def parameters(self) -> _struct_pb2.Struct:
+        """What else the operation was given: the source's name, ratios, seed, classes, ..."""
+
+    def __init__(
+        self,
+        *,
+        operation: _builtins.str = ...,
+        sources: _abc.Iterable[_builtins.str] | None = ...,
+        parameters: _struct_pb2.Struct | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation", "parameters", b"parameters", "sources", b"sources"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Origin: _TypeAlias = Origin  # noqa: Y015
 
 @_typing.final
 class DatasetClass(_message.Message):
@@ -294,6 +379,7 @@ class ImportReport(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     FORMAT_REASON_FIELD_NUMBER: _builtins.int
     SPLIT_REASON_FIELD_NUMBER: _builtins.int
+    TASK_REASON_FIELD_NUMBER: _builtins.int
     findings_truncated: _builtins.bool
     """Whether there were more findings than are listed; the counts are whole all the same."""
     format: _builtins.str
@@ -302,6 +388,8 @@ class ImportReport(_message.Message):
     """Why the format was chosen, in a sentence."""
     split_reason: _builtins.str
     """Where the splits come from: "source", "drawn", in a sentence."""
+    task_reason: _builtins.str
+    """What the labels were taken to be for, and why, in a sentence."""
     @_builtins.property
     def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Finding]:
         """What was found, by file and line. At most 10,000; `findings_truncated` says when there were more."""
@@ -329,10 +417,11 @@ class ImportReport(_message.Message):
         format: _builtins.str = ...,
         format_reason: _builtins.str = ...,
         split_reason: _builtins.str = ...,
+        task_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["images", b"images", "labels", b"labels"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped_by_code", b"dropped_by_code", "findings", b"findings", "findings_truncated", b"findings_truncated", "format", b"format", "format_reason", b"format_reason", "images", b"images", "labels", b"labels", "split_reason", b"split_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped_by_code", b"dropped_by_code", "findings", b"findings", "findings_truncated", b"findings_truncated", "format", b"format", "format_reason", b"format_reason", "images", b"images", "labels", b"labels", "split_reason", b"split_reason", "task_reason", b"task_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -350,6 +439,8 @@ class Finding(_message.Message):
     LINE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     REMEDY_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    FIXED_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """What it is, for programs: "ZERO_AREA_BOX", "LABEL_WITHOUT_IMAGE", ..."""
     severity: Global___Severity.ValueType
@@ -362,6 +453,10 @@ class Finding(_message.Message):
     """What was found, in a sentence."""
     remedy: _builtins.str
     """What to do about it, in a sentence."""
+    image: _builtins.str
+    """The image of the version that it is about, `{split}/{name}`; empty where that is none, or not one."""
+    fixed: _builtins.bool
+    """Whether the import mended it, as it was asked to."""
     def __init__(
         self,
         *,
@@ -371,10 +466,12 @@ class Finding(_message.Message):
         line: _builtins.int = ...,
         message: _builtins.str = ...,
         remedy: _builtins.str = ...,
+        image: _builtins.str = ...,
+        fixed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "file", b"file", "line", b"line", "message", b"message", "remedy", b"remedy", "severity", b"severity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "file", b"file", "fixed", b"fixed", "image", b"image", "line", b"line", "message", b"message", "remedy", b"remedy", "severity", b"severity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from visionyard.dataset.v1 import dataset_pb2 as _dataset_pb2
 import builtins as _builtins
 import sys
@@ -18,6 +19,42 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _DatasetLayout:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DatasetLayoutEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DatasetLayout.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DATASET_LAYOUT_UNSPECIFIED: _DatasetLayout.ValueType  # 0
+    """DATASET_LAYOUT_YOLO."""
+    DATASET_LAYOUT_YOLO: _DatasetLayout.ValueType  # 1
+    """The folder that Ultralytics reads."""
+    DATASET_LAYOUT_COCO: _DatasetLayout.ValueType  # 2
+    """COCO JSON, a file a split."""
+    DATASET_LAYOUT_VOC: _DatasetLayout.ValueType  # 3
+    """Pascal VOC XML."""
+    DATASET_LAYOUT_LABELSTUDIO: _DatasetLayout.ValueType  # 4
+    """Label Studio's JSON, predicted labels as predictions."""
+    DATASET_LAYOUT_CVAT: _DatasetLayout.ValueType  # 5
+    """CVAT for images 1.1."""
+
+class DatasetLayout(_DatasetLayout, metaclass=_DatasetLayoutEnumTypeWrapper):
+    """How a version is written down."""
+
+DATASET_LAYOUT_UNSPECIFIED: DatasetLayout.ValueType  # 0
+"""DATASET_LAYOUT_YOLO."""
+DATASET_LAYOUT_YOLO: DatasetLayout.ValueType  # 1
+"""The folder that Ultralytics reads."""
+DATASET_LAYOUT_COCO: DatasetLayout.ValueType  # 2
+"""COCO JSON, a file a split."""
+DATASET_LAYOUT_VOC: DatasetLayout.ValueType  # 3
+"""Pascal VOC XML."""
+DATASET_LAYOUT_LABELSTUDIO: DatasetLayout.ValueType  # 4
+"""Label Studio's JSON, predicted labels as predictions."""
+DATASET_LAYOUT_CVAT: DatasetLayout.ValueType  # 5
+"""CVAT for images 1.1."""
+Global___DatasetLayout: _TypeAlias = DatasetLayout  # noqa: Y015
 
 @_typing.final
 class GetDatasetRequest(_message.Message):
@@ -293,23 +330,199 @@ class DownloadDatasetVersionRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     AFTER_PATH_FIELD_NUMBER: _builtins.int
+    LAYOUT_FIELD_NUMBER: _builtins.int
+    UNCERTAIN_COUNT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`projects/{project}/datasets/{dataset}/versions/{number}`; "-" as the number means the newest."""
     after_path: _builtins.str
     """Leave out all files up to and with this path, in the order in which they come: how a broken download goes on. Empty for all."""
+    layout: Global___DatasetLayout.ValueType
+    """Which layout; unspecified: DATASET_LAYOUT_YOLO."""
+    uncertain_count: _builtins.int
+    """Only so many images, those whose least certain predicted label is least certain; 0 for all images."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         after_path: _builtins.str = ...,
+        layout: Global___DatasetLayout.ValueType = ...,
+        uncertain_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_path", b"after_path", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_path", b"after_path", "layout", b"layout", "name", b"name", "uncertain_count", b"uncertain_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DownloadDatasetVersionRequest: _TypeAlias = DownloadDatasetVersionRequest  # noqa: Y015
+
+@_typing.final
+class DiffDatasetVersionsRequest(_message.Message):
+    """Asks what differs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    OTHER_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The version to begin from, `projects/{project}/datasets/{dataset}/versions/{number}`; "-" as the number means the newest."""
+    other: _builtins.str
+    """The version to compare it with, likewise."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        other: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "other", b"other"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiffDatasetVersionsRequest: _TypeAlias = DiffDatasetVersionsRequest  # noqa: Y015
+
+@_typing.final
+class DiffDatasetVersionsResponse(_message.Message):
+    """Answers DiffDatasetVersions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIFF_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def diff(self) -> Global___DatasetDiff:
+        """What differs."""
+
+    def __init__(
+        self,
+        *,
+        diff: Global___DatasetDiff | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["diff", b"diff"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["diff", b"diff"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiffDatasetVersionsResponse: _TypeAlias = DiffDatasetVersionsResponse  # noqa: Y015
+
+@_typing.final
+class DatasetDiff(_message.Message):
+    """What differs between two versions. Images are the same where their bytes are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    OTHER_FIELD_NUMBER: _builtins.int
+    ADDED_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
+    RELABELLED_FIELD_NUMBER: _builtins.int
+    MOVED_FIELD_NUMBER: _builtins.int
+    UNCHANGED_COUNT_FIELD_NUMBER: _builtins.int
+    CLASSES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The first version's name."""
+    other: _builtins.str
+    """The second's."""
+    unchanged_count: _builtins.int
+    """How many images both hold with the same labels in the same split."""
+    @_builtins.property
+    def added(self) -> Global___ImageChanges:
+        """Images that only the second holds."""
+
+    @_builtins.property
+    def removed(self) -> Global___ImageChanges:
+        """Images that only the first holds."""
+
+    @_builtins.property
+    def relabelled(self) -> Global___ImageChanges:
+        """Images that both hold, with other labels."""
+
+    @_builtins.property
+    def moved(self) -> Global___ImageChanges:
+        """Images that both hold, in another split."""
+
+    @_builtins.property
+    def classes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClassChange]:
+        """Every class of either, by name."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        other: _builtins.str = ...,
+        added: Global___ImageChanges | None = ...,
+        removed: Global___ImageChanges | None = ...,
+        relabelled: Global___ImageChanges | None = ...,
+        moved: Global___ImageChanges | None = ...,
+        unchanged_count: _builtins.int = ...,
+        classes: _abc.Iterable[Global___ClassChange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "moved", b"moved", "relabelled", b"relabelled", "removed", b"removed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "classes", b"classes", "moved", b"moved", "name", b"name", "other", b"other", "relabelled", b"relabelled", "removed", b"removed", "unchanged_count", b"unchanged_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DatasetDiff: _TypeAlias = DatasetDiff  # noqa: Y015
+
+@_typing.final
+class ImageChanges(_message.Message):
+    """Images that differ in one way."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_COUNT_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
+    image_count: _builtins.int
+    """How many."""
+    @_builtins.property
+    def images(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Which, `{split}/{name}`, sorted; at most 1000."""
+
+    def __init__(
+        self,
+        *,
+        image_count: _builtins.int = ...,
+        images: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_count", b"image_count", "images", b"images"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImageChanges: _TypeAlias = ImageChanges  # noqa: Y015
+
+@_typing.final
+class ClassChange(_message.Message):
+    """How a class's labels differ."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    LABEL_COUNT_FIELD_NUMBER: _builtins.int
+    OTHER_LABEL_COUNT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    label_count: _builtins.int
+    """How many labels the first version has of it."""
+    other_label_count: _builtins.int
+    """How many the second has."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        label_count: _builtins.int = ...,
+        other_label_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_count", b"label_count", "name", b"name", "other_label_count", b"other_label_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassChange: _TypeAlias = ClassChange  # noqa: Y015
 
 @_typing.final
 class DownloadDatasetVersionResponse(_message.Message):

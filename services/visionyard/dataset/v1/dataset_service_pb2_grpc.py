@@ -60,6 +60,11 @@ class DatasetServiceStub:
                 request_serializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.GetImportReportRequest.SerializeToString,
                 response_deserializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.GetImportReportResponse.FromString,
                 _registered_method=True)
+        self.DiffDatasetVersions = channel.unary_unary(
+                '/visionyard.dataset.v1.DatasetService/DiffDatasetVersions',
+                request_serializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.DiffDatasetVersionsRequest.SerializeToString,
+                response_deserializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.DiffDatasetVersionsResponse.FromString,
+                _registered_method=True)
         self.DownloadDatasetVersion = channel.unary_stream(
                 '/visionyard.dataset.v1.DatasetService/DownloadDatasetVersion',
                 request_serializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.DownloadDatasetVersionRequest.SerializeToString,
@@ -106,8 +111,15 @@ class DatasetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DiffDatasetVersions(self, request, context):
+        """What differs between two versions: images, labels, classes. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DownloadDatasetVersion(self, request, context):
-        """The images and labels of a version as the folder that Ultralytics reads, file after file. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND).
+        """The images and labels of a version in one of its layouts, file after file. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -140,6 +152,11 @@ def add_DatasetServiceServicer_to_server(servicer, server):
                     servicer.GetImportReport,
                     request_deserializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.GetImportReportRequest.FromString,
                     response_serializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.GetImportReportResponse.SerializeToString,
+            ),
+            'DiffDatasetVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiffDatasetVersions,
+                    request_deserializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.DiffDatasetVersionsRequest.FromString,
+                    response_serializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.DiffDatasetVersionsResponse.SerializeToString,
             ),
             'DownloadDatasetVersion': grpc.unary_stream_rpc_method_handler(
                     servicer.DownloadDatasetVersion,
@@ -283,6 +300,33 @@ class DatasetService:
             '/visionyard.dataset.v1.DatasetService/GetImportReport',
             visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.GetImportReportRequest.SerializeToString,
             visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.GetImportReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiffDatasetVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/visionyard.dataset.v1.DatasetService/DiffDatasetVersions',
+            visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.DiffDatasetVersionsRequest.SerializeToString,
+            visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.DiffDatasetVersionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,8 +43,10 @@ class DatasetServiceStub:
     """The versions of a dataset, newest first. NOT_FOUND (DATASET_NOT_FOUND)."""
     GetImportReport: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.GetImportReportRequest, _dataset_service_pb2.GetImportReportResponse]
     """What the import that made a version found. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND)."""
+    DiffDatasetVersions: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.DiffDatasetVersionsRequest, _dataset_service_pb2.DiffDatasetVersionsResponse]
+    """What differs between two versions: images, labels, classes. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND)."""
     DownloadDatasetVersion: _grpc.UnaryStreamMultiCallable[_dataset_service_pb2.DownloadDatasetVersionRequest, _dataset_service_pb2.DownloadDatasetVersionResponse]
-    """The images and labels of a version as the folder that Ultralytics reads, file after file. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND)."""
+    """The images and labels of a version in one of its layouts, file after file. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND)."""
 
 @_typing.type_check_only
 class DatasetServiceAsyncStub(DatasetServiceStub):
@@ -61,8 +63,10 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     """The versions of a dataset, newest first. NOT_FOUND (DATASET_NOT_FOUND)."""
     GetImportReport: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.GetImportReportRequest, _dataset_service_pb2.GetImportReportResponse]  # type: ignore[assignment]
     """What the import that made a version found. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND)."""
+    DiffDatasetVersions: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.DiffDatasetVersionsRequest, _dataset_service_pb2.DiffDatasetVersionsResponse]  # type: ignore[assignment]
+    """What differs between two versions: images, labels, classes. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND)."""
     DownloadDatasetVersion: _aio.UnaryStreamMultiCallable[_dataset_service_pb2.DownloadDatasetVersionRequest, _dataset_service_pb2.DownloadDatasetVersionResponse]  # type: ignore[assignment]
-    """The images and labels of a version as the folder that Ultralytics reads, file after file. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND)."""
+    """The images and labels of a version in one of its layouts, file after file. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND)."""
 
 class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reads datasets and their versions. They are made by import jobs."""
@@ -108,11 +112,19 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         """What the import that made a version found. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND)."""
 
     @_abc_1.abstractmethod
+    def DiffDatasetVersions(
+        self,
+        request: _dataset_service_pb2.DiffDatasetVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dataset_service_pb2.DiffDatasetVersionsResponse, _abc.Awaitable[_dataset_service_pb2.DiffDatasetVersionsResponse]]:
+        """What differs between two versions: images, labels, classes. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND)."""
+
+    @_abc_1.abstractmethod
     def DownloadDatasetVersion(
         self,
         request: _dataset_service_pb2.DownloadDatasetVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_dataset_service_pb2.DownloadDatasetVersionResponse], _abc.AsyncIterator[_dataset_service_pb2.DownloadDatasetVersionResponse]]:
-        """The images and labels of a version as the folder that Ultralytics reads, file after file. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND)."""
+        """The images and labels of a version in one of its layouts, file after file. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND)."""
 
 def add_DatasetServiceServicer_to_server(servicer: DatasetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -34,6 +34,24 @@ class _SourceFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SourceFo
     """Ultralytics' YOLO: images and txt labels, with a data.yaml or classes.txt."""
     SOURCE_FORMAT_VOC: _SourceFormat.ValueType  # 2
     """Pascal VOC XML."""
+    SOURCE_FORMAT_COCO: _SourceFormat.ValueType  # 3
+    """COCO JSON: boxes, polygons, masks, keypoints."""
+    SOURCE_FORMAT_LABELSTUDIO: _SourceFormat.ValueType  # 4
+    """Label Studio's own JSON."""
+    SOURCE_FORMAT_LABELME: _SourceFormat.ValueType  # 5
+    """LabelMe's JSON, a file an image."""
+    SOURCE_FORMAT_LABELME3: _SourceFormat.ValueType  # 6
+    """The XML of LabelMe 3.0, the web tool."""
+    SOURCE_FORMAT_CVAT: _SourceFormat.ValueType  # 7
+    """CVAT for images 1.1 (XML)."""
+    SOURCE_FORMAT_CREATEML: _SourceFormat.ValueType  # 8
+    """Apple's CreateML JSON."""
+    SOURCE_FORMAT_VIA: _SourceFormat.ValueType  # 9
+    """VGG Image Annotator, JSON or CSV."""
+    SOURCE_FORMAT_FOLDERS: _SourceFormat.ValueType  # 10
+    """A folder a class, for classification."""
+    SOURCE_FORMAT_PREDICTIONS: _SourceFormat.ValueType  # 11
+    """What `yard predict --json` prints, with the images."""
 
 class SourceFormat(_SourceFormat, metaclass=_SourceFormatEnumTypeWrapper):
     """Which format a source is read as."""
@@ -44,11 +62,29 @@ SOURCE_FORMAT_YOLO: SourceFormat.ValueType  # 1
 """Ultralytics' YOLO: images and txt labels, with a data.yaml or classes.txt."""
 SOURCE_FORMAT_VOC: SourceFormat.ValueType  # 2
 """Pascal VOC XML."""
+SOURCE_FORMAT_COCO: SourceFormat.ValueType  # 3
+"""COCO JSON: boxes, polygons, masks, keypoints."""
+SOURCE_FORMAT_LABELSTUDIO: SourceFormat.ValueType  # 4
+"""Label Studio's own JSON."""
+SOURCE_FORMAT_LABELME: SourceFormat.ValueType  # 5
+"""LabelMe's JSON, a file an image."""
+SOURCE_FORMAT_LABELME3: SourceFormat.ValueType  # 6
+"""The XML of LabelMe 3.0, the web tool."""
+SOURCE_FORMAT_CVAT: SourceFormat.ValueType  # 7
+"""CVAT for images 1.1 (XML)."""
+SOURCE_FORMAT_CREATEML: SourceFormat.ValueType  # 8
+"""Apple's CreateML JSON."""
+SOURCE_FORMAT_VIA: SourceFormat.ValueType  # 9
+"""VGG Image Annotator, JSON or CSV."""
+SOURCE_FORMAT_FOLDERS: SourceFormat.ValueType  # 10
+"""A folder a class, for classification."""
+SOURCE_FORMAT_PREDICTIONS: SourceFormat.ValueType  # 11
+"""What `yard predict --json` prints, with the images."""
 Global___SourceFormat: _TypeAlias = SourceFormat  # noqa: Y015
 
 @_typing.final
 class ImportJob(_message.Message):
-    """An import: from an uploaded archive to a dataset version."""
+    """An import: from an uploaded archive, or from other versions, to a dataset version."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -120,6 +156,13 @@ class ImportSpec(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     SPLIT_RATIOS_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    IMAGES_UPLOAD_FIELD_NUMBER: _builtins.int
+    STRICT_FIELD_NUMBER: _builtins.int
+    FIX_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    APPEND_FIELD_NUMBER: _builtins.int
+    DERIVATION_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     """The dataset that gets a new version, `projects/{project}/datasets/{dataset}`; made where it is not there. The id is 1 to 63 letters, digits, '-', '_' and '.', and begins with a letter or digit."""
     upload: _builtins.str
@@ -130,9 +173,25 @@ class ImportSpec(_message.Message):
     """Which format to read; unspecified: found out."""
     seed: _builtins.int
     """The seed of a drawn split."""
+    task: _dataset_pb2.Task.ValueType
+    """What the labels are to be for; unspecified: found out from their shapes."""
+    images_upload: _builtins.str
+    """A second archive, of images that the labels of the first belong to; empty for none. Its files lie under `images/`. It is deleted when the job ends."""
+    strict: _builtins.bool
+    """Whether to refuse the source where a finding is an error (FAILED_PRECONDITION, FINDINGS_REFUSED)."""
+    fix: _builtins.bool
+    """Whether to mend what can be mended safely; what was mended is listed in the report, `fixed`."""
+    dry_run: _builtins.bool
+    """Whether to look only: the report is written, no version and no image."""
+    append: _builtins.bool
+    """Whether to add to the newest version of the dataset: images that it holds already get these labels, others are added, classes are matched by name."""
     @_builtins.property
     def split_ratios(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """The shares of train, val and, as a third, test: each from 0 to 1, together 1. Empty: the source's own splits, or 0.8, 0.2 drawn where it has none (beside its test split, where it has only that)."""
+
+    @_builtins.property
+    def derivation(self) -> Global___Derivation:
+        """Makes the version of other versions instead of an archive; `upload` is empty then."""
 
     def __init__(
         self,
@@ -143,11 +202,300 @@ class ImportSpec(_message.Message):
         format: Global___SourceFormat.ValueType = ...,
         split_ratios: _abc.Iterable[_builtins.float] | None = ...,
         seed: _builtins.int = ...,
+        task: _dataset_pb2.Task.ValueType = ...,
+        images_upload: _builtins.str = ...,
+        strict: _builtins.bool = ...,
+        fix: _builtins.bool = ...,
+        dry_run: _builtins.bool = ...,
+        append: _builtins.bool = ...,
+        derivation: Global___Derivation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["derivation", b"derivation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "format", b"format", "seed", b"seed", "source_name", b"source_name", "split_ratios", b"split_ratios", "upload", b"upload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "dataset", b"dataset", "derivation", b"derivation", "dry_run", b"dry_run", "fix", b"fix", "format", b"format", "images_upload", b"images_upload", "seed", b"seed", "source_name", b"source_name", "split_ratios", b"split_ratios", "strict", b"strict", "task", b"task", "upload", b"upload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImportSpec: _TypeAlias = ImportSpec  # noqa: Y015
+
+@_typing.final
+class Derivation(_message.Message):
+    """How a version is made of other versions. Images are referred to, not copied."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MERGE_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    REMAP_FIELD_NUMBER: _builtins.int
+    SPLIT_FIELD_NUMBER: _builtins.int
+    SUBSET_FIELD_NUMBER: _builtins.int
+    PUBLISH_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def merge(self) -> Global___Merge:
+        """Puts several versions together."""
+
+    @_builtins.property
+    def filter(self) -> Global___Filter:
+        """Keeps some classes."""
+
+    @_builtins.property
+    def remap(self) -> Global___Remap:
+        """Calls classes otherwise, or makes one of all."""
+
+    @_builtins.property
+    def split(self) -> Global___Resplit:
+        """Draws the splits anew."""
+
+    @_builtins.property
+    def subset(self) -> Global___Subset:
+        """Keeps some images, drawn."""
+
+    @_builtins.property
+    def publish(self) -> Global___Publish:
+        """Copies a version to the shared project."""
+
+    def __init__(
+        self,
+        *,
+        merge: Global___Merge | None = ...,
+        filter: Global___Filter | None = ...,
+        remap: Global___Remap | None = ...,
+        split: Global___Resplit | None = ...,
+        subset: Global___Subset | None = ...,
+        publish: Global___Publish | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "merge", b"merge", "operation", b"operation", "publish", b"publish", "remap", b"remap", "split", b"split", "subset", b"subset"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "merge", b"merge", "operation", b"operation", "publish", b"publish", "remap", b"remap", "split", b"split", "subset", b"subset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["merge", "filter", "remap", "split", "subset", "publish"]  # noqa: Y015
+    _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
+
+Global___Derivation: _TypeAlias = Derivation  # noqa: Y015
+
+@_typing.final
+class Merge(_message.Message):
+    """Puts versions together: classes of one name become one class."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ClassNamesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SOURCES_FIELD_NUMBER: _builtins.int
+    CLASS_NAMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The versions, `projects/{project}/datasets/{dataset}/versions/{number}`, two or more; all for the same task. Where two hold the same image, its labels are put together."""
+
+    @_builtins.property
+    def class_names(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Names that classes get before they are put together, by the name that they have."""
+
+    def __init__(
+        self,
+        *,
+        sources: _abc.Iterable[_builtins.str] | None = ...,
+        class_names: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_names", b"class_names", "sources", b"sources"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Merge: _TypeAlias = Merge  # noqa: Y015
+
+@_typing.final
+class Filter(_message.Message):
+    """Keeps the labels of some classes; the others' labels go, and so do these classes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    CLASSES_FIELD_NUMBER: _builtins.int
+    DROP_EMPTY_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """The version."""
+    drop_empty: _builtins.bool
+    """Whether images without a label left go too."""
+    @_builtins.property
+    def classes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The names of the classes to keep; empty for all."""
+
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        classes: _abc.Iterable[_builtins.str] | None = ...,
+        drop_empty: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "drop_empty", b"drop_empty", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Filter: _TypeAlias = Filter  # noqa: Y015
+
+@_typing.final
+class Remap(_message.Message):
+    """Renames classes; several that get one name become one class."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ClassNamesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    CLASS_NAMES_FIELD_NUMBER: _builtins.int
+    SINGLE_CLASS_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """The version."""
+    single_class: _builtins.str
+    """The name of the one class that all labels get; empty for none."""
+    @_builtins.property
+    def class_names(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The new name of each class that gets one, by the name that it has."""
+
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        class_names: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        single_class: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_names", b"class_names", "single_class", b"single_class", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Remap: _TypeAlias = Remap  # noqa: Y015
+
+@_typing.final
+class Resplit(_message.Message):
+    """Draws the splits anew."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    RATIOS_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    GROUP_PATTERN_FIELD_NUMBER: _builtins.int
+    GROUP_SIMILAR_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """The version."""
+    seed: _builtins.int
+    """The seed."""
+    group_pattern: _builtins.str
+    """Keeps images together in a split: a regular expression (RE2's syntax) on the images' names, whose first group, or whole match, is the key. Empty: by their bytes alone."""
+    group_similar: _builtins.bool
+    """Keeps images together that look alike (perceptual hashes that differ in few bits)."""
+    @_builtins.property
+    def ratios(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The shares of train, val and, as a third, test: each from 0 to 1, together 1."""
+
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        ratios: _abc.Iterable[_builtins.float] | None = ...,
+        seed: _builtins.int = ...,
+        group_pattern: _builtins.str = ...,
+        group_similar: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_pattern", b"group_pattern", "group_similar", b"group_similar", "ratios", b"ratios", "seed", b"seed", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Resplit: _TypeAlias = Resplit  # noqa: Y015
+
+@_typing.final
+class Subset(_message.Message):
+    """Keeps some images, drawn so that splits and classes keep their shares."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """The version."""
+    size: _builtins.int
+    """How many images; 1 or more."""
+    seed: _builtins.int
+    """The seed."""
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        size: _builtins.int = ...,
+        seed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["seed", b"seed", "size", b"size", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Subset: _TypeAlias = Subset  # noqa: Y015
+
+@_typing.final
+class Publish(_message.Message):
+    """Copies a version to the project `shared`, where every project can use it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """The version."""
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Publish: _TypeAlias = Publish  # noqa: Y015

@@ -96,6 +96,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """An annotation file would expand without bound. Metadata: file."""
     ERROR_REASON_CLASSES_UNKNOWN: _ErrorReason.ValueType  # 70
     """The classes of the source cannot be told. Metadata: file."""
+    ERROR_REASON_FINDINGS_REFUSED: _ErrorReason.ValueType  # 71
+    """The source holds errors, and it was to be imported strictly only. Metadata: count."""
+    ERROR_REASON_VERSIONS_MISMATCH: _ErrorReason.ValueType  # 72
+    """Versions do not fit together, or hold nothing of what is asked for: other tasks, other keypoints, no such class. Metadata: name."""
     ERROR_REASON_UNKNOWN_ARGUMENT: _ErrorReason.ValueType  # 80
     """A training argument that Ultralytics does not know. Metadata: argument, nearest."""
     ERROR_REASON_RESERVED_ARGUMENT: _ErrorReason.ValueType  # 81
@@ -217,6 +221,10 @@ ERROR_REASON_ANNOTATION_BOMB: ErrorReason.ValueType  # 69
 """An annotation file would expand without bound. Metadata: file."""
 ERROR_REASON_CLASSES_UNKNOWN: ErrorReason.ValueType  # 70
 """The classes of the source cannot be told. Metadata: file."""
+ERROR_REASON_FINDINGS_REFUSED: ErrorReason.ValueType  # 71
+"""The source holds errors, and it was to be imported strictly only. Metadata: count."""
+ERROR_REASON_VERSIONS_MISMATCH: ErrorReason.ValueType  # 72
+"""Versions do not fit together, or hold nothing of what is asked for: other tasks, other keypoints, no such class. Metadata: name."""
 ERROR_REASON_UNKNOWN_ARGUMENT: ErrorReason.ValueType  # 80
 """A training argument that Ultralytics does not know. Metadata: argument, nearest."""
 ERROR_REASON_RESERVED_ARGUMENT: ErrorReason.ValueType  # 81

@@ -7,7 +7,7 @@ The dataset room publishes them; training and export read them. For the folder t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -28,6 +28,7 @@ __all__ = [
     "ManifestRow",
     "iterate_manifest",
     "list_dataset_versions",
+    "manifest_reader",
     "newest_dataset_version",
     "read_dataset_version",
     "read_images",
@@ -222,6 +223,11 @@ def read_manifest(store: ObjectStore, version: DatasetVersion, split: str = "") 
 
 def iterate_manifest(store: ObjectStore, version: DatasetVersion) -> Iterator[ManifestRow]:
     """A version's rows likewise, one by one, so that memory stays flat: the packed manifest alone is held."""
+    return manifest_reader(store, version)()
+
+
+def manifest_reader(store: ObjectStore, version: DatasetVersion) -> Callable[[], Iterator[ManifestRow]]:
+    """Fetches a version's manifest once; what it returns gives the rows from the beginning as often as it is called."""
     try:
         data = store.get(version.manifest_key).data
     except NotFound:
@@ -230,7 +236,7 @@ def iterate_manifest(store: ObjectStore, version: DatasetVersion) -> Iterator[Ma
             f"the manifest of {version.name} is missing in the bucket: import it again",
             {"name": str(version.name)},
         ) from None
-    return decode_manifest(data)
+    return lambda: decode_manifest(data)
 
 
 def read_images(store: ObjectStore, rows: Iterable[ManifestRow]) -> Iterator[tuple[ManifestRow, bytes]]:

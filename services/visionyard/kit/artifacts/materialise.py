@@ -1,6 +1,7 @@
 """A dataset version as the folder that Ultralytics trains on, in a local cache that several processes share.
 
-``{cache_dir}/{digest}/`` holds ``data.yaml`` (with an absolute ``path``), ``images/{split}/`` and ``labels/{split}/``. Everything in it is written
+``{cache_dir}/{digest}/`` holds ``data.yaml`` (with an absolute ``path``), ``images/{split}/`` and ``labels/{split}/``, or the folders of the classes
+(:mod:`.layout`). Everything in it is written
 here: nothing of a user's ``data.yaml`` (whose ``download:`` Ultralytics would run) or ``.cache`` (which it unpickles) gets in. A folder is built under another
 name and renamed when it is complete. ``{digest}.lock`` beside it is held shared by whoever uses the folder and alone by whoever builds or removes it, with
 flock(2), which ends with its process however that ends.
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TextIO
 
 from visionyard.kit.artifacts.dataset import DatasetVersion, read_images, read_manifest
-from visionyard.kit.artifacts.layout import data_yaml, image_path, label_path, label_text
+from visionyard.kit.artifacts.layout import class_folders, data_yaml, image_path, label_path, label_text
 from visionyard.kit.artifacts.manifest import ManifestRow
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.objectstore.port import ObjectStore
@@ -84,30 +85,31 @@ def _building(folder: Path) -> Path:
 def _build(store: ObjectStore, version: DatasetVersion, folder: Path, on_progress: Callable[[int, int], None]) -> None:
     building = _building(folder)
     rows = read_manifest(store, version)
-    for kind in ("images", "labels"):
-        for split in {row.split for row in rows}:
-            (building / kind / split).mkdir(parents=True, exist_ok=True)
-    missing = [row for row in rows if not _is_there(building, row)]
+    classes = class_folders(version) if version.task == "classify" else ()
+    for split in {row.split for row in rows}:
+        for sub in [f"{split}/{name}" for name in classes] or [f"images/{split}", f"labels/{split}"]:
+            (building / sub).mkdir(parents=True, exist_ok=True)
+    missing = [row for row in rows if not _is_there(building / image_path(row, classes), row)]
     done = len(rows) - len(missing)
     on_progress(done, len(rows))
     for row, image in read_images(store, missing):
-        (building / image_path(row)).write_bytes(image)
+        (building / image_path(row, classes)).write_bytes(image)
         done += 1
         on_progress(done, len(rows))
-    size = 0
-    for row in rows:
-        text = label_text(row)
-        (building / label_path(row)).write_text(text, encoding="utf-8")
-        size += row.length + len(text)
-    (building / "data.yaml").write_text(data_yaml(version, str(folder)), encoding="utf-8")
+    size = sum(row.length for row in rows)
+    if not classes:
+        for row in rows:
+            text = label_text(row, version)
+            (building / label_path(row)).write_text(text, encoding="utf-8")
+            size += len(text)
+        (building / "data.yaml").write_text(data_yaml(version, str(folder)), encoding="utf-8")
     (building / _SIZE_FILE).write_text(str(size), encoding="ascii")
     if folder.exists():
         shutil.rmtree(folder)  # without the marker: a removal that was cut short
     building.rename(folder)
 
 
-def _is_there(building: Path, row: ManifestRow) -> bool:
-    path = building / image_path(row)
+def _is_there(path: Path, row: ManifestRow) -> bool:
     try:
         return path.stat().st_size == row.length and hashlib.sha256(path.read_bytes()).hexdigest() == row.sha256
     except OSError:

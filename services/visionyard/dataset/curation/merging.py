@@ -1,0 +1,159 @@
+"""Puts versions together, and adds new images to a version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from visionyard.dataset.curation.loading import held_image, label_row
+from visionyard.dataset.findings import Code, Report
+from visionyard.dataset.held import HeldImages
+from visionyard.kit.artifacts.dataset import DatasetVersion, KeypointLayout
+from visionyard.kit.artifacts.manifest import SPLITS, ManifestRow
+from visionyard.kit.errors import Reason, YardError
+
+_ROWS_A_CHECK = 1000
+
+
+def merged_classes(lists: Iterable[Sequence[str]], names: Mapping[str, str], report: Report) -> tuple[tuple[str, ...], list[list[int]]]:
+    """Puts lists of classes together by name.
+
+    Args:
+        lists: The class names of each version, by id.
+        names: What some are called before that.
+        report: Gets CLASS_NAMES_ALIKE, for names that differ in case or blanks only.
+
+    Returns:
+        The names of all, those of the first list first; and for each list what each of its ids becomes.
+    """
+    ids: dict[str, int] = {}
+    mapped = [[ids.setdefault(names.get(name, name), len(ids)) for name in names_of] for names_of in lists]
+    alike: dict[str, str] = {}
+    for name in ids:
+        first = alike.setdefault("".join(name.casefold().split()), name)
+        if first != name:
+            report.note(Code.CLASS_NAMES_ALIKE, f"the classes {first!r} and {name!r} stayed two classes, though their names are alike")
+    return tuple(ids), mapped
+
+
+def check_alike(versions: Sequence[DatasetVersion]) -> None:
+    """Refuses versions that cannot be put together.
+
+    Raises:
+        YardError: VERSIONS_MISMATCH, they are for other tasks or have other keypoints.
+    """
+    first, *others = versions
+    for other in others:
+        if other.task != first.task:
+            what = f"{other.name} is for {other.task} and {first.name} for {first.task}"
+        elif (other.keypoints is None) != (first.keypoints is None) or (
+            other.keypoints
+            and first.keypoints
+            and (other.keypoints.count, other.keypoints.dimensions) != (first.keypoints.count, first.keypoints.dimensions)
+        ):
+            what = f"{other.name} has other keypoints than {first.name}"
+        else:
+            continue
+        raise YardError(Reason.VERSIONS_MISMATCH, f"{what}: only versions for one task can be put together", {"name": str(other.name)})
+
+
+def merge_rows(
+    held: HeldImages,
+    version: DatasetVersion,
+    rows: Iterator[ManifestRow],
+    class_ids: Sequence[int],
+    report: Report,
+    check: Callable[[], None],
+    *,
+    names_stay: bool,
+) -> None:
+    """Adds a version's images to those that are held. An image that is held already gets this version's labels too; its name and split stay.
+
+    Args:
+        held: What is held so far.
+        version: What is added.
+        rows: Its rows.
+        class_ids: What each of its class ids becomes.
+        report: Counts; gets LABELS_JOINED and SPLIT_LEAKAGE.
+        check: Called often; raises where the work is to stop.
+        names_stay: Whether its names stay where another version's image wants the same.
+    """
+    for number, row in enumerate(rows):
+        if number % _ROWS_A_CHECK == 0:
+            check()
+        report.images.found += 1
+        report.labels.found += len(row.labels)
+        earlier = held.find(row.sha256)
+        if earlier is None:
+            image = held_image(version, row, class_ids)
+            held.add(image if names_stay else replace(image, name=""))
+            continue
+        where = f"{version.name.parent.id}@{version.name.number} {row.split}/{row.name}"
+        both = {label.key(): label for label in earlier.labels}
+        new = [label_row(label, class_ids) for label in row.labels]
+        joined = both | {label.key(): label for label in new if label.key() not in both}
+        report.drop_labels(Code.DUPLICATE_BOX, len(both) + len(new) - len(joined))
+        if len(joined) != len(both) or len(joined) != len(new):
+            held.relabel(earlier.id, list(joined.values()))
+            message = f"{where} is the same image as {earlier.path}, with other labels ({len(new)} and {len(both)}); they were put together"
+            report.note(Code.LABELS_JOINED, message, earlier.path)
+        if row.split != earlier.split:
+            message = f"{where} is the same image as {earlier.path}, which is in {earlier.split}; it was kept there"
+            report.note(Code.SPLIT_LEAKAGE, message, earlier.path)
+
+
+def add_base(
+    held: HeldImages, base: DatasetVersion, rows: Iterator[ManifestRow], report: Report, check: Callable[[], None], *, predicted: bool
+) -> None:
+    """Adds the version that new images are appended to. An image of both keeps its name and split there, and gets the new labels.
+
+    Labels that were predicted do not take the place of labels that are there, nor does a missing label file.
+
+    Args:
+        held: The new images, labels and splits done; class ids are those of the version, then new ones.
+        base: The version.
+        rows: Its rows.
+        report: Gets RELABELLED and PREDICTION_IGNORED.
+        check: Called often; raises where the work is to stop.
+        predicted: Whether the new labels are predictions.
+    """
+    for number, row in enumerate(rows):
+        if number % _ROWS_A_CHECK == 0:
+            check()
+        image = held_image(base, row)
+        new = held.find(row.sha256)
+        if new is None:
+            held.add(image)
+            continue
+        keep_old = not new.label_file or (predicted and any(label.confidence is None for label in image.labels))
+        if keep_old and predicted and new.label_file:
+            report.note(Code.PREDICTION_IGNORED, f"{new.path} has labels already; the predicted ones were left out", new.path)
+        labels = image.labels if keep_old else new.labels
+        if not keep_old and {label.key() for label in labels} != {label.key() for label in image.labels}:
+            message = f"{new.path} is {row.split}/{row.name} of {base.name.parent.id}@{base.name.number}; it got the new labels ({len(image.labels)} before, {len(labels)} now)"
+            report.note(Code.RELABELLED, message, new.path)
+        held.remove_all(row.sha256)
+        held.add(replace(image, labels=labels, label_file=new.label_file, path=new.path))
+
+
+def refuse_mismatch(base: DatasetVersion, task: str, keypoints: KeypointLayout | None) -> None:
+    """Refuses new images that do not fit the version that they are appended to.
+
+    Raises:
+        YardError: VERSIONS_MISMATCH.
+    """
+    what = ""
+    if task != base.task:
+        what = f"is for {base.task}, and the new labels were asked to be for {task}"
+    elif base.keypoints and keypoints and (base.keypoints.count, base.keypoints.dimensions) != (keypoints.count, keypoints.dimensions):
+        what = f"has {base.keypoints.count} keypoints of {base.keypoints.dimensions} numbers, and the new labels have {keypoints.count} of {keypoints.dimensions}"
+    if what:
+        raise YardError(Reason.VERSIONS_MISMATCH, f"{base.name} {what}: import them as a dataset of their own", {"name": str(base.name)})
+
+
+def base_ratios(base: DatasetVersion | None) -> tuple[float, ...]:
+    """The shares in which images without a split join a version; empty where there is none."""
+    if base is None:
+        return ()
+    counts = {split.name: split.image_count for split in base.splits}
+    return tuple(counts.get(split, 0) / base.image_count for split in SPLITS)

@@ -1,0 +1,27 @@
+"""The folder that Ultralytics reads; see :mod:`visionyard.kit.artifacts.layout`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from visionyard.dataset.layouts.layout import Layout, OutFile, Rows
+from visionyard.kit.artifacts.dataset import DatasetVersion
+from visionyard.kit.artifacts.layout import class_folders, data_yaml, image_path, label_path, label_text
+
+
+class YoloLayout(Layout):
+    """``data.yaml``, then label file and image of each row; of a ``classify`` version the images in folders of their classes."""
+
+    name = "yolo"
+
+    def files(self, version: DatasetVersion, rows: Rows) -> Iterator[OutFile]:
+        """See :meth:`Layout.files`."""
+        if version.task == "classify":
+            folders = class_folders(version)
+            for row in rows():
+                yield OutFile.of_image(image_path(row, folders), row)
+            return
+        yield OutFile.of_text("data.yaml", data_yaml(version, ""))
+        for row in rows():
+            yield OutFile.of_text(label_path(row), label_text(row, version))
+            yield OutFile.of_image(image_path(row), row)
