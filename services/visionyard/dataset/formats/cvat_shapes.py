@@ -11,14 +11,16 @@ from collections.abc import Callable
 
 from visionyard.dataset.findings import Code
 from visionyard.dataset.formats.classes import NamedClasses
-from visionyard.dataset.formats.curves import ellipse_corners
 from visionyard.dataset.formats.cvat_xml import MAX_KEYPOINTS, YES, CvatShape
 from visionyard.dataset.formats.labelled import MAX_CLASSES
-from visionyard.dataset.formats.shapes import Shape, WrittenLabel, enclosing, rotated_corners
+from visionyard.dataset.formats.row_masks import RowMasks
+from visionyard.dataset.formats.run_lengths import NotMask
+from visionyard.dataset.formats.shapes import Shape, WrittenLabel, ellipse_corners, enclosing, rotated_corners
 
 _SHOWN = 60
 _MIN_CORNERS = 3
 _BOX = ("xtl", "ytl", "xbr", "ybr")
+_MASK = ("left", "top", "width", "height")
 _ELLIPSE = ("cx", "cy", "rx", "ry")
 
 
@@ -32,11 +34,13 @@ class CvatLabels:
 
     def __init__(self, classes: NamedClasses, keypoints: list[str]) -> None:
         self._classes = classes
+        self._masks = RowMasks()
         self._keypoints = {name: i for i, name in enumerate(dict.fromkeys(keypoints[:MAX_KEYPOINTS]))}
         self._readers: dict[str, Callable[[CvatShape, int], WrittenLabel]] = {
             "box": self._box,
             "polygon": self._polygon,
             "ellipse": self._ellipse,
+            "mask": self._mask,
             "skeleton": self._skeleton,
             "tag": self._tag,
         }
@@ -59,6 +63,8 @@ class CvatLabels:
             return WrittenLabel(shape.line, Code.UNKNOWN_CLASS, f"is of yet another class; no more than {MAX_CLASSES} are read")
         try:
             return reader(shape, class_id)
+        except NotMask as error:
+            return WrittenLabel(shape.line, Code.MALFORMED_LABEL, f"is a mask ({shape.label[:_SHOWN]!r}) that cannot be read: {error}")
         except (KeyError, ValueError):
             return WrittenLabel(shape.line, Code.MALFORMED_LABEL, f"is a {shape.kind} ({shape.label[:_SHOWN]!r}) without all its numbers")
 
@@ -83,6 +89,12 @@ class CvatLabels:
         points = ellipse_corners(cx, cy, rx, ry, float(shape.attributes.get("rotation", 0)))
         return WrittenLabel(shape.line, class_id=class_id, shape=Shape.POLYGON, points=points)
 
+    def _mask(self, shape: CvatShape, class_id: int) -> WrittenLabel:
+        """Runs of pixels row by row, in turn outside and inside, within the mask's own box."""
+        left, top, width, height = (int(shape.attributes[name]) for name in _MASK)
+        runs = list(map(int, shape.attributes["rle"].split(",")))
+        return self._masks.written(shape.line, class_id, runs, (width, height), (left, top))
+
     def _tag(self, shape: CvatShape, class_id: int) -> WrittenLabel:
         return WrittenLabel(shape.line, class_id=class_id, shape=Shape.IMAGE)
 
@@ -97,7 +109,9 @@ class CvatLabels:
                 x, y = _pairs(point["points"])
                 found[at] = x, y, 1.0 if point.get("occluded") in YES else 2.0
         if not found:
-            return WrittenLabel(shape.line, Code.MALFORMED_LABEL, f"is a skeleton ({shape.label[:_SHOWN]!r}) without a point in the picture")
+            return WrittenLabel(
+                shape.line, Code.MALFORMED_LABEL, f"is a skeleton ({shape.label[:_SHOWN]!r}) without a point in the picture"
+            )
         points = [value for at in range(len(self._keypoints)) for value in found.get(at, (0.0, 0.0, 0.0))]
         box = enclosing([value for x, y, _ in found.values() for value in (x, y)])
         return WrittenLabel(shape.line, class_id=class_id, shape=Shape.KEYPOINTS, box=box, points=tuple(points), dimensions=3)

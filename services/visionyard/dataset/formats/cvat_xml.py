@@ -6,6 +6,7 @@ elements with a shape for each frame in which the object is seen, and one more, 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -138,10 +139,8 @@ def read_meta(stream: ByteReader, file: str) -> CvatMeta | None:
         YardError: ANNOTATION_BOMB.
     """
     handler = _Meta()
-    try:
+    with contextlib.suppress(NotXml):  # whoever reads the whole file comes upon the damage
         read_xml(stream, file, handler)
-    except NotXml:
-        pass  # whoever reads the whole file comes upon the damage
     return handler.meta if handler.is_cvat else None
 
 
@@ -159,7 +158,12 @@ class _Items:
             self._item(path[1], attributes)
         elif depth == _SHAPE_DEPTH and path[1] in {"image", "track"}:
             self._shape(path[2], attributes, line)
-        elif depth == _SHAPE_DEPTH + 1 and self._skeleton is not None and path[3] != "attribute" and len(self._skeleton.points) < MAX_KEYPOINTS:
+        elif (
+            depth == _SHAPE_DEPTH + 1
+            and self._skeleton is not None
+            and path[3] != "attribute"
+            and len(self._skeleton.points) < MAX_KEYPOINTS
+        ):
             self._skeleton.points.append(attributes)
 
     def _item(self, name: str, attributes: dict[str, str]) -> None:

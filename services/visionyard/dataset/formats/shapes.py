@@ -152,3 +152,29 @@ def rotated_corners(cx: float, cy: float, width: float, height: float, degrees: 
     for dx, dy in ((-width / 2, -height / 2), (width / 2, -height / 2), (width / 2, height / 2), (-width / 2, height / 2)):
         corners += [cx + dx * cos - dy * sin, cy + dx * sin + dy * cos]
     return tuple(corners)
+
+
+_ELLIPSE_CORNERS = 64
+"""A polygon of so many corners covers 99.8 % of its ellipse. A multiple of four, so that the ends of both axes are corners."""
+
+
+def ellipse_corners(cx: float, cy: float, rx: float, ry: float, degrees: float = 0.0) -> tuple[float, ...]:
+    """An ellipse (or circle) as a polygon: neither detection nor segmentation knows any other closed outline, and a box alone would lose what was drawn.
+
+    Args:
+        cx: The centre's x in pixels; see :func:`rotated_corners`.
+        cy: Its y.
+        rx: Half the axis that lies along x before the turn.
+        ry: Half the other.
+        degrees: Clockwise on the screen.
+
+    Returns:
+        x and y of 64 corners.
+    """
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    corners: list[float] = []
+    for step in range(_ELLIPSE_CORNERS):
+        angle = 2 * math.pi * step / _ELLIPSE_CORNERS
+        dx, dy = rx * math.cos(angle), ry * math.sin(angle)
+        corners += [cx + dx * cos - dy * sin, cy + dx * sin + dy * cos]
+    return tuple(corners)
