@@ -56,7 +56,10 @@ class Code(enum.Enum):
     CROWD_REGION = (Severity.INFO, "Nothing needs doing: Ultralytics' own converter leaves crowd regions out too.")
     IGNORED_REGION = (Severity.INFO, "Nothing needs doing: LabelMe's own converters leave such regions out too.")
     DELETED_LABEL = (Severity.INFO, "Nothing needs doing: whoever labelled it has deleted it.")
-    MASK_AS_BOX = (Severity.WARNING, "Export the object as a polygon if its outline is wanted: of the mask only the box around it was taken.")
+    MASK_AS_BOX = (
+        Severity.WARNING,
+        "Export the object as a polygon if its outline is wanted: of the mask only the box around it was taken.",
+    )
     UNSUPPORTED_SHAPE = (Severity.WARNING, "Draw it as a box or polygon.")
     PREDICTED = (Severity.INFO, "Look through the predicted labels and correct them before they are trained on.")
     TASK_GUESSED = (Severity.INFO, "Import with --task if the labels are for something else.")

@@ -10,6 +10,7 @@ from visionyard.dataset.formats.cvat import find_cvat
 from visionyard.dataset.formats.labelled import LabelledSource
 from visionyard.dataset.formats.labelling import Labelling
 from visionyard.dataset.formats.labelme_json import find_labelme
+from visionyard.dataset.formats.labelme_xml import find_labelme_xml
 from visionyard.dataset.formats.voc import find_voc
 from visionyard.dataset.formats.yolo import find_yolo
 from visionyard.dataset.source import SourceTree
@@ -17,7 +18,9 @@ from visionyard.kit.errors import Reason, YardError
 
 Finder = Callable[[SourceTree], list[Labelling]]
 
-FORMATS: Mapping[str, Finder] = MappingProxyType({"yolo": find_yolo, "voc": find_voc, "cvat": find_cvat, "labelme": find_labelme})
+FORMATS: Mapping[str, Finder] = MappingProxyType(
+    {"yolo": find_yolo, "voc": find_voc, "cvat": find_cvat, "labelme": find_labelme, "labelme-xml": find_labelme_xml}
+)
 """What is read, by the name that ``--format`` takes; where several labellings are alike the first counts."""
 _OTHER_ANNOTATIONS = frozenset({"json", "csv", "xml", "jsonl", "tfrecord", "record", "parquet", "manifest"})
 

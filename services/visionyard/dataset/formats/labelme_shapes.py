@@ -151,7 +151,7 @@ class ShapeReader:
         if not abs(left) + abs(top) < 1 << 24:
             raise NotMask("it lies outside of all pictures")
         height, width = pixels.shape[:2]
-        return self._masks.written(0, class_id, runs_of(pixels.any(axis=2)), (width, height), (int(left), int(top)))
+        return self._masks.written(0, class_id, runs_of(np.asarray(pixels.any(axis=2))), (width, height), (int(left), int(top)))
 
 
 def _numbers(points: object) -> tuple[float, ...]:
