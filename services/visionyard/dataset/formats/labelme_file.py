@@ -9,9 +9,10 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass, field
 
-from visionyard.dataset.formats.xml_reader import NotXml, pixels, read_xml
+from visionyard.dataset.formats.xml_reader import Enough, NotXml, pixels, read_xml
 
 _YES = frozenset({"1", "true", "yes"})
+_OBJECT_DEPTH = 2
 _BOX = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -56,32 +57,50 @@ class LabelmeAnnotation:
 
 
 class _Handler:
-    """Follows the elements; knows only those that count."""
+    """Follows the elements; knows only those that count.
 
-    def __init__(self) -> None:
+    Args:
+        brief: Whether the first object is enough, to tell what the file is and which image it means.
+    """
+
+    def __init__(self, *, brief: bool) -> None:
         self.objects: list[LabelmeObject] = []
         self.texts = {"filename": "", "folder": "", "nrows": "", "ncols": ""}
         self.is_labelme = False
+        self._brief = brief
 
     def start(self, path: list[str], _: dict[str, str], line: int) -> None:
+        depth = len(path)
+        if depth > _OBJECT_DEPTH + 1:
+            return
         if path[0] != "annotation":
             raise NotXml(f"its root is <{path[0][:40]}>, not <annotation>")
-        if path == ["annotation", "object"]:
-            self.objects.append(LabelmeObject(line))
-        elif path[1:2] == ["imagesize"]:
-            self.is_labelme = True
-        elif len(path) == 3 and path[1] == "object" and path[2] in {"polygon", "segm"}:  # noqa: PLR2004 - annotation/object/polygon
-            self.objects[-1].shape = path[2]
-            self.is_labelme = True
-        elif len(path) == 3 and path[1:] == ["object", "bndbox"]:  # noqa: PLR2004 - likewise
+        if depth == _OBJECT_DEPTH:
+            self.is_labelme |= path[1] == "imagesize"
+            if path[1] == "object":
+                self.objects.append(LabelmeObject(line))
+        elif depth == _OBJECT_DEPTH + 1 and path[1] == "object":
+            self._place(path[2])
+
+    def _place(self, element: str) -> None:
+        """An element of an object that tells where it is."""
+        if element == "bndbox":
             raise NotXml("it is an annotation of Pascal VOC's")
+        if element in {"polygon", "segm"}:
+            self.objects[-1].shape = element
+            self.is_labelme = True
+            if self._brief and self.texts["filename"]:
+                raise Enough
 
     def end(self, path: list[str], text: str) -> None:
-        match path[1:]:
-            case ["filename" | "folder" as name] | ["imagesize", "nrows" | "ncols" as name]:
-                self.texts[name] = text
-            case ["object", *below]:
-                _describe(self.objects[-1], below, text)
+        name = path[-1]
+        if path[1:2] == ["object"]:
+            if name in {"x", "y"} and path[2:4] == ["polygon", "pt"]:
+                self.objects[-1].points.append(text)
+            elif text:
+                _describe(self.objects[-1], path[2:], text)
+        elif name in self.texts and path[1:-1] in ([], ["imagesize"]):
+            self.texts[name] = text
 
 
 def _describe(item: LabelmeObject, below: list[str], text: str) -> None:
@@ -95,24 +114,23 @@ def _describe(item: LabelmeObject, below: list[str], text: str) -> None:
             item.kind = text
         case ["attributes"]:
             item.attributes = text
-        case ["polygon", "pt", "x" | "y"]:
-            item.points.append(text)
         case ["segm", "box", corner] if corner in _BOX:
             item.box[corner] = text
 
 
-def parse_labelme_xml(path: str, data: bytes) -> LabelmeAnnotation:
+def parse_labelme_xml(path: str, data: bytes, *, brief: bool = False) -> LabelmeAnnotation:
     """Reads an annotation file.
 
     Args:
         path: Its path in the source, for messages.
         data: Its bytes.
+        brief: Whether to read no more than it takes to know the image's name, and whether there is an object.
 
     Raises:
         NotXml: it is none of LabelMe's, or damaged.
         YardError: ANNOTATION_BOMB.
     """
-    handler = _Handler()
+    handler = _Handler(brief=brief)
     read_xml(io.BytesIO(data), path, handler)
     if not handler.is_labelme:
         raise NotXml("it has neither an <imagesize> nor a <polygon>")

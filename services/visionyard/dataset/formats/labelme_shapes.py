@@ -131,6 +131,10 @@ class ShapeReader:
         if class_number is None:
             message = f"has as {where} one of yet another class; no more than {MAX_CLASSES} are read"
             return alone, WrittenLabel(problem=Code.UNKNOWN_CLASS, message=message)
+        if not all(map(math.isfinite, points)):
+            return alone, WrittenLabel(
+                problem=Code.NOT_A_NUMBER, message=f"has as {where} one with a coordinate that is not a finite number"
+            )
         try:
             label = self._mask(shape, points, class_number) if kind == "mask" else _drawn(kind, points, class_number)
         except (NotMask, WrongPoints) as error:

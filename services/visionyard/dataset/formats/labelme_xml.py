@@ -5,6 +5,7 @@ Parts (``<parts>``) stay objects of their own: in LabelMe a wheel is part of a c
 
 from __future__ import annotations
 
+import math
 import posixpath
 import re
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ def find_labelme_xml(tree: SourceTree) -> list[Labelling]:
     """
     for path in _likely(tree):
         try:
-            _read(tree, path)
+            _read(tree, path, brief=True)
         except NotXml:
             continue
         return [Labelling("labelme-xml", posixpath.dirname(path) or path, lambda: read_labelme_xml(tree))]
@@ -54,11 +55,11 @@ def _likely(tree: SourceTree) -> Iterator[str]:
             yield path
 
 
-def _read(tree: SourceTree, path: str) -> LabelmeAnnotation:
-    """Reads an annotation file; raises NotXml, and YardError: ANNOTATION_BOMB."""
+def _read(tree: SourceTree, path: str, *, brief: bool = False) -> LabelmeAnnotation:
+    """Reads an annotation file, or only its beginning; raises NotXml, and YardError: ANNOTATION_BOMB."""
     if tree.size(path) > _MAX_BYTES:
         raise NotXml(f"it has more than {_MAX_BYTES} bytes")
-    return parse_labelme_xml(path, tree.read(path))
+    return parse_labelme_xml(path, tree.read(path), brief=brief)
 
 
 class LabelmeXmlSource(LabelledSource):
@@ -73,7 +74,11 @@ class LabelmeXmlSource(LabelledSource):
 
     def rows(self, labels: str, width: int, height: int) -> Iterator[LabelRow]:
         """See :meth:`LabelledSource.rows`."""
-        annotation = _read(self._tree, labels)
+        try:
+            annotation = _read(self._tree, labels)
+        except NotXml as error:
+            self.notes.add(Code.MALFORMED_ANNOTATION, f"{labels} cannot be read: {error}; its image was kept without labels", labels)
+            return
         if all(annotation.size) and width and annotation.size != (width, height):
             written = f"{annotation.size[0]} x {annotation.size[1]}"
             self.notes.add(
@@ -120,6 +125,8 @@ def _polygon(item: LabelmeObject, class_id: int) -> WrittenLabel:
         raise ValueError(len(points))
     if item.kind != "bounding_box":
         return WrittenLabel(item.line, class_id=class_id, shape=Shape.POLYGON, points=points)
+    if not all(map(math.isfinite, points)):  # the smallest and largest of numbers pass over what is none
+        return WrittenLabel(item.line, Code.NOT_A_NUMBER, "holds a coordinate that is not a finite number")
     box = left, top, right, bottom = enclosing(points)
     written = _ROTATION.search(item.attributes)
     degrees = float(written[1]) if written else 0.0
@@ -148,7 +155,7 @@ def _files(tree: SourceTree, source: LabelmeXmlSource) -> Iterator[ImageFile]:
     """The annotation files of the source; those of an image that cannot be read are listed."""
     for path in tree.each_text("xml"):
         try:
-            annotation = _read(tree, path)
+            annotation = _read(tree, path, brief=True)
         except NotXml as error:
             if tree.images_called(stem_of(path)):
                 source.notes.add(Code.MALFORMED_ANNOTATION, f"{path} is no annotation of LabelMe's: {error}", path)

@@ -70,6 +70,8 @@ class _Handler:
 
     def end(self, path: list[str], text: str) -> None:
         below, name = path[1:], path[-1]
+        if below == ["object"] and self.labelme and not self.annotation.objects[-1].corners:
+            raise NotVoc("it is an annotation of LabelMe's")
         if below == ["filename"]:
             self.annotation.filename = text
         elif below[:1] == ["size"] and name in self.size:
@@ -102,7 +104,7 @@ def parse_voc(path: str, data: bytes) -> VocAnnotation:
         raise
     except NotXml as error:
         raise NotVoc(str(error)) from error
-    if handler.labelme and not any(item.corners for item in handler.annotation.objects):
+    if handler.labelme and not handler.annotation.objects:
         raise NotVoc("it is an annotation of LabelMe's")
     handler.annotation.size = (handler.size["width"], handler.size["height"])
     return handler.annotation

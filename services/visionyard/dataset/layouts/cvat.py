@@ -128,7 +128,7 @@ def rotated_box(corners: list[float]) -> tuple[float, float, float, float, float
     degrees = math.degrees(math.atan2(along[1], along[0]))
     if np.abs(np.array(rotated_corners(cx, cy, width, height, degrees)) - np.array(corners)).max() > _OFF_PX:
         (cx, cy), (width, height), degrees = cv2.minAreaRect(p.astype(np.float32))
-    return cx, cy, width, height, degrees % 360
+    return cx, cy, width, height, round(degrees, 6) % 360
 
 
 def _pixels(value: float) -> str:
