@@ -41,6 +41,20 @@ def test_an_empty_object(store):
         assert stream.read() == b""
 
 
+def test_a_document_is_swapped_for_one_without_bytes_and_a_listing_tells_it(store):
+    """Tombstones of versions rest on it."""
+    etag = store.create("p/v/1.json", b"{}")
+    store.create("p/v/2.json", b"{}")
+    empty = store.compare_and_swap("p/v/1.json", b"", etag)
+    assert store.get("p/v/1.json").data == b""
+    assert [(entry.key, entry.size) for entry in store.list("p/v/", delimiter="/")] == [("p/v/1.json", 0), ("p/v/2.json", 2)]
+    with pytest.raises(Conflict):
+        store.compare_and_swap("p/v/1.json", b"{}", etag)
+    with pytest.raises(Conflict):
+        store.create("p/v/1.json", b"{}")
+    assert store.head("p/v/1.json").etag == empty
+
+
 @pytest.mark.parametrize(
     ("offset", "length", "expected"),
     [

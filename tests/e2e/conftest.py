@@ -1,11 +1,13 @@
 """One stack for all end-to-end tests, with a deployment on it that came through the whole line."""
 
+import io
 import time
 
 import grpc
 import pytest
 from embedded import Stack
 from minio import Minio
+from web import serving
 from wire import Wire
 
 from visionyard.inference.v1 import prediction_service_pb2
@@ -16,14 +18,21 @@ from visionyard.local.rooms import SERVICES
 class WiredStack(Stack):
     """A stack that is spoken to over plain gRPC too, and whose bucket can be looked into."""
 
-    def __init__(self, home):
+    def __init__(self, home, **environment):
         super().__init__(home)
+        self.environment |= environment
         self.up()
         self.wire = Wire({name: self.process(name)["address"] for name in SERVICES})
         keys = seaweed.credentials(home / "store")
         self._bucket = Minio(
             self.process("store")["address"], access_key=keys.access_key, secret_key=keys.secret_key, secure=False, region=seaweed.REGION
         )
+
+    def put_source(self, bucket, key, data):
+        """Puts an object into a bucket beside the stack's own."""
+        if not self._bucket.bucket_exists(bucket):
+            self._bucket.make_bucket(bucket)
+        self._bucket.put_object(bucket, key, io.BytesIO(data), len(data))
 
     def keys(self):
         """Everything in the bucket."""
@@ -45,8 +54,16 @@ class WiredStack(Stack):
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory):
-    made = WiredStack(tmp_path_factory.mktemp("e2e") / "home")
+def web():
+    """A web server that the stack may fetch from, below /open."""
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory, web):
+    sources = {"VISIONYARD_IMPORT_ALLOW": f"{web.root}/open, s3://sources", "VISIONYARD_IMPORT_S3_OWN_STORE": "true"}
+    made = WiredStack(tmp_path_factory.mktemp("e2e") / "home", **sources)
     try:
         yield made
     finally:

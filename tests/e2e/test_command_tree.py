@@ -152,6 +152,43 @@ def test_dataset_download(stack, line, tmp_path):
     assert (len(files), sum(p.stat().st_size for p in files)) == (found["file_count"], found["total_bytes"])
 
 
+@covers("dataset delete", "--dry-run")
+@covers("storage show")
+@covers("storage collect", "--grace", "--dry-run")
+def test_deletion_and_collection(stack, line, tmp_path):
+    folder = tmp_path / "own"
+    stack.json("sample", folder)
+    made = stack.json("dataset", "import", folder, "--name", "own")["import_job"]["dataset_version"]
+    used = refused(stack, "dataset", "delete", "tiny")
+    assert (used["code"], used["reason"]) == ("FAILED_PRECONDITION", "DATASET_IN_USE")
+    assert "projects/default/models/tiny/versions/1" in used["metadata"]["used_by"]
+    before = stack.keys()
+    for words in (("own",), ("own@1",)):
+        planned = stack.json("dataset", "delete", *words, "--dry-run")["deletion"]
+        assert planned["versions"] == [made["name"]]
+        assert int(planned["freeable_bytes"]) >= int(made["total_bytes"])
+    assert stack.keys() == before
+    assert stack.json("dataset", "delete", "own")["deletion"] == planned
+    assert refused(stack, "dataset", "delete", "own@1")["reason"] == "DATASET_NOT_FOUND"
+    shown = stack.json("storage", "show")["storage"]
+    unreferenced = {use["kind"]: int(use["unreferenced"]["bytes"]) for use in shown["uses"]}
+    assert unreferenced["STORAGE_KIND_SHARDS"] >= int(made["total_bytes"])
+    assert shown["quota_bytes"] == "0", "the disk is the limit"
+    young = stack.json("storage", "collect", "--grace", "12h")["collection"]
+    assert (young["freed_bytes"], int(young["young"]["bytes"]) > 0) == ("0", True)
+    rehearsed = stack.json("storage", "collect", "--grace", "0s", "--dry-run")["collection"]
+    assert int(rehearsed["freed_bytes"]) >= int(made["total_bytes"])
+    freed = stack.json("storage", "collect", "--grace", "0s")["collection"]
+    assert int(freed["freed_bytes"]) >= int(made["total_bytes"])
+    assert freed["unknown_keys"] == []
+    assert stack.json("storage", "collect", "--grace", "0s")["collection"]["freed_bytes"] == "0"
+    assert "freed 0 B" in stack.yard("storage", "collect", "--grace", "0s").stdout
+    assert "shards" in stack.yard("storage", "show").stdout
+    assert stack.yard("storage", "collect", "--grace", "soon").returncode == 2
+    kept = stack.json("dataset", "download", "tiny", "--to", tmp_path / "kept")
+    assert int(kept["file_count"]) == 1 + 2 * int(line["import"]["import_job"]["dataset_version"]["image_count"])
+
+
 @covers("train", "--model", "--name", "--epochs", "--batch", "--imgsz", "--set", "--detach")
 def test_train(stack, line, tmp_path):
     assert line["train"]["training_job"]["status"]["state"] == "JOB_STATE_SUCCEEDED"

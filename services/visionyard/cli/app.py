@@ -9,7 +9,7 @@ import typer
 import typer.main
 
 from visionyard import __version__
-from visionyard.cli import dataset, deployments, jobs, models, stack
+from visionyard.cli import curation, deployments, jobs, models, stack, storage
 from visionyard.cli.export import export
 from visionyard.cli.options import AsJson, example
 from visionyard.cli.output import write, write_json
@@ -59,7 +59,7 @@ def tree() -> typer.Typer:
     app.command("up", epilog=example("yard up --detach"))(stack.up)
     app.command("down", epilog=example("yard down"))(stack.down)
     app.command("status", epilog=example("yard status --json"))(stack.status)
-    app.add_typer(dataset.app, name="dataset", epilog=example("yard dataset import cones.zip --name cones"))
+    app.add_typer(curation.app, name="dataset", epilog=example("yard dataset import cones.zip --name cones"))
     app.command(
         "train",
         epilog=example("yard train cones --model yolov8n.pt --epochs 50", "yard train cones@2 --model yolov8n.yaml --set lr0=0.005"),
@@ -75,6 +75,7 @@ def tree() -> typer.Typer:
         "predict",
         epilog=example("yard predict cones a.jpg b.jpg --save ./boxes", "yard predict cones a.jpg --conf 0.5 --classes cone --json"),
     )(predict)
+    app.add_typer(storage.app, name="storage", epilog=example("yard storage show"))
     app.command("sample", epilog=example("yard sample ./sample"))(stack.sample)
     return app
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
 
 from visionyard.cli.output import enum_word
 from visionyard.cli.pending import Pending
@@ -101,53 +102,62 @@ def running_step(job: AnyJob) -> Step:
     return Step(what, progress.done, progress.total, progress.unit)
 
 
-async def begin_with_upload(
+async def begin_with_uploads(
     session: Session,
     service: Service,
-    source: Source,
+    sources: Sequence[Source],
     pending: Pending,
-    create: Callable[[str, str], Awaitable[JobT]],
+    create: Callable[[list[str], str], Awaitable[JobT]],
     get: Callable[[str], Awaitable[JobT]],
 ) -> JobT:
     """Uploads what a job needs and creates the job, or finds the one that an earlier, killed run of the same command made.
 
     Args:
         session: The run.
-        service: Who takes the upload.
-        source: What to upload.
+        service: Who takes the uploads.
+        sources: What to upload.
         pending: The command's request.
-        create: Creates the job from an upload's name and a request_id.
+        create: Creates the job from the uploads' names and a request_id.
         get: Reads the job.
     """
     if (job := await _begun(session, pending, get)) is not None:
         return job
 
-    async def upload() -> str:
-        made = await session.client.uploads.upload(
-            service, source, request_id=pending.request_id, on_progress=transfer(session, source.name)
-        )
-        pending.note(upload=made.name)
+    async def upload(position: int) -> str:
+        source, request_id = sources[position], _request_of(pending.request_id, position)
+        made = await session.client.uploads.upload(service, source, request_id=request_id, on_progress=transfer(session, source.name))
+        pending.note(**{_fact(position): made.name})
         return made.name
 
-    known = pending.facts.get("upload", "")
-    name = known or await upload()
+    known = [pending.facts.get(_fact(position), "") for position in range(len(sources))]
+    names = [name or await upload(position) for position, name in enumerate(known)]
     try:
-        job = await create(name, pending.request_id)
+        job = await create(names, pending.request_id)
     except ClientError as error:
-        if not (known and error.reason in _UPLOAD_GONE) and not new_request(error):
-            if error.code not in _MAY_BE_QUEUED:  # refused, so nobody will ever need it
-                await session.client.uploads.delete(service, name)
+        if not (any(known) and error.reason in _UPLOAD_GONE) and not new_request(error):
+            if error.code not in _MAY_BE_QUEUED:  # refused, so nobody will ever need them
+                for name in names:
+                    await session.client.uploads.delete(service, name)
             raise
         pending.renew()
-        job = await create(await upload(), pending.request_id)
+        job = await create([await upload(position) for position in range(len(sources))], pending.request_id)
     pending.note(job=job.name)
     return job
+
+
+def _fact(position: int) -> str:
+    return f"upload{position or ''}"
+
+
+def _request_of(request_id: str, position: int) -> str:
+    """Each upload is a request of its own, the first that of the command."""
+    return str(uuid.uuid5(uuid.UUID(request_id), str(position))) if position else request_id
 
 
 async def begin(
     session: Session, pending: Pending, create: Callable[[str], Awaitable[JobT]], get: Callable[[str], Awaitable[JobT]]
 ) -> JobT:
-    """Creates a job, or finds the one that an earlier, killed run of the same command made; arguments as for :func:`begin_with_upload`."""
+    """Creates a job, or finds the one that an earlier, killed run of the same command made; arguments as for :func:`begin_with_uploads`."""
     if (job := await _begun(session, pending, get)) is not None:
         return job
     try:

@@ -15,6 +15,7 @@ Directory = Annotated[
     ),
 ]
 Detach = Annotated[bool, typer.Option("--detach", help="Return at once; the job goes on.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would happen.")]
 To = Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder to write into; made where it is not there.")]
 DatasetVersion = Annotated[str, typer.Argument(metavar="NAME[@V]", help="A dataset; without a version the newest.")]
 ModelVersion = Annotated[str, typer.Argument(metavar="MODEL[@V]", help="A model; without a version the newest.")]

@@ -16,6 +16,7 @@ from visionyard.client.imports import AsyncImportJobs, ImportJobs
 from visionyard.client.models import AsyncModels, Models
 from visionyard.client.predictions import AsyncPredictions, Predictions
 from visionyard.client.references import References
+from visionyard.client.storage import AsyncStorage, Storage
 from visionyard.client.sync import LoopThread
 from visionyard.client.training import AsyncTrainingJobs, TrainingJobs
 from visionyard.client.transport import Transport
@@ -40,6 +41,7 @@ class AsyncClient:
         artifacts: What export jobs made.
         deployments: Deployments.
         predictions: Predictions.
+        storage: What the project takes up, and its collection.
         uploads: Files on their way in; the methods that need one make it themselves.
 
     Raises:
@@ -68,6 +70,7 @@ class AsyncClient:
         self.artifacts = AsyncArtifacts(self._transport, names)
         self.deployments = AsyncDeployments(self._transport, names)
         self.predictions = AsyncPredictions(self._transport, names)
+        self.storage = AsyncStorage(self._transport, names)
 
     async def close(self) -> None:
         """Closes the channels."""
@@ -115,6 +118,7 @@ class Client:
         self.artifacts = Artifacts(client.artifacts, loop)
         self.deployments = Deployments(client.deployments, loop)
         self.predictions = Predictions(client.predictions, loop)
+        self.storage = Storage(client.storage, loop)
 
     def close(self) -> None:
         """Closes the channels and stops the thread."""

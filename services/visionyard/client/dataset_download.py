@@ -48,13 +48,25 @@ class DatasetDownload:
         version: What to download.
         folder: Where to.
         on_progress: Called now and then.
+        layout: ``yolo``, ``coco``, ...
+        uncertain: Only so many images, the least certain; 0 for all.
     """
 
-    def __init__(self, transport: Transport, version: dataset_pb2.DatasetVersion, folder: Path, on_progress: OnDownload | None) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        version: dataset_pb2.DatasetVersion,
+        folder: Path,
+        on_progress: OnDownload | None,
+        layout: str,
+        uncertain: int,
+    ) -> None:
         self._transport = transport
         self._version = version
         self._folder = folder
         self._on_progress = on_progress
+        self._layout = layout
+        self._uncertain = uncertain
         self._last_path = ""
         self._done_files = 0
         self._done_bytes = 0
@@ -92,7 +104,12 @@ class DatasetDownload:
 
     def _request(self) -> dataset_service_pb2.DownloadDatasetVersionRequest:
         self._drop()
-        return dataset_service_pb2.DownloadDatasetVersionRequest(name=self._version.name, after_path=self._last_path)
+        return dataset_service_pb2.DownloadDatasetVersionRequest(
+            name=self._version.name,
+            after_path=self._last_path,
+            layout=dataset_service_pb2.DatasetLayout.Value(f"DATASET_LAYOUT_{self._layout.upper()}"),
+            uncertain_count=self._uncertain,
+        )
 
     async def _begin(self, file: dataset_service_pb2.DownloadedFile) -> None:
         await self._finish()
@@ -138,6 +155,8 @@ class DatasetDownload:
         state = {
             "name": self._version.name,
             "digest": self._version.digest,
+            "layout": self._layout,
+            "uncertain": self._uncertain,
             "last_path": self._last_path,
             "files": self._done_files,
             "bytes": self._done_bytes,
@@ -150,7 +169,8 @@ class DatasetDownload:
     def _recall(self) -> None:
         try:
             state = json.loads((self._folder / STATE_FILE).read_text(encoding="utf-8"))
-            if (state["name"], state["digest"]) == (self._version.name, self._version.digest):
+            wanted = (self._version.name, self._version.digest, self._layout, self._uncertain)
+            if (state["name"], state["digest"], state["layout"], state["uncertain"]) == wanted:
                 self._last_path, self._done_files, self._done_bytes = str(state["last_path"]), int(state["files"]), int(state["bytes"])
         except (OSError, ValueError, KeyError, TypeError):
             return

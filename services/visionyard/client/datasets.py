@@ -1,4 +1,4 @@
-"""Datasets and their versions: read, list, report, download."""
+"""Datasets and their versions: read, list, report, download, delete."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from visionyard.client.dataset_download import DatasetDownload, Downloaded, OnDownload
+from visionyard.client.errors import ClientError
 from visionyard.client.jobs import PAGE, all_pages
 from visionyard.client.references import References
 from visionyard.client.sync import Blocking, Facade
 from visionyard.client.transport import Transport
 from visionyard.dataset.v1 import dataset_pb2, dataset_service_pb2
 from visionyard.dataset.v1.dataset_service_pb2_grpc import DatasetServiceStub
+from visionyard.kit.errors import Code
 
 _COLLECTION = "datasets"
+_DELETE_TIMEOUT_S = 120.0
+"""It looks for everything that still uses the dataset."""
 
 
 class AsyncDatasets:
@@ -101,19 +105,86 @@ class AsyncDatasets:
         response = await self._transport.unary("dataset", lambda channel: DatasetServiceStub(channel).GetImportReport, request)
         return response.report
 
-    async def download(self, version: str, to: Path | str, on_progress: OnDownload | None = None) -> Downloaded:
-        """Downloads a version as the folder that Ultralytics reads: data.yaml, images and labels. Goes on where an earlier call stopped.
+    async def diff(self, version: str, other: str) -> dataset_service_pb2.DatasetDiff:
+        """What differs between two versions.
+
+        Args:
+            version: As for :meth:`get_version`.
+            other: Likewise.
+
+        Raises:
+            ClientError: NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND).
+        """
+        request = dataset_service_pb2.DiffDatasetVersionsRequest(
+            name=self._names.version(_COLLECTION, version), other=self._names.version(_COLLECTION, other)
+        )
+        response = await self._transport.unary("dataset", lambda channel: DatasetServiceStub(channel).DiffDatasetVersions, request)
+        return response.diff
+
+    async def download(
+        self, version: str, to: Path | str, on_progress: OnDownload | None = None, *, layout: str = "yolo", uncertain: int = 0
+    ) -> Downloaded:
+        """Downloads a version in one of its layouts. Goes on where an earlier call stopped.
 
         Args:
             version: As for :meth:`get_version`.
             to: The folder; made where it is not there.
             on_progress: Called with the file at hand, bytes done and bytes in all.
+            layout: ``yolo`` (the folder that Ultralytics reads), ``coco``, ``voc``, ``labelstudio`` or ``cvat``.
+            uncertain: Only so many images, those whose predicted labels are least certain; 0 for all.
 
         Raises:
-            ClientError: NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND), INVALID_ARGUMENT (INVALID_NAME).
+            ClientError: NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND), INVALID_ARGUMENT (INVALID_NAME, INVALID_FIELD), FAILED_PRECONDITION (UNSUPPORTED_TASK).
         """
         found = await self.get_version(version)
-        return await DatasetDownload(self._transport, found, Path(to), on_progress).run()
+        return await DatasetDownload(self._transport, found, Path(to), on_progress, layout, uncertain).run()
+
+    async def delete(self, dataset: str, *, dry_run: bool = False) -> dataset_service_pb2.DatasetDeletion:
+        """Deletes a dataset with all its versions; its bytes stay until a collection.
+
+        Args:
+            dataset: Its id or resource name.
+            dry_run: Only find out what would go.
+
+        Raises:
+            ClientError: NOT_FOUND (DATASET_NOT_FOUND), FAILED_PRECONDITION (DATASET_IN_USE), PERMISSION_DENIED (SHARED_READ_ONLY).
+        """
+        request = dataset_service_pb2.DeleteDatasetRequest(name=self._names.resource(_COLLECTION, dataset), validate_only=dry_run)
+        try:
+            response = await self._transport.unary(
+                "dataset", lambda channel: DatasetServiceStub(channel).DeleteDataset, request, timeout_s=_DELETE_TIMEOUT_S
+            )
+        except ClientError as error:
+            return _gone_already(error, [])
+        return response.deletion
+
+    async def delete_version(self, version: str, *, dry_run: bool = False) -> dataset_service_pb2.DatasetDeletion:
+        """Deletes one version; its number is never given to another, and its bytes stay until a collection.
+
+        Args:
+            version: ``NAME@V`` or a resource name; the number must be given.
+            dry_run: Only find out what would go.
+
+        Raises:
+            ClientError: NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND), FAILED_PRECONDITION (DATASET_IN_USE),
+                PERMISSION_DENIED (SHARED_READ_ONLY).
+        """
+        name = self._names.version(_COLLECTION, version)
+        request = dataset_service_pb2.DeleteDatasetVersionRequest(name=name, validate_only=dry_run)
+        try:
+            response = await self._transport.unary(
+                "dataset", lambda channel: DatasetServiceStub(channel).DeleteDatasetVersion, request, timeout_s=_DELETE_TIMEOUT_S
+            )
+        except ClientError as error:
+            return _gone_already(error, [name])
+        return response.deletion
+
+
+def _gone_already(error: ClientError, versions: Sequence[str]) -> dataset_service_pb2.DatasetDeletion:
+    """What a repeated call whose first answer got lost found: what it wanted gone is gone. Raises any other error."""
+    if error.code is not Code.NOT_FOUND or error.attempts == 1:
+        raise error
+    return dataset_service_pb2.DatasetDeletion(versions=versions)
 
 
 class Datasets(Facade[AsyncDatasets]):
@@ -124,4 +195,7 @@ class Datasets(Facade[AsyncDatasets]):
     get_version = Blocking(AsyncDatasets.get_version)
     list_versions = Blocking(AsyncDatasets.list_versions)
     report = Blocking(AsyncDatasets.report)
+    diff = Blocking(AsyncDatasets.diff)
     download = Blocking(AsyncDatasets.download)
+    delete = Blocking(AsyncDatasets.delete)
+    delete_version = Blocking(AsyncDatasets.delete_version)

@@ -1,10 +1,12 @@
-"""What people type for a resource, ``cones``, ``cones@3`` or its whole name, as resource names."""
+"""What people type for a resource, ``cones``, ``cones@3``, ``shared/cones`` or its whole name, as resource names."""
 
 from __future__ import annotations
 
 from visionyard.client.errors import from_yard_error
 from visionyard.kit.errors import YardError
-from visionyard.kit.names import NEWEST, ProjectName, ResourceName, VersionName, check_id
+from visionyard.kit.names import NEWEST, SHARED_PROJECT, ProjectName, ResourceName, VersionName, check_id
+
+_SHARED_COLLECTIONS = (["datasets"], ["models"])
 
 
 class References:
@@ -30,20 +32,21 @@ class References:
         return str(ProjectName(self.project))
 
     def resource(self, collection: str, text: str) -> str:
-        """The resource name of ``text``, an id or already a resource name.
+        """The resource name of ``text``: an id, ``shared/`` and the id of something that all projects share, or already a resource name.
 
         Raises:
             ClientError: INVALID_NAME.
         """
         try:
-            if "/" in text:
+            project, slash, id_ = text.rpartition("/")
+            if slash and project != SHARED_PROJECT:
                 return str(ResourceName.parse(text, collection))
-            return str(ResourceName(self.project, collection, check_id(text, collection.removesuffix("s"))))
+            return str(ResourceName(project or self.project, collection, check_id(id_, collection.removesuffix("s"))))
         except YardError as error:
             raise from_yard_error(error) from error
 
     def version(self, collection: str, text: str) -> str:
-        """The resource name of the version ``NAME``, ``NAME@V`` or a resource name; without a version the newest (``-``).
+        """The resource name of the version ``NAME``, ``NAME@V``, ``shared/NAME@V`` or a resource name; without a version the newest (``-``).
 
         Raises:
             ClientError: INVALID_NAME.
@@ -58,9 +61,10 @@ class References:
 
 
 def short(name: str) -> str:
-    """A resource name as people write it: ``cones``, ``cones@3``, a job's id."""
+    """A resource name as people write it: ``cones``, ``cones@3``, ``shared/cones@3``, a job's id."""
     parts = name.split("/")
+    shared = f"{SHARED_PROJECT}/" if parts[:2] == ["projects", SHARED_PROJECT] and parts[2:3] in _SHARED_COLLECTIONS else ""
     if "versions" in parts:
         at = parts.index("versions")
-        return f"{parts[at - 1]}@{parts[at + 1]}"
-    return parts[-1]
+        return f"{shared}{parts[at - 1]}@{parts[at + 1]}"
+    return f"{shared}{parts[-1]}"

@@ -11,6 +11,7 @@ import bisect
 import hashlib
 import io
 import os
+import re
 import stat
 import tarfile
 from abc import ABC, abstractmethod
@@ -25,8 +26,14 @@ from visionyard.kit.errors import Reason
 
 CHUNK_BYTES = 1 << 20
 """What is read and sent at once."""
+_SCHEME = re.compile(r"(https?|s3)://", re.IGNORECASE)
 _BLOCK = tarfile.BLOCKSIZE
 _END = bytes(2 * _BLOCK)
+
+
+def is_address(text: str) -> bool:
+    """Whether a source is named by an address, ``https://``, ``http://`` or ``s3://``, and so is fetched by the service, not uploaded."""
+    return _SCHEME.match(text) is not None
 
 
 class Reader(Protocol):
@@ -103,6 +110,20 @@ def open_source(path: Path) -> Source:
     raise local(Reason.FILE_NOT_FOUND, f"{path} is neither a file nor a folder", {"path": str(path)})
 
 
+_ANNOTATIONS = frozenset({".json", ".jsonl", ".csv", ".xml", ".txt"})
+
+
+def open_labels(path: Path) -> Source:
+    """What holds labels: an archive or folder as :func:`open_source`, or a single annotation file, which is sent as a folder of one file.
+
+    Raises:
+        ClientError: as :func:`open_source`.
+    """
+    if path.suffix.lower() in _ANNOTATIONS and path.is_file():
+        return FolderSource(path.parent, only=path.name)
+    return open_source(path)
+
+
 class FileSource(Source):
     """A file, sent as it is.
 
@@ -155,15 +176,16 @@ class FolderSource(Source):
 
     Args:
         root: Where it is.
+        only: The one file of it to send; empty for all.
 
     Raises:
         ClientError: NOT_FOUND (FILE_NOT_FOUND) where a sub-folder cannot be read, INVALID_ARGUMENT (NO_IMAGES) where there is no file.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, only: str = "") -> None:
         self.root = root
-        self.name = f"{root.resolve().name or 'folder'}.tar"
-        files, left_out = _walk(root)
+        self.name = only or f"{root.resolve().name or 'folder'}.tar"
+        files, left_out = ([(only, (root / only).stat().st_size)], []) if only else _walk(root)
         if not files:
             raise local(Reason.NO_IMAGES, f"the folder {root} has no files in it", {"path": str(root)})
         if left_out:

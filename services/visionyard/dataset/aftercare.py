@@ -7,23 +7,21 @@ import logging
 import time
 from datetime import timedelta
 
+from visionyard.dataset import pins
 from visionyard.dataset.import_spec import ImportSpec
 from visionyard.dataset.metrics import Metrics
 from visionyard.kit.artifacts import versions
 from visionyard.kit.errors import YardError
-from visionyard.kit.jobs.model import Job, JobState, heartbeat_key
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.names import ResourceName
-from visionyard.kit.objectstore.port import NotFound, StoreUnavailable
+from visionyard.kit.objectstore.port import StoreUnavailable
+from visionyard.kit.projects import project_ids
 from visionyard.kit.transfer.uploads import UploadStore
 
 _log = logging.getLogger(__name__)
 _LOOK_S = 5.0
 _SWEEP_S = 3600.0
 _REMEMBERED_JOBS = 100
-_SILENCE = timedelta(minutes=1)
-_ATTEMPTS_THAT_MAY_LIVE = 3
-_WITHOUT_RESULT = frozenset({JobState.FAILED, JobState.CANCELLED})
 
 
 class Aftercare:
@@ -77,10 +75,9 @@ class Aftercare:
     def _ended_unseen(self) -> set[ResourceName]:
         """The jobs that may have ended while no service looked, and that list what they wrote; each project's newest, as older ones had their turn."""
         found: set[ResourceName] = set()
-        folders = [entry for entry in self._records.store.list("projects/", delimiter="/") if entry.is_prefix]
-        for folder in folders:
-            newest, _ = self._records.list(folder.key.split("/")[1], limit=_REMEMBERED_JOBS)
-            found |= {job.name for job in newest if job.state in _WITHOUT_RESULT and job.pointers.get("written")}
+        for project in project_ids(self._records.store):
+            newest, _ = self._records.list(project, limit=_REMEMBERED_JOBS)
+            found |= {job.name for job in newest if job.state in pins.WITHOUT_RESULT and job.pointers.get("written")}
         return found
 
     def _clear_up(self, name: ResourceName) -> bool:
@@ -93,29 +90,21 @@ class Aftercare:
         question and the write, for longer than the silence, would publish a version whose reading says ARTIFACT_CORRUPT.)
         """
         job = self._records.get(name)
-        if job.state not in _WITHOUT_RESULT:
+        if job.state not in pins.WITHOUT_RESULT:
             return True
         left = set(job.pointers.get("written", []))
         if prepared := job.pointers.get("prepared"):
-            if not self._silent(job):
+            if not pins.is_silent(self._records, job):
                 return False
-            made = versions.find(self._records.store, ImportSpec.from_json(job.spec).dataset, str(name), job.create_time)
-            if made is not None:
+            dataset = ImportSpec.from_json(job.spec).dataset
+            made = versions.find(self._records.store, dataset, str(name), job.create_time)
+            # A version that was published and deleted since may have been referred to by others: what it held is a collection's business.
+            if made is not None or versions.any_deleted_since(self._records.store, dataset, job.create_time):
                 left -= {*prepared["shards"], prepared["body"]["manifest_key"], prepared["body"]["report_key"]}
         self._records.store.delete_many(sorted(left))
         for upload in ImportSpec.from_json(job.spec).uploads:
             self._uploads.delete(upload)
+        pins.unpin(self._records.store, name)
         if job.pointers.get("written"):  # done; the next service that starts need not do it again
             self._records.update(name, lambda current, _: current.changed(pointers={**current.pointers, "written": []}))
-        return True
-
-    def _silent(self, job: Job) -> bool:
-        """Whether none of the last workers has beaten for a while, by the store's clock."""
-        for attempt in range(max(1, job.attempt - _ATTEMPTS_THAT_MAY_LIVE + 1), job.attempt + 1):
-            try:
-                beat = self._records.store.head(heartbeat_key(job.name, attempt))
-            except NotFound:
-                continue
-            if beat.now - beat.last_modified < _SILENCE:
-                return False
         return True

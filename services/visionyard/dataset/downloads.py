@@ -76,7 +76,7 @@ def download(store: ObjectStore, version: DatasetVersion, layout: str = "yolo", 
     if begin < 0:
         shown = after_path[:200]
         raise YardError(Reason.FILE_NOT_FOUND, f"{version.name} has no file {shown!r}", {"name": str(version.name), "path": shown})
-    return Download(count, total, _parts(store, LAYOUTS[layout].files(version, rows), begin))
+    return Download(count, total, _parts(store, version, LAYOUTS[layout].files(version, rows), begin))
 
 
 def _least_certain(version: DatasetVersion, rows: Rows, count: int) -> Rows:
@@ -94,24 +94,24 @@ def _least_certain(version: DatasetVersion, rows: Rows, count: int) -> Rows:
     return lambda: (row for row in rows() if (row.split, row.name) in chosen)
 
 
-def _parts(store: ObjectStore, files: Iterator[OutFile], begin: int) -> Iterator[FilePart]:
+def _parts(store: ObjectStore, version: DatasetVersion, files: Iterator[OutFile], begin: int) -> Iterator[FilePart]:
     run: list[OutFile] = []
     held = 0
     for number, file in enumerate(files):
         if number < begin:
             continue
         if run and (len(run) == _RUN_FILES or held + file.size > _RUN_BYTES):
-            yield from _send(store, run)
+            yield from _send(store, version, run)
             run, held = [], 0
         run.append(file)
         held += file.size if file.row else 0
-    yield from _send(store, run)
+    yield from _send(store, version, run)
 
 
-def _send(store: ObjectStore, run: list[OutFile]) -> Iterator[FilePart]:
+def _send(store: ObjectStore, version: DatasetVersion, run: list[OutFile]) -> Iterator[FilePart]:
     """Images come shard by shard, files go out in the layout's order; one run at a time keeps memory flat."""
     early: dict[tuple[str, str], bytes] = {}
-    arriving = read_images(store, [file.row for file in run if file.row])
+    arriving = read_images(store, [file.row for file in run if file.row], version)
     for file in run:
         yield FilePart(file.path, file.size)
         if file.row is None:

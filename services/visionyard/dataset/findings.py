@@ -96,6 +96,8 @@ class Code(enum.Enum):
     IMAGE_NOT_IN_SPLIT = (Severity.WARNING, "Name its folder or list under train, val or test, or leave it out.")
     # the source as a whole
     OTHER_LABELLING = (Severity.INFO, "Import with --format (or that file alone) to read it instead.")
+    PATHS_ALIKE = (Severity.WARNING, "Rename one of the two: Windows and macOS take them for one file.")
+    NESTED_ARCHIVE = (Severity.WARNING, "Unpack it and pack its files with the others, or import it by itself.")
     PATH_TWICE = (Severity.ERROR, "Pack the archive again: only the first entry of that path was read.")
     SPLIT_MISSING = (Severity.ERROR, "Add the images, or take the split out of the list.")
     SPLIT_ENTRY_WITHOUT_IMAGE = (Severity.WARNING, "Add the image, or take it out of the list.")

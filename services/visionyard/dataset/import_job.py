@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from visionyard.dataset import pins
 from visionyard.dataset.archives.entry import Archive, ArchiveLimits
 from visionyard.dataset.archives.joined import JoinedArchive
+from visionyard.dataset.archives.noted import NotedArchive
 from visionyard.dataset.archives.opened import open_archive
+from visionyard.dataset.curation.copying import copy_images
 from visionyard.dataset.curation.deriving import derive
 from visionyard.dataset.curation.merging import add_base, base_ratios, merged_classes, refuse_mismatch
 from visionyard.dataset.doctor import examine
-from visionyard.dataset.findings import Report, refuse_errors
+from visionyard.dataset.fetching.addresses import SourceUrl, not_allowed
+from visionyard.dataset.fetching.port import Sources
+from visionyard.dataset.findings import Code, Report, refuse_errors
 from visionyard.dataset.finishing import Content, convert_labels, note_decision
 from visionyard.dataset.held import HeldImages
 from visionyard.dataset.import_spec import ImportSpec
@@ -24,31 +30,34 @@ from visionyard.dataset.source import SourceTree
 from visionyard.dataset.splitting import SplitRequest, assign_splits
 from visionyard.dataset.staging import Staging
 from visionyard.dataset.tasks import Converter, decide_task
-from visionyard.kit.artifacts.dataset import DatasetVersion, iterate_manifest, read_dataset_version
+from visionyard.kit.artifacts.dataset import DatasetVersion, iterate_manifest, read_dataset_version, read_images
 from visionyard.kit.errors import YardError
 from visionyard.kit.jobs.lease import LeaseLost, Preempted
 from visionyard.kit.jobs.worker import JobContext
 from visionyard.kit.names import ResourceName, VersionName
 from visionyard.kit.objectstore.port import StoreFull, StoreUnavailable
+from visionyard.kit.quota import ProjectQuota
 from visionyard.kit.transfer.uploads import UploadStore
 from visionyard.kit.vision.decode import MAX_PIXELS
 
 
 @dataclass(frozen=True)
 class ImportLimits:
-    """What one source may ask of this machine.
+    """What one source may ask of this machine, and of its project.
 
     Attributes:
         archive: Of its archive.
         image_pixels: The most pixels, width times height, of an image.
+        project_bytes: The most bytes that its project may hold; 0 for no limit.
     """
 
     archive: ArchiveLimits = field(default_factory=ArchiveLimits)
     image_pixels: int = MAX_PIXELS
+    project_bytes: int = 0
 
 
-def run_import(context: JobContext, uploads: UploadStore, limits: ImportLimits) -> dict[str, Any]:
-    """Runs one attempt.
+def run_import(context: JobContext, uploads: UploadStore, limits: ImportLimits, sources: Sources | None = None) -> dict[str, Any]:
+    """Runs one attempt, under a pin (:mod:`.pins`) that stays where another attempt will go on.
 
     The uploads are deleted when the job has ended one way or the other, not where another attempt will need them.
 
@@ -56,6 +65,7 @@ def run_import(context: JobContext, uploads: UploadStore, limits: ImportLimits) 
         context: The job.
         uploads: Where its archives lie.
         limits: What they may ask of this machine.
+        sources: Fetches what is not uploaded; None where nothing may be fetched.
 
     Returns:
         The pointers of the job's result: ``report_key`` and, unless it was a dry run, ``version``.
@@ -72,58 +82,69 @@ def run_import(context: JobContext, uploads: UploadStore, limits: ImportLimits) 
         context.store, spec.dataset, job.name, job.attempt, job.create_time, job.pointers, context.point, context.announce
     )
     if "failure" in job.pointers:  # an attempt that was killed before it could say so
-        _clear_up(publisher, uploads, spec)
+        _clear_up(context, publisher, uploads, spec)
         raise YardError.from_json(job.pointers["failure"])
     if "unchanged" in job.pointers:  # likewise; its upload may be gone
-        delete_uploads(uploads, spec)
+        _done(context, uploads, spec)
         return dict(job.pointers["unchanged"])
     prepared = job.pointers.get("prepared")
     if prepared is None:
+        pins.pin(context.store, job.name)  # before the index is read
         publisher.begin()
         try:
-            done = _Attempt(context, publisher, spec, uploads, limits).prepare()
+            done = _Attempt(context, publisher, spec, uploads, limits, sources).prepare()
         except (LeaseLost, Preempted):
             raise  # the next attempt deletes what this one wrote
         except StoreUnavailable as error:
             if isinstance(error, StoreFull):
                 with suppress(StoreUnavailable):
-                    _clear_up(publisher, uploads, spec)
+                    _clear_up(context, publisher, uploads, spec)
             raise
         except BaseException:
-            _clear_up(publisher, uploads, spec)
+            _clear_up(context, publisher, uploads, spec)
             raise
         if done:
             context.point(unchanged=done)  # first, since a next attempt could not find it out again without the upload
-            delete_uploads(uploads, spec)
+            _done(context, uploads, spec)
             return done
         prepared = context.job.pointers["prepared"]
     context.report("publishing")
     context.announce()  # moves nothing, but raises where the job is no longer this attempt's: what was prepared may be deleted then
     result = publisher.publish(prepared)
-    delete_uploads(uploads, spec)
+    _done(context, uploads, spec)
     return result
 
 
-def delete_uploads(uploads: UploadStore, spec: ImportSpec) -> None:
-    """Deletes a job's archives; those that are gone already are no error."""
+def _done(context: JobContext, uploads: UploadStore, spec: ImportSpec) -> None:
     for upload in spec.uploads:
         uploads.delete(upload)
+    pins.unpin(context.store, context.job.name)
 
 
-def _clear_up(publisher: Publisher, uploads: UploadStore, spec: ImportSpec) -> None:
+def _clear_up(context: JobContext, publisher: Publisher, uploads: UploadStore, spec: ImportSpec) -> None:
     publisher.abandon()
-    delete_uploads(uploads, spec)
+    _done(context, uploads, spec)
 
 
 class _Attempt:
     """What leads to the ``prepared`` pointer."""
 
-    def __init__(self, context: JobContext, publisher: Publisher, spec: ImportSpec, uploads: UploadStore, limits: ImportLimits) -> None:
+    def __init__(
+        self,
+        context: JobContext,
+        publisher: Publisher,
+        spec: ImportSpec,
+        uploads: UploadStore,
+        limits: ImportLimits,
+        sources: Sources | None,
+    ) -> None:
         self._context = context
         self._publisher = publisher
         self._spec = spec
         self._uploads = uploads
         self._limits = limits
+        self._sources = sources
+        self._fetched: dict[str, Any] = {}
         self._report = Report()
 
     def prepare(self) -> dict[str, Any]:
@@ -133,6 +154,10 @@ class _Attempt:
         except YardError as error:
             self._context.point(report_key=self._publisher.failed_report(self._report), failure=error.to_json())
             raise
+
+    def _note(self, code: Code, message: str, path: str) -> None:
+        """Lists a finding in the report that counts when it is made: the importer's, which comes after the archive."""
+        self._report.note(code, message, path)
 
     def _progress(self, phase: str, done: int, total: int, unit: str) -> None:
         self._context.check()
@@ -146,6 +171,8 @@ class _Attempt:
         sources = [read_dataset_version(store, name) for name in derivation.sources]
         staging = Staging(self._context.scratch, self._context.check)
         with closing(staging):
+            if derivation.operation == "publish":
+                return self._published(HeldImages(staging), sources[0])
             content = derive(
                 derivation,
                 sources,
@@ -156,15 +183,45 @@ class _Attempt:
             )
             return self._publish(content, None, None)
 
+    def _published(self, held: HeldImages, version: DatasetVersion) -> dict[str, Any]:
+        """A version of the shared project with the content of another project's."""
+        store, total, writer = self._context.store, version.image_count, self._writer()
+        report = self._report
+        report.images.found = report.images.kept = total
+        report.labels.found = report.labels.kept = version.label_count
+        report.split_reason = "as in the version that was published"
+        copy_images(
+            held,
+            version,
+            iterate_manifest(store, version),
+            lambda rows: read_images(store, rows, version),
+            KnownImages.read(store, self._spec.dataset.project),
+            writer,
+            lambda done: self._progress("copying images", done, total, "images"),
+        )
+        content = Content(version.task, version.class_names, version.keypoints, version.source_format, held)
+        return self._publish(content, writer, None)
+
+    def _writer(self) -> ShardWriter:
+        maker, project = self._publisher.maker, self._spec.dataset.project
+        quota = ProjectQuota(self._context.store, self._limits.project_bytes)
+        passing = sum(self._uploads.get(upload).size for upload in self._spec.uploads)  # the archives go when the job ends
+
+        def store(key: str, path: Path) -> None:
+            quota.admit(project, path.stat().st_size, passing_bytes=passing)
+            self._publisher.store_shard(key, path)
+
+        return ShardWriter(project, self._context.scratch, f"{maker['job']} {maker['attempt']}", store)
+
     def _imported(self) -> dict[str, Any]:
-        spec, project, maker = self._spec, self._spec.dataset.project, self._publisher.maker
-        writer = None
-        if not spec.dry_run:
-            writer = ShardWriter(project, self._context.scratch, f"{maker['job']} {maker['attempt']}", self._publisher.store_shard)
+        spec, project = self._spec, self._spec.dataset.project
+        writer = None if spec.dry_run else self._writer()
         self._progress("reading the archive", 0, 0, "files")
         with ExitStack() as stack:
-            archives = [self._archive(stack, upload) for upload in spec.uploads]
-            archive = archives[0] if len(archives) == 1 else JoinedArchive(*archives)
+            archive = self._fetch(stack) if spec.source_url else self._archive(stack, spec.upload)
+            if spec.images_upload:
+                archive = JoinedArchive(archive, self._archive(stack, spec.images_upload))
+            archive = NotedArchive(archive, self._note)
             known = KnownImages.read(self._context.store, project)
             importer = Importer(archive, self._context.scratch, known, writer or Nowhere(), self._progress, self._limits.image_pixels)
             self._report = importer.report
@@ -172,7 +229,22 @@ class _Attempt:
             content, base = self._read(importer, tree)
             return self._publish(content, writer, base)
 
-    def _archive(self, stack: ExitStack, upload: ResourceName) -> Archive:
+    def _fetch(self, stack: ExitStack) -> Archive:
+        """The archive, fetched anew by each attempt: nothing of it outlives the worker."""
+        context, url = self._context, self._spec.source_url
+        if self._sources is None:
+            parsed = SourceUrl.parse(url)
+            raise not_allowed(parsed, f"{parsed.shown} is not fetched: this worker takes uploads only")
+        archive, fetched = stack.enter_context(
+            self._sources.open(url, context.scratch, self._limits.archive, context.check, context.report)
+        )
+        self._fetched = fetched.to_json()
+        context.announce(fetched=self._fetched)
+        return archive
+
+    def _archive(self, stack: ExitStack, upload: ResourceName | None) -> Archive:
+        if upload is None:
+            raise RuntimeError("a specification names an upload or an address")
         file = stack.enter_context(self._uploads.open(upload))
         return open_archive(file, self._uploads.get(upload).size, self._spec.source_name or "the archive", self._limits.archive)
 
@@ -183,7 +255,7 @@ class _Attempt:
         if self._spec.dry_run:
             return {"report_key": self._publisher.failed_report(self._report), "written": []}
         self._progress("writing the manifest", 0, 0, "")
-        return self._publisher.prepare(content, writer, self._report, self._spec.origin(base.name if base else None))
+        return self._publisher.prepare(content, writer, self._report, self._spec.origin(base.name if base else None, self._fetched))
 
     def _read(self, importer: Importer, tree: SourceTree) -> tuple[Content, DatasetVersion | None]:
         """Everything between the archive and the manifest; and the version that was added to, if it was."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,7 +42,7 @@ class ImportSpec:
 
     Attributes:
         dataset: What gets a version.
-        upload: The archive, ``projects/{project}/uploads/{upload}``; None where the version is made of others.
+        upload: The archive, ``projects/{project}/uploads/{upload}``; None where it is fetched, or the version is made of others.
         source_name: Its name at the client.
         format: See :data:`visionyard.dataset.formats.detect.FORMATS`; empty: found out.
         split_ratios: Of train, val and, as a third, test; empty: see :class:`SplitRequest`.
@@ -53,6 +54,7 @@ class ImportSpec:
         dry_run: Whether to look only.
         append: Whether to add to the dataset's newest version.
         derivation: How the version is made of others; None for an archive.
+        source_url: Where the archive is fetched from; empty where it is uploaded.
     """
 
     dataset: ResourceName
@@ -68,6 +70,7 @@ class ImportSpec:
     dry_run: bool = False
     append: bool = False
     derivation: Derivation | None = None
+    source_url: str = ""
 
     @property
     def uploads(self) -> tuple[ResourceName, ...]:
@@ -92,6 +95,7 @@ class ImportSpec:
             dry_run=document.get("dry_run", False),
             append=document.get("append", False),
             derivation=Derivation.from_json(derivation) if derivation else None,
+            source_url=document.get("source_url", ""),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -110,10 +114,16 @@ class ImportSpec:
             "dry_run": self.dry_run,
             "append": self.append,
             "derivation": self.derivation.to_json() if self.derivation else None,
+            "source_url": self.source_url,
         }
 
-    def origin(self, base: VersionName | None = None) -> dict[str, Any]:
-        """How the version came to be, as its document tells it; ``base`` is the version that was added to."""
+    def origin(self, base: VersionName | None = None, fetched: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """How the version came to be, as its document tells it.
+
+        Args:
+            base: The version that was added to.
+            fetched: What is known of a source that was fetched.
+        """
         if self.derivation is not None:
             return self.derivation.to_json()
         told = {
@@ -123,6 +133,7 @@ class ImportSpec:
             "split_ratios": list(self.split_ratios),
             "seed": self.seed,
             "fix": self.fix,
+            "fetched": dict(fetched or {}),
         }
         return {
             "operation": "append" if base else "import",

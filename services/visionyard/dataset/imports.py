@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from visionyard.dataset.catalogue import Catalogue
+from visionyard.dataset.fetching.addresses import AllowList
 from visionyard.dataset.import_spec import ImportSpec
 from visionyard.kit.artifacts.dataset import DatasetVersion
 from visionyard.kit.errors import YardError, invalid_field
 from visionyard.kit.jobs.model import Job, JobState, ProgressSnapshot
 from visionyard.kit.jobs.service import JobService
-from visionyard.kit.names import ProjectName, ResourceName, VersionName
+from visionyard.kit.names import SHARED_PROJECT, ProjectName, ResourceName, VersionName
 from visionyard.kit.transfer.uploads import UploadStore
 
 _CACHED_BYTES = 64 << 20
@@ -39,6 +40,22 @@ class ImportView:
     queue_position: int
     version: DatasetVersion | None
     report: dict[str, Any] | None
+
+
+def _check_sources(project: ProjectName, spec: ImportSpec) -> None:
+    """Refuses a derivation from another project's version: only those of the shared project are everybody's, and publishing goes there.
+
+    Raises:
+        YardError: INVALID_FIELD.
+    """
+    if spec.derivation is None:
+        return
+    publishes = spec.derivation.operation == "publish"
+    if publishes and project.project != SHARED_PROJECT:
+        raise invalid_field("import_job.spec.derivation.publish", f"publishes to the project {SHARED_PROJECT!r}, not to {project}")
+    for source in spec.derivation.sources:
+        if source.parent.project not in {project.project, SHARED_PROJECT} and not publishes:
+            raise invalid_field("import_job.spec.derivation", f"{source} is not in {project}")
 
 
 _Result = tuple[DatasetVersion | None, dict[str, Any] | None]
@@ -91,27 +108,32 @@ class Imports:
         jobs: The import jobs in the bucket.
         catalogue: The datasets in it.
         uploads: The uploads in it.
+        allow: What may be fetched.
     """
 
-    def __init__(self, jobs: JobService, catalogue: Catalogue, uploads: UploadStore) -> None:
+    def __init__(self, jobs: JobService, catalogue: Catalogue, uploads: UploadStore, allow: AllowList) -> None:
         self.jobs = jobs
         self._catalogue = catalogue
         self._uploads = uploads
+        self._allow = allow
         self._results = _Results(_CACHED_BYTES)
 
     def create(self, project: ProjectName, spec: ImportSpec, request_id: str) -> ImportView:
         """Queues a job; a repeated request finds its job, also when its upload is gone already.
 
         Raises:
-            YardError: INVALID_FIELD, UPLOAD_NOT_FOUND, UPLOAD_INCOMPLETE, REQUEST_ID_REUSED.
+            YardError: INVALID_FIELD, UPLOAD_NOT_FOUND, UPLOAD_INCOMPLETE, SOURCE_NOT_ALLOWED, DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, REQUEST_ID_REUSED.
         """
         for name in (spec.dataset, *spec.uploads):
             if name.project != project.project:
                 raise invalid_field(f"import_job.spec.{name.collection[:-1]}", f"{name} is not in {project}")
         if not (request_id and self.jobs.records.was_requested(project.project, request_id)):
+            if spec.source_url:
+                self._allow.allowed(spec.source_url)
             for upload in spec.uploads:
                 self._uploads.open(upload).close()  # refuses one that is not complete
             spec = self._catalogue.resolved(spec)
+            _check_sources(project, spec)
         return self.view(self.jobs.create(project.project, spec.to_json(), request_id))
 
     def get(self, name: ResourceName) -> ImportView:

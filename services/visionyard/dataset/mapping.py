@@ -10,9 +10,9 @@ from google.protobuf import struct_pb2
 
 from visionyard.dataset.catalogue import DatasetView
 from visionyard.dataset.curation.diffing import Diff, ImageChanges
+from visionyard.dataset.derivation_mapping import derivation_from_proto, derivation_to_proto, ratios_from_proto
 from visionyard.dataset.import_spec import ImportSpec
 from visionyard.dataset.imports import ImportView
-from visionyard.dataset.mapping_derivation import derivation_from_proto, derivation_to_proto, ratios_from_proto
 from visionyard.dataset.v1 import dataset_pb2, dataset_service_pb2, import_job_pb2
 from visionyard.kit.artifacts.dataset import DatasetVersion, KeypointLayout
 from visionyard.kit.errors import invalid_field
@@ -64,11 +64,15 @@ def spec_from_proto(spec: import_job_pb2.ImportSpec) -> ImportSpec:
     if len(spec.source_name) > _SOURCE_NAME_CHARACTERS:
         raise invalid_field("import_job.spec.source_name", f"has more than {_SOURCE_NAME_CHARACTERS} characters")
     derived = spec.HasField("derivation")
-    if derived and (spec.upload or spec.images_upload or spec.append):
-        raise invalid_field("import_job.spec.derivation", "makes the version of others: leave out upload, images_upload and append")
+    if derived and (spec.upload or spec.source_url or spec.images_upload or spec.append):
+        raise invalid_field(
+            "import_job.spec.derivation", "makes the version of others: leave out upload, source_url, images_upload and append"
+        )
+    if not derived and bool(spec.upload) == bool(spec.source_url):
+        raise invalid_field("import_job.spec.source_url", "give exactly one of upload and source_url")
     return ImportSpec(
         dataset=ResourceName.parse(spec.dataset, "datasets"),
-        upload=None if derived else ResourceName.parse(spec.upload, "uploads"),
+        upload=ResourceName.parse(spec.upload, "uploads") if spec.upload else None,
         source_name="".join(c if c.isprintable() else " " for c in spec.source_name),
         format=_FORMATS[spec.format],
         split_ratios=ratios_from_proto("import_job.spec.split_ratios", spec.split_ratios),
@@ -80,6 +84,7 @@ def spec_from_proto(spec: import_job_pb2.ImportSpec) -> ImportSpec:
         dry_run=spec.dry_run,
         append=spec.append,
         derivation=derivation_from_proto(spec.derivation) if derived else None,
+        source_url=spec.source_url,
     )
 
 
@@ -104,6 +109,7 @@ def import_job_to_proto(view: ImportView) -> import_job_pb2.ImportJob:
         spec=import_job_pb2.ImportSpec(
             dataset=str(spec.dataset),
             upload=str(spec.upload or ""),
+            source_url=spec.source_url,
             source_name=spec.source_name,
             format=_FORMAT_NUMBERS[spec.format],
             split_ratios=spec.split_ratios,

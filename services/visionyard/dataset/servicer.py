@@ -10,8 +10,9 @@ from typing import Any
 
 import grpc.aio
 
-from visionyard.dataset import mapping
+from visionyard.dataset import mapping, storage_mapping
 from visionyard.dataset.catalogue import Catalogue
+from visionyard.dataset.deletion import Deletions
 from visionyard.dataset.imports import Imports
 from visionyard.dataset.metrics import Metrics
 from visionyard.dataset.v1 import (
@@ -38,12 +39,14 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
     """``visionyard.dataset.v1.DatasetService``.
 
     Args:
-        catalogue: The use cases.
+        catalogue: The use cases of reading.
+        deletions: Those of deleting.
         metrics: What is counted.
     """
 
-    def __init__(self, catalogue: Catalogue, metrics: Metrics) -> None:
+    def __init__(self, catalogue: Catalogue, deletions: Deletions, metrics: Metrics) -> None:
         self._catalogue = catalogue
+        self._deletions = deletions
         self._metrics = metrics
 
     async def GetDataset(self, request: dataset_service_pb2.GetDatasetRequest, _context: Context) -> dataset_service_pb2.GetDatasetResponse:
@@ -107,6 +110,22 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
                 else:
                     self._metrics.downloaded(len(part.data))
                     yield dataset_service_pb2.DownloadDatasetVersionResponse(data=part.data)
+
+    async def DeleteDataset(
+        self, request: dataset_service_pb2.DeleteDatasetRequest, _context: Context
+    ) -> dataset_service_pb2.DeleteDatasetResponse:
+        """Deletes a dataset."""
+        delete = partial(self._deletions.delete_dataset, ResourceName.parse(request.name, "datasets"), validate_only=request.validate_only)
+        return dataset_service_pb2.DeleteDatasetResponse(deletion=storage_mapping.deletion_to_proto(await asyncio.to_thread(delete)))
+
+    async def DeleteDatasetVersion(
+        self, request: dataset_service_pb2.DeleteDatasetVersionRequest, _context: Context
+    ) -> dataset_service_pb2.DeleteDatasetVersionResponse:
+        """Deletes a version."""
+        # Not "the newest": a call that is repeated because its answer got lost would delete the next one.
+        name = VersionName.parse(request.name, "datasets", allow_newest=False)
+        delete = partial(self._deletions.delete_version, name, validate_only=request.validate_only)
+        return dataset_service_pb2.DeleteDatasetVersionResponse(deletion=storage_mapping.deletion_to_proto(await asyncio.to_thread(delete)))
 
 
 class ImportJobServicer(import_job_service_pb2_grpc.ImportJobServiceServicer):

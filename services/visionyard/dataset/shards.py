@@ -19,6 +19,11 @@ _BLOCK = 512
 _END = bytes(2 * _BLOCK)
 
 
+def shard_prefix(project: str) -> str:
+    """Where a project's shards lie, with the trailing slash."""
+    return f"projects/{project}/shards/"
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where an image's bytes lie.
@@ -94,7 +99,7 @@ class ShardWriter:
         self._write(_END)
         self._file.close()
         self._file = None
-        key = f"projects/{self._project}/shards/{self._digest.hexdigest()}.tar"
+        key = f"{shard_prefix(self._project)}{self._digest.hexdigest()}.tar"
         self._store(key, self._path)
         self.keys.append(key)
         self.stored_bytes += self._size

@@ -1,7 +1,8 @@
 """Draws train, val and test with a seed, so that every class is spread over them in the asked shares.
 
 First iterative stratification (Sechidis, Tsoumakas, Vlahavas: On the Stratification of Multi-Label Data, ECML PKDD 2011) over counts of boxes instead of presence:
-images of the rarest class go first, each to the split that lacks it most. Then single images are moved or exchanged as long as that brings the classes closer.
+images of the rarest class go first, each to the split that lacks it most. Then single images are moved or exchanged as long as that brings the classes closer. In the end every
+split gets just its number of images, by the moves that cost the classes least.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ _WORK = 1_000_000_000
 """The most deviations that are looked at in order to come closer, about a minute; counted, not timed, so that a seed gives the same draw on any machine.
 LVIS needs a fifth; only images of thousands of classes each get there."""
 _GROUPS_A_CHECK = 1000
+_BALANCING_ROUNDS = 200
 
 Check = Callable[[], None]
 """Called often; raises where the work is to stop."""
@@ -155,7 +157,52 @@ def _refine(
     for _ in range(_ROUNDS):
         if state.satisfied() or state.work > _WORK or not _improve(state, generator, check):
             break
+    _balance(state, shares, check)
     return state.assigned
+
+
+def _balance(state: _State, shares: NDArray[np.float64], check: Check) -> None:
+    """Gives every split just its number of images (rounded by largest remainder), as far as groups of several images allow: those whose move costs the classes least."""
+    images = np.zeros(len(state.counts), dtype=np.int64)
+    of_images = state.counts.columns == state.counts.classes
+    images[state.counts.group_of_entries()[of_images]] = state.counts.numbers[of_images]
+    wanted = _quotas(int(images.sum()), shares)
+    for _ in range(_BALANCING_ROUNDS):
+        check()
+        over = np.bincount(state.assigned, images, state.splits).astype(np.int64) - wanted
+        source, target = int(over.argmax()), int(over.argmin())
+        surplus = int(min(over[source], -over[target]))
+        if surplus <= 0:
+            return
+        movable = np.flatnonzero((state.assigned == source) & (images <= surplus))
+        if not len(movable) or state.sizes[source] <= 1:
+            return
+        # Half of them at a time, as each move changes what the next one costs.
+        order = movable[np.argsort(_move_costs(state, movable, source, target), kind="stable")]
+        share = max(1, surplus // 2)
+        chosen = order[np.cumsum(images[order]) <= max(share, int(images[order[0]]))]
+        for group in chosen[: int(state.sizes[source]) - 1]:
+            state.move(int(group), target)
+
+
+def _quotas(total: int, shares: NDArray[np.float64]) -> NDArray[np.int64]:
+    """How many images each split is to have: together all of them."""
+    exact = shares * total
+    quotas = np.floor(exact + 1e-9).astype(np.int64)
+    for split in np.argsort(quotas - exact, kind="stable")[: total - int(quotas.sum())]:
+        quotas[split] += 1
+    return np.maximum(quotas, 1)
+
+
+def _move_costs(state: _State, groups: NDArray[np.int64], source: int, target: int) -> NDArray[np.float64]:
+    """FLOAT64 [groups]: what the classes' cost changes by where each of these groups alone goes from one split to the other."""
+    sample = state.counts.take(groups)
+    parts = np.concatenate([np.empty(0), *(state.parts[state.counts.entries(int(group))] for group in groups)])
+    columns = sample.columns
+    give, take = state.off[source, columns], state.off[target, columns]
+    change = state.cost(give - parts, columns) - state.cost(give, columns) + state.cost(take + parts, columns) - state.cost(take, columns)
+    change[columns == state.counts.classes] = 0.0
+    return np.bincount(sample.group_of_entries(), change, len(groups)).astype(np.float64)
 
 
 def _improve(state: _State, generator: np.random.Generator, check: Check) -> bool:

@@ -9,7 +9,7 @@ from visionyard.kit.artifacts import versions
 from visionyard.kit.artifacts.exported import ArtifactFormat
 from visionyard.kit.artifacts.model import read_model_version
 from visionyard.kit.errors import Reason, YardError, invalid_field
-from visionyard.kit.names import VersionName
+from visionyard.kit.names import VersionName, may_refer
 from visionyard.kit.objectstore.port import ObjectStore
 
 _EXPORTABLE_TASK = "detect"
@@ -48,7 +48,7 @@ def resolve(store: ObjectStore, project: str, asked: ExportSpecification) -> Exp
 
     Args:
         store: The bucket.
-        project: The job's project; everything lies in it.
+        project: The job's project; everything lies in it or in the shared one. An artifact lies with its model.
         asked: What the request says; the newest versions have no number.
 
     Returns:
@@ -57,7 +57,7 @@ def resolve(store: ObjectStore, project: str, asked: ExportSpecification) -> Exp
     Raises:
         YardError: MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, UNSUPPORTED_TASK or INVALID_FIELD.
     """
-    _same_project(asked.model_version, project, "export_job.spec.model_version")
+    _must_reach(asked.model_version, project, "export_job.spec.model_version")
     model = read_model_version(store, asked.model_version)
     if model.task != _EXPORTABLE_TASK:
         raise YardError(
@@ -68,11 +68,11 @@ def resolve(store: ObjectStore, project: str, asked: ExportSpecification) -> Exp
     dataset_version = ""
     if asked.dataset_version:
         name = VersionName.parse(asked.dataset_version, "datasets")
-        _same_project(name, project, "export_job.spec.dataset_version")
+        _must_reach(name, project, "export_job.spec.dataset_version")
         dataset_version = str(versions.resolve(store, name).name)
     return ExportSpecification(model.name, asked.format, dataset_version)
 
 
-def _same_project(name: VersionName, project: str, field: str) -> None:
-    if name.parent.project != project:
+def _must_reach(name: VersionName, project: str, field: str) -> None:
+    if not may_refer(project, name.parent.project):
         raise invalid_field(field, f"lies in project {name.parent.project!r}, but the job belongs to project {project!r}")

@@ -21,6 +21,7 @@ from visionyard.kit.names import ArtifactName, ProjectName, ResourceName, Versio
 from visionyard.kit.objectstore.documents import Document, Documents
 from visionyard.kit.objectstore.port import Conflict, NotFound, ObjectStore
 from visionyard.kit.pagination import paginate
+from visionyard.kit.projects import project_ids
 from visionyard.kit.vision.letterbox import LetterboxMode
 
 SERVABLE_FORMATS = frozenset({ArtifactFormat.ONNX})
@@ -173,7 +174,7 @@ class Deployments:
 
     def projects(self) -> list[str]:
         """The ids of all projects that hold anything."""
-        return [entry.key.split("/")[1] for entry in self._store.list("projects/", delimiter="/") if entry.is_prefix]
+        return project_ids(self._store)
 
     def list(self, project: ProjectName, page_size: int, page_token: str) -> tuple[list[Deployment], str]:
         """A page of a project's deployments, by id, and the next page's token.

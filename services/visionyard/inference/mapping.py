@@ -14,7 +14,7 @@ from visionyard.inference.predictor import Prediction
 from visionyard.inference.serving import Alias, DeploymentState
 from visionyard.inference.v1 import deployment_pb2, prediction_service_pb2
 from visionyard.kit.errors import YardError, invalid_field
-from visionyard.kit.names import ArtifactName, VersionName
+from visionyard.kit.names import ArtifactName, VersionName, may_refer
 from visionyard.kit.status import to_status
 from visionyard.kit.vision.letterbox import LetterboxMode
 
@@ -48,7 +48,7 @@ def _model_version(message: deployment_pb2.Deployment, project: str) -> VersionN
     if not message.model_version:
         raise invalid_field("deployment.model_version", "is empty: name the model version to serve")
     version = VersionName.parse(message.model_version, "models")
-    if version.parent.project != project:
+    if not may_refer(project, version.parent.project):
         raise invalid_field("deployment.model_version", f"{version} belongs to another project than the deployment")
     return version
 

@@ -32,6 +32,7 @@ _TYPO_CUTOFF = 0.9
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})\Z")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
 _MAX_PORT = 65535
+_QUOTA_BYTES = 10_000_000_000
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -65,6 +66,8 @@ def _check_s3_endpoint(value: str) -> str:
 
 Address = Annotated[str, AfterValidator(_check_address)]
 """``host:port``."""
+S3Endpoint = Annotated[str, AfterValidator(_check_s3_endpoint)]
+"""``host:port`` of an object store, without a scheme."""
 
 
 def listen_field(port: int) -> Any:
@@ -80,6 +83,15 @@ def metrics_listen_field(port: int) -> Any:
     return Field(f"127.0.0.1:{port}", description="Where Prometheus finds /metrics over HTTP, host:port; port 0 takes any free one.")
 
 
+def quota_field() -> Any:
+    """The field ``project_quota_bytes`` of a room that takes bytes in; see :mod:`visionyard.kit.quota`."""
+    return Field(
+        _QUOTA_BYTES,
+        ge=0,
+        description="The most bytes that one project may hold in the bucket; 0 for no limit. The same for the dataset and the training service.",
+    )
+
+
 class ServiceSettings(BaseSettings):
     """What every service reads from its environment."""
 
@@ -87,7 +99,7 @@ class ServiceSettings(BaseSettings):
 
     listen: Address = listen_field(0)
     metrics_listen: Address = metrics_listen_field(0)
-    s3_endpoint: Annotated[str, AfterValidator(_check_s3_endpoint)] = Field(description="The object store, host:port without a scheme.")
+    s3_endpoint: S3Endpoint = Field(description="The object store, host:port without a scheme.")
     s3_bucket: Annotated[str, AfterValidator(_check_bucket)] = Field(
         "visionyard", description="The bucket that holds everything; made where it is missing."
     )

@@ -15,6 +15,14 @@ _NUMBER = re.compile(r"[1-9][0-9]{0,8}\Z")
 NEWEST = "-"
 """Stands for the newest version where a version's number is asked for (AIP-159's wildcard, used for one)."""
 
+SHARED_PROJECT = "shared"
+"""The project whose datasets and models every project may refer to; only an administrator writes into it."""
+
+
+def may_refer(project: str, other: str) -> bool:
+    """Whether jobs and deployments of ``project`` may refer to datasets and models of the project ``other``: their own, and the shared ones."""
+    return other in {project, SHARED_PROJECT}
+
 
 def check_id(value: str, what: str) -> str:
     """Returns ``value`` if it may be an id.

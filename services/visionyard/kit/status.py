@@ -49,9 +49,16 @@ _COLLECTIONS = {
     "deployments": "visionyard.inference.v1.Deployment",
 }
 """The same by the collection in the resource's name, for reasons that are about several."""
-_PRECONDITIONS = frozenset({Reason.UPLOAD_INCOMPLETE, Reason.JOB_FINISHED, Reason.DEPLOYMENT_NOT_READY})
-_QUOTAS = {Reason.OVERLOADED: "service", Reason.REQUEST_TOO_LARGE: "request", Reason.DISK_FULL: "disk"}
-"""Of what there is too little; DISK_FULL's metadata may say it better."""
+_PRECONDITIONS = frozenset(
+    {Reason.UPLOAD_INCOMPLETE, Reason.JOB_FINISHED, Reason.DEPLOYMENT_NOT_READY, Reason.DATASET_IN_USE, Reason.COLLECTION_RUNNING}
+)
+_QUOTAS = {
+    Reason.OVERLOADED: "service",
+    Reason.REQUEST_TOO_LARGE: "request",
+    Reason.DISK_FULL: "disk",
+    Reason.QUOTA_EXCEEDED: "project",
+}
+"""Of what there is too little; the metadata of DISK_FULL and QUOTA_EXCEEDED may say it better."""
 _GRPC_TOO_LARGE = "larger than max"
 _GRPC_SEND_FAILED = "Internal error from Core"
 
@@ -89,7 +96,10 @@ def _specific(error: YardError) -> Any:
         return broken
     if error.reason in _QUOTAS:
         quota = error_details_pb2.QuotaFailure()
-        quota.violations.add(subject=_short(error.metadata.get("path") or _QUOTAS[error.reason], _MAX_VALUE), description=description)
+        quota.violations.add(
+            subject=_short(error.metadata.get("path") or error.metadata.get("project") or _QUOTAS[error.reason], _MAX_VALUE),
+            description=description,
+        )
         return quota
     return None
 

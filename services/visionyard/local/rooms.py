@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -15,6 +16,8 @@ SERVICES = ("dataset", "training", "export", "inference")
 _DRAIN_S = "1.5"
 _START_TIMEOUT_S = 120.0
 _STOP_GRACE_S = 3.0
+_WITH_QUOTA = ("dataset", "training")
+"""These take bytes in. On a machine of one's own its disk is the limit, unless the environment sets one."""
 _WITHOUT_MATHS = ("dataset", "inference")
 """These compute with libraries that have thread pools of their own; OpenMP's and OpenBLAS's would only take cores from their neighbours."""
 
@@ -38,6 +41,8 @@ def specification(service: str, state: StateDir, ports: Mapping[str, int], store
         "MALLOC_ARENA_MAX": "4",
         "PYTHONUNBUFFERED": "1",
     }
+    if service in _WITH_QUOTA:
+        environment |= {"VISIONYARD_PROJECT_QUOTA_BYTES": os.environ.get("VISIONYARD_PROJECT_QUOTA_BYTES") or "0"}
     if service in _WITHOUT_MATHS:
         environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     if service == "inference":

@@ -15,6 +15,7 @@ from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.objectstore.port import ObjectStore, StoreUnavailable
 from visionyard.kit.objectstore.readiness import StoreReadiness
 from visionyard.kit.objectstore.s3 import open_store
+from visionyard.kit.quota import ProjectQuota
 from visionyard.kit.server.app import App, BackgroundTask, Service
 from visionyard.kit.server.builder import BLOCKING_THREADS
 from visionyard.kit.transfer.servicer import TransferServicer
@@ -60,7 +61,7 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
     metrics, facts = Metrics(registry), UltralyticsFacts()
     slots = training_slots(settings.cpu_slots)
     metrics.slots(slots)
-    uploads = UploadStore(store, settings.upload_limit_bytes)
+    uploads = UploadStore(store, settings.upload_limit_bytes, ProjectQuota(store, settings.project_quota_bytes))
     trainings = Trainings(store, facts.table)
     models = Models(
         store, PushedFiles(uploads, settings.work_dir), metrics.watched(partial(inspect, timeout_s=settings.inspection_timeout_s))

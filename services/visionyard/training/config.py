@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from visionyard.kit.config import Address, JobServiceSettings, listen_field, metrics_listen_field
+from visionyard.kit.config import Address, JobServiceSettings, listen_field, metrics_listen_field, quota_field
 
 _GIB = 1 << 30
 
@@ -15,6 +15,7 @@ class TrainingSettings(JobServiceSettings):
     listen: Address = listen_field(50052)
     metrics_listen: Address = metrics_listen_field(9102)
     upload_limit_bytes: int = Field(8 * _GIB, ge=1, description="The largest weight file taken, in bytes.")
+    project_quota_bytes: int = quota_field()
     dataset_cache_bytes: int = Field(
         64 * _GIB, ge=1, description="How much of this machine's disk the training sets may take below VISIONYARD_WORK_DIR, in bytes."
     )

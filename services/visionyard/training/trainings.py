@@ -10,7 +10,7 @@ from visionyard.kit.artifacts.model import ModelFile, read_model_version
 from visionyard.kit.errors import Reason, YardError, invalid_field
 from visionyard.kit.jobs.model import Job, JobKind, ProgressSnapshot
 from visionyard.kit.jobs.service import JobService
-from visionyard.kit.names import ProjectName, ResourceName, VersionName
+from visionyard.kit.names import ProjectName, ResourceName, VersionName, may_refer
 from visionyard.kit.objectstore.port import ObjectStore
 from visionyard.training.arguments import ArgumentTable
 from visionyard.training.spec import TrainingSpec, check_spec
@@ -51,7 +51,7 @@ class Trainings:
         """Checks what is asked for and queues it.
 
         Args:
-            project: The project; everything that the spec names must be in it.
+            project: The project; what the spec names must be in it, or for what is only read in the shared one.
             spec: What to do; version numbers may be ``-`` for the newest.
             request_id: The client's key for this creation; empty for none.
 
@@ -61,8 +61,9 @@ class Trainings:
         """
         model = ResourceName.parse(spec.model, "models")
         dataset = VersionName.parse(spec.dataset_version, "datasets")
-        _same_project(project, model, "model")
-        _same_project(project, dataset.parent, "dataset_version")
+        if model.project != project.project:
+            raise invalid_field("training_job.spec.model", f"{model} is not in {project}, so it gets no version from its job")
+        _must_reach(project, dataset.parent, "dataset_version")
         checked = check_spec(spec, self._table())
         version = read_dataset_version(self.store, dataset)
         if version.task != TASK:
@@ -79,7 +80,7 @@ class Trainings:
         if not spec.model_version:
             return ""
         name = VersionName.parse(spec.model_version, "models")
-        _same_project(project, name.parent, "model_version")
+        _must_reach(project, name.parent, "model_version")
         version = read_model_version(self.store, name)
         if version.task != TASK:
             raise YardError(
@@ -113,6 +114,6 @@ class Trainings:
         return {path: ModelFile(entry["key"], entry["size_bytes"], entry["sha256"]) for path, entry in sorted(entries.items())}
 
 
-def _same_project(project: ProjectName, name: ResourceName, field: str) -> None:
-    if name.project != project.project:
-        raise invalid_field(f"training_job.spec.{field}", f"{name} is not in {project}")
+def _must_reach(project: ProjectName, name: ResourceName, field: str) -> None:
+    if not may_refer(project.project, name.project):
+        raise invalid_field(f"training_job.spec.{field}", f"{name} is neither in {project} nor shared")

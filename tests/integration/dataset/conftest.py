@@ -22,6 +22,7 @@ from visionyard.dataset.v1 import (
     import_job_pb2,
     import_job_service_pb2,
     import_job_service_pb2_grpc,
+    storage_service_pb2_grpc,
 )
 from visionyard.jobs.v1 import job_pb2
 from visionyard.kit.artifacts.dataset import read_dataset_version, read_manifest
@@ -60,9 +61,11 @@ class Room:
             for line in self.log.read_bytes()[began:].splitlines():
                 port = port or json.loads(line).get("port")
             time.sleep(0.05)
+        self.port = port
         self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.max_receive_message_length", LIMIT)])
         self.datasets = dataset_service_pb2_grpc.DatasetServiceStub(self.channel)
         self.imports = import_job_service_pb2_grpc.ImportJobServiceStub(self.channel)
+        self.storage = storage_service_pb2_grpc.StorageServiceStub(self.channel)
         self.transfer = transfer_service_pb2_grpc.TransferServiceStub(self.channel)
         health = health_pb2_grpc.HealthStub(self.channel)
         while health.Check(health_pb2.HealthCheckRequest()).status != health_pb2.HealthCheckResponse.SERVING:

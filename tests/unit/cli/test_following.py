@@ -48,5 +48,5 @@ async def test_an_upload_goes_with_a_refusal_only(error, deleted):
         raise error
 
     with pytest.raises(ClientError):
-        await following.begin_with_upload(session, "dataset", SimpleNamespace(name="a.zip"), Pending(), create, None)
+        await following.begin_with_uploads(session, "dataset", [SimpleNamespace(name="a.zip")], Pending(), create, None)
     assert bool(uploads.deleted) == deleted

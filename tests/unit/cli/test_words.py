@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visionyard.cli import output
-from visionyard.cli.dataset import _ratios
+from visionyard.cli.dataset import ratios_of
 from visionyard.cli.predict import class_ids
 from visionyard.cli.training import parse_override, parse_overrides, read_model_yaml, what_to_start_from
 from visionyard.client.errors import ClientError
@@ -47,11 +47,11 @@ def test_wrong_overrides_are_wrong_usage(texts):
 
 
 def test_splits():
-    assert _ratios("0.8,0.1,0.1") == [0.8, 0.1, 0.1]
-    assert _ratios("0.7, 0.3") == [0.7, 0.3]
+    assert ratios_of("0.8,0.1,0.1") == [0.8, 0.1, 0.1]
+    assert ratios_of("0.7, 0.3") == [0.7, 0.3]
     for wrong in ("1", "0.8,0.1", "0.5,0.6,-0.1", "a,b", "nan,0.5,0.5", "0.25,0.25,0.25,0.25"):
         with pytest.raises(typer.BadParameter):
-            _ratios(wrong)
+            ratios_of(wrong)
 
 
 def test_classes_by_name_or_id():
@@ -96,7 +96,11 @@ def test_json_has_the_protos_names_and_leaves_no_field_out():
     assert document["status"] == {"state": "JOB_STATE_UNSPECIFIED", "attempt": 0, "queue_position": 0}
     assert document["etag"] == ""
     version = output.message_json(dataset_pb2.DatasetVersion(task=dataset_pb2.TASK_DETECT))
-    assert set(version) == {f.name for f in dataset_pb2.DatasetVersion.DESCRIPTOR.fields} - {"create_time"}
+    assert set(version) == {f.name for f in dataset_pb2.DatasetVersion.DESCRIPTOR.fields} - {
+        "create_time",
+        "keypoints",
+        "origin",
+    }  # messages that are not set
     assert output.message_json(dataset_service_pb2.ListDatasetsResponse()) == {"datasets": [], "next_page_token": ""}
 
 

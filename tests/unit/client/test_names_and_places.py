@@ -24,6 +24,8 @@ from visionyard.client.sync import Blocking, BlockingIterator, Facade, LoopThrea
         ("projects/q/datasets/cones", "projects/q/datasets/cones/versions/-"),
         ("projects/q/datasets/cones@2", "projects/q/datasets/cones/versions/2"),
         ("projects/q/datasets/cones/versions/7", "projects/q/datasets/cones/versions/7"),
+        ("shared/cones", "projects/shared/datasets/cones/versions/-"),
+        ("shared/cones@4", "projects/shared/datasets/cones/versions/4"),
     ],
 )
 def test_versions_as_people_write_them(text, name):
@@ -31,8 +33,33 @@ def test_versions_as_people_write_them(text, name):
     assert short(References("p").version("datasets", short(name))).split("@")[1] == name.split("/")[-1]
 
 
+def test_what_is_shared_is_written_with_its_project():
+    assert short("projects/shared/datasets/flowers/versions/3") == "shared/flowers@3"
+    assert short("projects/shared/models/m") == "shared/m"
+    assert short("projects/default/datasets/flowers/versions/3") == "flowers@3"
+    assert short("projects/shared/importJobs/0a") == "0a"
+    assert References("p").resource("models", "shared/m") == "projects/shared/models/m"
+
+
 @pytest.mark.parametrize(
-    "text", ["", "@1", "cones@", "cones@0", "cones@x", "cones@1@2", "../x", "projects/q/models/m/versions/1", "a b", "-x"]
+    "text",
+    [
+        "other/cones",
+        "shared/",
+        "shared/a/b",
+        "/cones",
+        "shared/-x@1",
+        "",
+        "@1",
+        "cones@",
+        "cones@0",
+        "cones@x",
+        "cones@1@2",
+        "../x",
+        "projects/q/models/m/versions/1",
+        "a b",
+        "-x",
+    ],
 )
 def test_what_is_no_version_is_refused(text):
     with pytest.raises(ClientError) as error:
@@ -97,7 +124,7 @@ def test_short_job_ids():
 
 def test_both_clients_have_the_same_methods():
     facades = [c for _, c in inspect.getmembers(client_module, inspect.isclass) if issubclass(c, Facade)]
-    assert len(facades) == 8
+    assert len(facades) == 9
     for facade in facades:
         asynchronous = getattr(client_module, f"Async{facade.__name__}")
         theirs = {name for name, _ in inspect.getmembers(asynchronous, inspect.isroutine) if not name.startswith("_")}

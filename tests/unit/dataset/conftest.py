@@ -18,7 +18,7 @@ import pytest
 from visionyard.dataset.archives.entry import Entry
 from visionyard.dataset.images import IMAGE_SUFFIXES
 from visionyard.dataset.import_job import ImportLimits, run_import
-from visionyard.dataset.import_spec import ImportSpec
+from visionyard.dataset.import_spec import Derivation, ImportSpec
 from visionyard.dataset.source import SourceTree, suffix_of
 from visionyard.kit.artifacts.dataset import read_dataset_version, read_manifest
 from visionyard.kit.names import ProjectName, ResourceName, VersionName
@@ -141,6 +141,16 @@ class Bench:
         result = run_import(context, self.uploads, limits or ImportLimits())
         context.job.pointers.update(result)
         return read_dataset_version(self.store, VersionName.parse(result["version"], "datasets")), context
+
+    def derive(self, operation, *sources, dataset="", **parameters):
+        """Makes a version of others; returns it and its report."""
+        self.jobs += 1
+        target = ResourceName("default", "datasets", dataset or sources[0].name.parent.id)
+        derivation = Derivation(operation, tuple(source.name for source in sources), parameters)
+        context = self.context(ImportSpec(target, None, derivation=derivation))
+        result = run_import(context, self.uploads, ImportLimits())
+        context.job.pointers.update(result)
+        return read_dataset_version(self.store, VersionName.parse(result["version"], "datasets")), self.report(context)
 
     def report(self, context):
         return json.loads(self.store.get(context.job.pointers["report_key"]).data)

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from tests.unit.dataset.conftest import good_set, zipped
 
-from visionyard.dataset import aftercare as module
+from visionyard.dataset import pins
 from visionyard.dataset.aftercare import Aftercare
 from visionyard.dataset.import_job import ImportLimits, run_import
 from visionyard.dataset.metrics import Metrics
@@ -17,6 +17,7 @@ from visionyard.kit.jobs.lease import LeaseLost
 from visionyard.kit.jobs.model import JobKind, JobState, heartbeat_key
 from visionyard.kit.jobs.service import JobService
 from visionyard.kit.jobs.worker import JobContext
+from visionyard.kit.names import ResourceName
 
 
 class Killed(BaseException):
@@ -82,7 +83,7 @@ def test_a_job_cancelled_behind_its_decision_leaves_nothing(bench, line, monkeyp
         care = line.care()
     care.look()
     assert len(left(bench)) == 3, "its worker was heard a moment ago and may be publishing"
-    monkeypatch.setattr(module, "_SILENCE", timedelta(0))
+    monkeypatch.setattr(pins, "SILENCE", timedelta(0))
     care.look()
     assert not left(bench)
     assert not bench.uploads.held
@@ -91,7 +92,7 @@ def test_a_job_cancelled_behind_its_decision_leaves_nothing(bench, line, monkeyp
 
 
 def test_what_a_version_refers_to_stays(bench, line, monkeypatch):
-    monkeypatch.setattr(module, "_SILENCE", timedelta(0))
+    monkeypatch.setattr(pins, "SILENCE", timedelta(0))
     name, care = line.queued(), line.care()
     care.look()
     line.dispatcher._requeue(line.attempt(name, "publish"))
@@ -101,6 +102,19 @@ def test_what_a_version_refers_to_stays(bench, line, monkeypatch):
     assert left(bench) == written
     assert len(written) == 3
     assert not bench.uploads.held
+
+
+def test_what_a_version_held_that_was_deleted_since_is_left_to_a_collection(bench, line, monkeypatch):
+    """Another version may refer to it by now."""
+    monkeypatch.setattr(pins, "SILENCE", timedelta(0))
+    name, care = line.queued(), line.care()
+    care.look()
+    line.dispatcher._requeue(line.attempt(name, "publish"))
+    line.service.cancel(name)
+    written = left(bench)
+    versions.delete(bench.store, versions.newest(bench.store, ResourceName("default", "datasets", "set")))
+    care.look()
+    assert left(bench) == written
 
 
 def test_a_worker_that_wakes_behind_the_end_publishes_nothing(bench, line, tmp_path):

@@ -37,9 +37,9 @@ def test_a_download_holds_few_bytes_at_once(bench, monkeypatch):
     runs = []
     real = module.read_images
 
-    def counting(store, rows):
+    def counting(store, rows, version):
         runs.append(sum(row.length for row in rows))
-        return real(store, rows)
+        return real(store, rows, version)
 
     monkeypatch.setattr(module, "read_images", counting)
     whole = files(download(bench.store, version, "yolo", ""))

@@ -1,5 +1,6 @@
 """Whole imports from generated archives against a store in memory."""
 
+import hashlib
 import random
 from types import SimpleNamespace
 
@@ -7,13 +8,14 @@ import pytest
 import zstandard
 from tests.unit.dataset.conftest import YAML, good_set, picture, tarred, zipped
 
-from visionyard.dataset.import_job import ImportLimits, run_import
+from visionyard.dataset.import_job import ImportLimits, ImportSpec, run_import
 from visionyard.kit.artifacts.dataset import read_images
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.jobs.dispatcher import Dispatcher
 from visionyard.kit.jobs.model import JobKind, JobState
 from visionyard.kit.jobs.service import JobService
 from visionyard.kit.jobs.worker import JobContext
+from visionyard.kit.names import ResourceName
 
 
 def codes(report):
@@ -30,7 +32,7 @@ def test_a_yolo_set_becomes_a_version(bench):
     assert report["labels"] == {"found": 6, "kept": 6, "dropped": 0}
     assert not report["findings"]
     assert report["split_reason"].startswith("source")
-    assert version.total_bytes == sum(len(data) for _, data in read_images(bench.store, bench.rows(version)))
+    assert version.total_bytes == sum(len(data) for _, data in read_images(bench.store, bench.rows(version), version))
     assert not bench.uploads.held
 
 
@@ -71,7 +73,7 @@ def test_only_new_images_are_stored(bench):
     new = {row.shard for row in bench.rows(second)} - {row.shard for row in bench.rows(first)}
     assert len(new) == 1
     assert sum(row.shard in new for row in bench.rows(second)) == 1
-    assert [data for _, data in read_images(bench.store, bench.rows(second))]
+    assert [data for _, data in read_images(bench.store, bench.rows(second), second)]
 
 
 SICK = {
@@ -252,7 +254,7 @@ class Killed(BaseException):
 def killed_at(bench, context, monkeypatch, write_number):
     """Lets the attempt die before its nth write."""
     writes = 0
-    real = {name: getattr(bench.store, name) for name in ("put", "put_file", "create", "delete_many")}
+    real = {name: getattr(bench.store, name) for name in ("put", "put_file", "create", "delete_many", "delete")}
 
     def dying(name):
         def call(*arguments, **words):
@@ -277,12 +279,12 @@ def killed_at(bench, context, monkeypatch, write_number):
     return died
 
 
-@pytest.mark.parametrize("number", range(1, 10))
+@pytest.mark.parametrize("number", range(1, 12))
 def test_a_killed_attempt_is_taken_up_and_publishes_once(bench, monkeypatch, number):
     spec = bench.spec(zipped(good_set()))
     context = bench.context(spec)
     died = killed_at(bench, context, monkeypatch, number)
-    assert died == (number < 9)
+    assert died == (number < 11)
     if died:
         again = bench.context(spec, attempt=2, pointers=context.job.pointers, job=context.job.name)
         context.job.pointers.update(run_import(again, bench.uploads, ImportLimits()))
@@ -292,6 +294,7 @@ def test_a_killed_attempt_is_taken_up_and_publishes_once(bench, monkeypatch, num
     assert sum("/manifests/" in key for key in keys) == 1
     assert sum("/reports/" in key for key in keys) == 1
     assert sum("/index/" in key for key in keys) == 1
+    assert not any("/pins/" in key for key in keys)
     other, _ = bench.run(zipped(good_set()), "other")
     assert other.digest
     assert sum("/shards/" in key for key in bench.listing()) == 1
@@ -390,3 +393,33 @@ def test_a_cancelled_import_leaves_nothing(bench):
         run_import(context, bench.uploads, ImportLimits())
     assert not bench.listing()
     assert not bench.uploads.held
+
+
+def test_what_is_odd_about_the_list_of_files_is_listed_and_nothing_is_mixed_up(bench):
+    """Two pictures whose names differ in case only keep their own labels; an archive inside is named and not opened."""
+    pair = {"images/train/a.JPG": picture(71), "images/train/A.jpg": picture(72)}
+    rows = {"labels/train/a.txt": "0 0.5 0.5 0.1 0.1\n", "labels/train/A.txt": "1 0.5 0.5 0.9 0.9\n"}
+    version, context = bench.run(zipped({**good_set(), **pair, **rows, "more.zip": zipped(good_set(2))}))
+    assert (version.image_count, version.label_count) == (8, 8)
+    report = bench.report(context)
+    listed = [(finding["code"], finding["file"]) for finding in report["findings"]]
+    assert ("NESTED_ARCHIVE", "more.zip") in listed
+    assert {file for code, file in listed if code == "PATHS_ALIKE"} == {"images/train/A.jpg", "labels/train/A.txt"}
+    for path, class_id in (("images/train/a.JPG", 0), ("images/train/A.jpg", 1)):
+        [row] = [row for row in bench.rows(version) if row.sha256 == hashlib.sha256(pair[path]).hexdigest()]
+        assert [label[0] for label in row.labels] == [class_id]
+
+
+def test_a_source_without_images_still_names_the_archive_inside(bench):
+    context = bench.context(bench.spec(zipped({"data/images.zip": zipped(good_set()), "data/readme.txt": "see inside"})))
+    with pytest.raises(YardError):
+        run_import(context, bench.uploads, ImportLimits())
+    assert "NESTED_ARCHIVE" in codes(bench.report(context))
+
+
+def test_a_worker_that_fetches_nothing_says_so(bench):
+    spec = ImportSpec(ResourceName("default", "datasets", "set"), None, source_url="https://a.example/x.zip")
+    with pytest.raises(YardError) as caught:
+        run_import(bench.context(spec), bench.uploads, ImportLimits())
+    assert caught.value.reason is Reason.SOURCE_NOT_ALLOWED
+    assert ImportSpec.from_json(spec.to_json()) == spec

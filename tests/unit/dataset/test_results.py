@@ -6,6 +6,7 @@ from tests.unit.dataset.conftest import good_set, zipped
 
 from visionyard.dataset import imports as module
 from visionyard.dataset.catalogue import Catalogue
+from visionyard.dataset.fetching.addresses import AllowList
 from visionyard.dataset.imports import Imports
 from visionyard.kit.jobs.model import JobKind, JobState
 from visionyard.kit.jobs.service import JobService
@@ -18,7 +19,7 @@ def ended_jobs(bench, count):
     jobs = [service.create("default", context.job.spec, "") for _ in range(count)]
     for job in jobs:
         service.records.update(job.name, lambda current, _: current.changed(state=JobState.SUCCEEDED, pointers=pointers))
-    return Imports(service, Catalogue(bench.store), bench.uploads), [job.name for job in jobs]
+    return Imports(service, Catalogue(bench.store), bench.uploads, AllowList()), [job.name for job in jobs]
 
 
 def test_reports_are_kept_up_to_so_many_bytes(bench, monkeypatch):

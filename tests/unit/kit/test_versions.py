@@ -1,5 +1,6 @@
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -7,7 +8,7 @@ from visionyard.kit.artifacts import versions
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.names import ResourceName, VersionName
 from visionyard.kit.objectstore.memory import MemoryObjectStore
-from visionyard.kit.objectstore.port import OutcomeUnknown, StoreUnavailable
+from visionyard.kit.objectstore.port import Conflict, OutcomeUnknown, StoreUnavailable
 
 PARENT = ResourceName("default", "datasets", "shapes")
 
@@ -96,3 +97,65 @@ def test_publishing_ends_where_the_store_reads_but_does_not_write(monkeypatch):
         versions.publish(store, PARENT, {}, "job")
     assert 2 <= store.creations <= 10
     assert versions.newest(store, PARENT) is None
+
+
+def test_a_deleted_versions_number_is_not_given_out_again(store):
+    for n in range(3):
+        versions.publish(store, PARENT, {"n": n}, f"job {n}")
+    assert versions.delete(store, versions.newest(store, PARENT))
+    assert versions.newest(store, PARENT).name.number == 2
+    assert versions.publish(store, PARENT, {"n": 9}, "job 9").name.number == 4
+    assert [v.name.number for v in versions.list_versions(store, PARENT)] == [4, 2, 1]
+    assert versions.delete(store, versions.first(store, PARENT))
+    assert versions.first(store, PARENT).name.number == 2
+    assert versions.lookup(store, VersionName(PARENT, 1)) is None
+    assert versions.find(store, PARENT, "job 0") is None
+    with pytest.raises(YardError) as error:
+        versions.resolve(store, VersionName(PARENT, 3))
+    assert error.value.reason is Reason.DATASET_VERSION_NOT_FOUND
+    assert "no longer" in error.value.message
+
+
+def test_of_two_that_delete_a_version_one_does(store):
+    version = versions.publish(store, PARENT, {}, "job")
+    assert [versions.delete(store, version), versions.delete(store, version)] == [True, False]
+    with pytest.raises(YardError) as error:
+        versions.resolve(store, VersionName(PARENT, None))
+    assert error.value.reason is Reason.DATASET_NOT_FOUND
+
+
+class DeafToSwaps(MemoryObjectStore):
+    """Swaps whose answers get lost: the first ``lost`` of them do not arrive either."""
+
+    lost = 0
+
+    def compare_and_swap(self, key, data, etag):
+        self.lost -= 1
+        if self.lost < 0:
+            super().compare_and_swap(key, data, etag)
+        raise OutcomeUnknown(key)
+
+
+@pytest.mark.parametrize("lost", [0, 2])
+def test_lost_answers_delete_and_change_once(monkeypatch, lost):
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    store = DeafToSwaps()
+    version = versions.publish(store, PARENT, {"place": "a"}, "job")
+    store.lost = lost
+    changed = versions.change(store, version, {"place": "b"})
+    assert (changed.body, changed.create_time, changed.made_by) == ({"place": "b"}, version.create_time, "job")
+    with pytest.raises(Conflict):
+        versions.change(store, version, {"place": "c"})
+    store.lost = lost
+    assert versions.delete(store, version), "also with the etag of before it was moved"
+    with pytest.raises(Conflict):
+        versions.change(store, changed, {"place": "c"})
+
+
+def test_a_moved_version_keeps_its_time():
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    store = MemoryObjectStore(lambda: now)
+    version = versions.publish(store, PARENT, {"place": "a"}, "job")
+    now += timedelta(days=3)
+    assert versions.change(store, version, {"place": "b"}).create_time == version.create_time
+    assert versions.newest(store, PARENT).create_time == version.create_time

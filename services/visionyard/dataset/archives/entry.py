@@ -105,9 +105,7 @@ class Archive(abc.ABC):
             raise self.unsafe(path, "a path that climbs out of the archive")
         if len(parts) > self.limits.depth:
             raise self.unsafe(path, f"a path of more than {self.limits.depth} folders")
-        # Bytes that are no UTF-8 arrive as lone surrogates, which no other part of the line could write.
-        text = "/".join(parts).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        return unicodedata.normalize("NFC", text)
+        return unicodedata.normalize("NFC", "/".join(map(_readable, parts)))
 
     def check_unpacked(self, unpacked: int, packed: int) -> None:
         """Holds the sum of what came out against what went in.
@@ -137,6 +135,18 @@ def is_clutter(path: str) -> bool:
     return (
         not path or any(part.startswith(".") or part == "__MACOSX" for part in parts) or parts[-1].lower() in {"thumbs.db", "desktop.ini"}
     )
+
+
+def _readable(name: str) -> str:
+    """A name whose bytes are no UTF-8, and so arrive as lone surrogates, in code page 437 instead, as zip has it (APPNOTE.TXT, appendix D).
+
+    It gives each byte a printable character of its own, so two names stay two.
+    """
+    raw = name.encode("utf-8", "surrogateescape")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("cp437")
 
 
 def _shown(path: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from visionyard.dataset.archives.entry import Archive, ArchiveLimits, Entry, Wanted, is_clutter
+from visionyard.dataset.archives.zip_names import entry_names
 from visionyard.kit.errors import Reason, YardError
 
 _END = b"PK\x05\x06"
@@ -21,7 +22,6 @@ _ZIP64_BYTES = 0xFFFFFFFF
 _ZIP64_LOCATOR, _ZIP64_LOCATOR_SIZE = b"PK\x06\x07", 20
 _ZIP64_END, _ZIP64_END_SIZE = b"PK\x06\x06", 56
 _ENCRYPTED = 0x1
-_UTF8 = 0x800
 _METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2})
 """LZMA is left out: its header may ask for a dictionary of 4 GiB."""
 _DIRECTORY_BYTES_PER_ENTRY = 46
@@ -50,6 +50,7 @@ class ZipArchive(Archive):
         except (zipfile.BadZipFile, struct.error, ValueError, NotImplementedError, OverflowError, EOFError) as error:
             raise self._damaged("its list of files cannot be read") from error
         self._infos = sorted(self._zip.infolist(), key=lambda info: info.header_offset)
+        self._names = entry_names(self._infos)
         self._check_infos(size)
 
     def _damaged(self, why: str) -> YardError:
@@ -84,8 +85,8 @@ class ZipArchive(Archive):
     def _check_infos(self, size: int) -> None:
         self.check_count(len(self._infos))
         unpacked, end = 0, 0
-        for info in self._infos:
-            path = self.clean(_name(info))
+        for info, name in zip(self._infos, self._names, strict=True):
+            path = self.clean(name)
             mode = info.external_attr >> 16
             if stat.S_IFMT(mode) not in {0, stat.S_IFREG, stat.S_IFDIR}:
                 raise self.unsafe(path, "a link or device")
@@ -107,9 +108,9 @@ class ZipArchive(Archive):
 
     def read(self, wanted: Wanted) -> Iterator[tuple[Entry, bytes | None]]:
         """See :meth:`Archive.read`; in the order in which the files lie in the archive."""
-        for info in self._infos:
-            path = self.clean(_name(info))
-            if info.is_dir() or is_clutter(path):
+        for info, name in zip(self._infos, self._names, strict=True):
+            path = self.clean(name)
+            if name.endswith("/") or is_clutter(path):
                 continue
             entry = Entry(path, info.file_size, info.file_size > self.limits.file_bytes)
             yield entry, self._bytes(info, path) if not entry.too_large and wanted(entry) else None
@@ -154,13 +155,3 @@ class ZipArchive(Archive):
         if len(data) == info.file_size and zlib.crc32(data) != info.CRC:
             raise zipfile.BadZipFile("CRC")
         return data
-
-
-def _name(info: zipfile.ZipInfo) -> str:
-    """The entry's name; macOS and many tools write UTF-8 without saying so."""
-    if info.flag_bits & _UTF8:
-        return info.filename
-    try:
-        return info.filename.encode("cp437").decode("utf-8")
-    except (UnicodeEncodeError, UnicodeDecodeError):
-        return info.filename

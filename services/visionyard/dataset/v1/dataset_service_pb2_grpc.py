@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class DatasetServiceStub:
-    """Reads datasets and their versions. They are made by import jobs.
+    """Reads and deletes datasets and their versions. They are made by import jobs.
     """
 
     def __init__(self, channel):
@@ -70,10 +70,20 @@ class DatasetServiceStub:
                 request_serializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.DownloadDatasetVersionRequest.SerializeToString,
                 response_deserializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.DownloadDatasetVersionResponse.FromString,
                 _registered_method=True)
+        self.DeleteDataset = channel.unary_unary(
+                '/visionyard.dataset.v1.DatasetService/DeleteDataset',
+                request_serializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.DeleteDatasetRequest.SerializeToString,
+                response_deserializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.DeleteDatasetResponse.FromString,
+                _registered_method=True)
+        self.DeleteDatasetVersion = channel.unary_unary(
+                '/visionyard.dataset.v1.DatasetService/DeleteDatasetVersion',
+                request_serializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.DeleteDatasetVersionRequest.SerializeToString,
+                response_deserializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.DeleteDatasetVersionResponse.FromString,
+                _registered_method=True)
 
 
 class DatasetServiceServicer:
-    """Reads datasets and their versions. They are made by import jobs.
+    """Reads and deletes datasets and their versions. They are made by import jobs.
     """
 
     def GetDataset(self, request, context):
@@ -125,6 +135,21 @@ class DatasetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteDataset(self, request, context):
+        """Deletes a dataset with all its versions. Their bytes stay until a collection (StorageService). NOT_FOUND (DATASET_NOT_FOUND), FAILED_PRECONDITION (DATASET_IN_USE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteDatasetVersion(self, request, context):
+        """Deletes one version; its number is never given to another. Its bytes stay until a collection (StorageService). NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND),
+        FAILED_PRECONDITION (DATASET_IN_USE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DatasetServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -163,6 +188,16 @@ def add_DatasetServiceServicer_to_server(servicer, server):
                     request_deserializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.DownloadDatasetVersionRequest.FromString,
                     response_serializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.DownloadDatasetVersionResponse.SerializeToString,
             ),
+            'DeleteDataset': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteDataset,
+                    request_deserializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.DeleteDatasetRequest.FromString,
+                    response_serializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.DeleteDatasetResponse.SerializeToString,
+            ),
+            'DeleteDatasetVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteDatasetVersion,
+                    request_deserializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.DeleteDatasetVersionRequest.FromString,
+                    response_serializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.DeleteDatasetVersionResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'visionyard.dataset.v1.DatasetService', rpc_method_handlers)
@@ -172,7 +207,7 @@ def add_DatasetServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DatasetService:
-    """Reads datasets and their versions. They are made by import jobs.
+    """Reads and deletes datasets and their versions. They are made by import jobs.
     """
 
     @staticmethod
@@ -354,6 +389,60 @@ class DatasetService:
             '/visionyard.dataset.v1.DatasetService/DownloadDatasetVersion',
             visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.DownloadDatasetVersionRequest.SerializeToString,
             visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.DownloadDatasetVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteDataset(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/visionyard.dataset.v1.DatasetService/DeleteDataset',
+            visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.DeleteDatasetRequest.SerializeToString,
+            visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.DeleteDatasetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteDatasetVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/visionyard.dataset.v1.DatasetService/DeleteDatasetVersion',
+            visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.DeleteDatasetVersionRequest.SerializeToString,
+            visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.DeleteDatasetVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

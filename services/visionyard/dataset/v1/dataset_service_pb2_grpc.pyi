@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class DatasetServiceStub:
-    """Reads datasets and their versions. They are made by import jobs."""
+    """Reads and deletes datasets and their versions. They are made by import jobs."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -47,10 +47,16 @@ class DatasetServiceStub:
     """What differs between two versions: images, labels, classes. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND)."""
     DownloadDatasetVersion: _grpc.UnaryStreamMultiCallable[_dataset_service_pb2.DownloadDatasetVersionRequest, _dataset_service_pb2.DownloadDatasetVersionResponse]
     """The images and labels of a version in one of its layouts, file after file. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND)."""
+    DeleteDataset: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.DeleteDatasetRequest, _dataset_service_pb2.DeleteDatasetResponse]
+    """Deletes a dataset with all its versions. Their bytes stay until a collection (StorageService). NOT_FOUND (DATASET_NOT_FOUND), FAILED_PRECONDITION (DATASET_IN_USE)."""
+    DeleteDatasetVersion: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.DeleteDatasetVersionRequest, _dataset_service_pb2.DeleteDatasetVersionResponse]
+    """Deletes one version; its number is never given to another. Its bytes stay until a collection (StorageService). NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND),
+    FAILED_PRECONDITION (DATASET_IN_USE).
+    """
 
 @_typing.type_check_only
 class DatasetServiceAsyncStub(DatasetServiceStub):
-    """Reads datasets and their versions. They are made by import jobs."""
+    """Reads and deletes datasets and their versions. They are made by import jobs."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetDataset: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.GetDatasetRequest, _dataset_service_pb2.GetDatasetResponse]  # type: ignore[assignment]
@@ -67,9 +73,15 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     """What differs between two versions: images, labels, classes. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND)."""
     DownloadDatasetVersion: _aio.UnaryStreamMultiCallable[_dataset_service_pb2.DownloadDatasetVersionRequest, _dataset_service_pb2.DownloadDatasetVersionResponse]  # type: ignore[assignment]
     """The images and labels of a version in one of its layouts, file after file. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND)."""
+    DeleteDataset: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.DeleteDatasetRequest, _dataset_service_pb2.DeleteDatasetResponse]  # type: ignore[assignment]
+    """Deletes a dataset with all its versions. Their bytes stay until a collection (StorageService). NOT_FOUND (DATASET_NOT_FOUND), FAILED_PRECONDITION (DATASET_IN_USE)."""
+    DeleteDatasetVersion: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.DeleteDatasetVersionRequest, _dataset_service_pb2.DeleteDatasetVersionResponse]  # type: ignore[assignment]
+    """Deletes one version; its number is never given to another. Its bytes stay until a collection (StorageService). NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND),
+    FAILED_PRECONDITION (DATASET_IN_USE).
+    """
 
 class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Reads datasets and their versions. They are made by import jobs."""
+    """Reads and deletes datasets and their versions. They are made by import jobs."""
 
     @_abc_1.abstractmethod
     def GetDataset(
@@ -126,5 +138,23 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_dataset_service_pb2.DownloadDatasetVersionResponse], _abc.AsyncIterator[_dataset_service_pb2.DownloadDatasetVersionResponse]]:
         """The images and labels of a version in one of its layouts, file after file. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND)."""
+
+    @_abc_1.abstractmethod
+    def DeleteDataset(
+        self,
+        request: _dataset_service_pb2.DeleteDatasetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dataset_service_pb2.DeleteDatasetResponse, _abc.Awaitable[_dataset_service_pb2.DeleteDatasetResponse]]:
+        """Deletes a dataset with all its versions. Their bytes stay until a collection (StorageService). NOT_FOUND (DATASET_NOT_FOUND), FAILED_PRECONDITION (DATASET_IN_USE)."""
+
+    @_abc_1.abstractmethod
+    def DeleteDatasetVersion(
+        self,
+        request: _dataset_service_pb2.DeleteDatasetVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dataset_service_pb2.DeleteDatasetVersionResponse, _abc.Awaitable[_dataset_service_pb2.DeleteDatasetVersionResponse]]:
+        """Deletes one version; its number is never given to another. Its bytes stay until a collection (StorageService). NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND),
+        FAILED_PRECONDITION (DATASET_IN_USE).
+        """
 
 def add_DatasetServiceServicer_to_server(servicer: DatasetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -48,6 +48,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The deadline leaves no time to do the work. Metadata: none."""
     ERROR_REASON_CANCELLED: _ErrorReason.ValueType  # 12
     """The caller cancelled the call. Metadata: none."""
+    ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 13
+    """The project may not hold as many bytes. Metadata: project, used_bytes, wanted_bytes, limit_bytes."""
+    ERROR_REASON_SHARED_READ_ONLY: _ErrorReason.ValueType  # 14
+    """The project `shared` is written by an administrator only, on the machine of the service. Metadata: name."""
     ERROR_REASON_DATASET_NOT_FOUND: _ErrorReason.ValueType  # 20
     """No dataset of that name. Metadata: name."""
     ERROR_REASON_DATASET_VERSION_NOT_FOUND: _ErrorReason.ValueType  # 21
@@ -68,6 +72,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The resource holds no file of that path. Metadata: name, path."""
     ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 29
     """A resource of that name exists already. Metadata: name."""
+    ERROR_REASON_DATASET_IN_USE: _ErrorReason.ValueType  # 30
+    """Jobs, models or deployments still refer to the dataset. The first few users are separated by commas. Metadata: name, used_by, used_by_count."""
+    ERROR_REASON_COLLECTION_RUNNING: _ErrorReason.ValueType  # 31
+    """Another collection of the project runs. Metadata: name."""
     ERROR_REASON_UPLOAD_OFFSET_MISMATCH: _ErrorReason.ValueType  # 40
     """A chunk does not begin where the stored bytes end. Metadata: committed_bytes."""
     ERROR_REASON_UPLOAD_CORRUPT: _ErrorReason.ValueType  # 41
@@ -100,6 +108,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The source holds errors, and it was to be imported strictly only. Metadata: count."""
     ERROR_REASON_VERSIONS_MISMATCH: _ErrorReason.ValueType  # 72
     """Versions do not fit together, or hold nothing of what is asked for: other tasks, other keypoints, no such class. Metadata: name."""
+    ERROR_REASON_SOURCE_NOT_ALLOWED: _ErrorReason.ValueType  # 78
+    """The service may not fetch from that address: its administrator did not list it, or it leads to a private network. Metadata: source, setting."""
+    ERROR_REASON_SOURCE_UNREACHABLE: _ErrorReason.ValueType  # 79
+    """The address to fetch from does not answer, refuses, is not there, or broke off again and again. Metadata: source."""
     ERROR_REASON_UNKNOWN_ARGUMENT: _ErrorReason.ValueType  # 80
     """A training argument that Ultralytics does not know. Metadata: argument, nearest."""
     ERROR_REASON_RESERVED_ARGUMENT: _ErrorReason.ValueType  # 81
@@ -173,6 +185,10 @@ ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 11
 """The deadline leaves no time to do the work. Metadata: none."""
 ERROR_REASON_CANCELLED: ErrorReason.ValueType  # 12
 """The caller cancelled the call. Metadata: none."""
+ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 13
+"""The project may not hold as many bytes. Metadata: project, used_bytes, wanted_bytes, limit_bytes."""
+ERROR_REASON_SHARED_READ_ONLY: ErrorReason.ValueType  # 14
+"""The project `shared` is written by an administrator only, on the machine of the service. Metadata: name."""
 ERROR_REASON_DATASET_NOT_FOUND: ErrorReason.ValueType  # 20
 """No dataset of that name. Metadata: name."""
 ERROR_REASON_DATASET_VERSION_NOT_FOUND: ErrorReason.ValueType  # 21
@@ -193,6 +209,10 @@ ERROR_REASON_FILE_NOT_FOUND: ErrorReason.ValueType  # 28
 """The resource holds no file of that path. Metadata: name, path."""
 ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 29
 """A resource of that name exists already. Metadata: name."""
+ERROR_REASON_DATASET_IN_USE: ErrorReason.ValueType  # 30
+"""Jobs, models or deployments still refer to the dataset. The first few users are separated by commas. Metadata: name, used_by, used_by_count."""
+ERROR_REASON_COLLECTION_RUNNING: ErrorReason.ValueType  # 31
+"""Another collection of the project runs. Metadata: name."""
 ERROR_REASON_UPLOAD_OFFSET_MISMATCH: ErrorReason.ValueType  # 40
 """A chunk does not begin where the stored bytes end. Metadata: committed_bytes."""
 ERROR_REASON_UPLOAD_CORRUPT: ErrorReason.ValueType  # 41
@@ -225,6 +245,10 @@ ERROR_REASON_FINDINGS_REFUSED: ErrorReason.ValueType  # 71
 """The source holds errors, and it was to be imported strictly only. Metadata: count."""
 ERROR_REASON_VERSIONS_MISMATCH: ErrorReason.ValueType  # 72
 """Versions do not fit together, or hold nothing of what is asked for: other tasks, other keypoints, no such class. Metadata: name."""
+ERROR_REASON_SOURCE_NOT_ALLOWED: ErrorReason.ValueType  # 78
+"""The service may not fetch from that address: its administrator did not list it, or it leads to a private network. Metadata: source, setting."""
+ERROR_REASON_SOURCE_UNREACHABLE: ErrorReason.ValueType  # 79
+"""The address to fetch from does not answer, refuses, is not there, or broke off again and again. Metadata: source."""
 ERROR_REASON_UNKNOWN_ARGUMENT: ErrorReason.ValueType  # 80
 """A training argument that Ultralytics does not know. Metadata: argument, nearest."""
 ERROR_REASON_RESERVED_ARGUMENT: ErrorReason.ValueType  # 81

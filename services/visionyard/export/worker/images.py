@@ -87,9 +87,9 @@ def _from_dataset(store: ObjectStore, name: str) -> PictureSource | None:
     rows = dataset.read_manifest(store, version)
     for split in _SPLITS:
         chosen = _spread([row for row in rows if row.split == split])
-        if chosen and next(_decoded(store, chosen), None) is not None:
+        if chosen and next(_decoded(store, chosen, version), None) is not None:
             words = {"val": "validation", "test": "test", "train": "training"}[split]
-            return PictureSource(f"{words} split of {version.name}", partial(_decoded, store, chosen), len(chosen))
+            return PictureSource(f"{words} split of {version.name}", partial(_decoded, store, chosen, version), len(chosen))
     return None
 
 
@@ -99,8 +99,8 @@ def _spread(rows: Sequence[dataset.ManifestRow]) -> list[dataset.ManifestRow]:
     return [rows[int(position * step)] for position in range(min(len(rows), MAX_IMAGES))]
 
 
-def _decoded(store: ObjectStore, rows: Sequence[dataset.ManifestRow]) -> Iterator[Picture]:
-    for row, data in dataset.read_images(store, rows):
+def _decoded(store: ObjectStore, rows: Sequence[dataset.ManifestRow], version: dataset.DatasetVersion) -> Iterator[Picture]:
+    for row, data in dataset.read_images(store, rows, version):
         try:
             yield Picture(row.name, decode_image(data))
         except YardError as error:  # formats other than JPEG and PNG, and what is too large: trained on, but not served

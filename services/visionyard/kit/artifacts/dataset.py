@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -209,13 +210,15 @@ def list_dataset_versions(store: ObjectStore, dataset: ResourceName, before: int
 def read_manifest(store: ObjectStore, version: DatasetVersion, split: str = "") -> list[ManifestRow]:
     """A version's rows, sorted by split (train, val, test) and name. Blocks.
 
+    A collection may have moved the version's images, and its manifest with them, since it was read: then the version is read again.
+
     Args:
         store: The bucket.
         version: The version.
         split: Only this split's rows; all where it is empty.
 
     Raises:
-        YardError: ARTIFACT_CORRUPT, the manifest is gone.
+        YardError: ARTIFACT_CORRUPT, the manifest is gone; DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, the version was deleted meanwhile.
         StoreUnavailable: the store does not answer.
     """
     return [row for row in iterate_manifest(store, version) if split in {"", row.split}]
@@ -228,38 +231,82 @@ def iterate_manifest(store: ObjectStore, version: DatasetVersion) -> Iterator[Ma
 
 def manifest_reader(store: ObjectStore, version: DatasetVersion) -> Callable[[], Iterator[ManifestRow]]:
     """Fetches a version's manifest once; what it returns gives the rows from the beginning as often as it is called."""
-    try:
-        data = store.get(version.manifest_key).data
-    except NotFound:
-        raise YardError(
-            Reason.ARTIFACT_CORRUPT,
-            f"the manifest of {version.name} is missing in the bucket: import it again",
-            {"name": str(version.name)},
-        ) from None
-    return lambda: decode_manifest(data)
+    for known in _as_it_is_now(store, version):
+        with suppress(NotFound):
+            data = store.get(known.manifest_key).data
+            return lambda: decode_manifest(data)
+    raise YardError(
+        Reason.ARTIFACT_CORRUPT,
+        f"the manifest of {version.name} is missing in the bucket: import it again",
+        {"name": str(version.name)},
+    )
 
 
-def read_images(store: ObjectStore, rows: Iterable[ManifestRow]) -> Iterator[tuple[ManifestRow, bytes]]:
+def _as_it_is_now(store: ObjectStore, version: DatasetVersion) -> Iterator[DatasetVersion]:
+    """The version as it was read; then, for whoever did not find its bytes, as it is now, as often as it has changed in between."""
+    yield version
+    while (current := read_dataset_version(store, version.name)).manifest_key != version.manifest_key:
+        yield current
+        version = current
+
+
+def read_images(store: ObjectStore, rows: Iterable[ManifestRow], version: DatasetVersion) -> Iterator[tuple[ManifestRow, bytes]]:
     """The image files of ``rows``, shard by shard in the order of their bytes (not in the order given), each checked. Blocks.
 
-    Neighbours are read together, up to 8 MiB at once, so a version costs few requests and flat memory.
+    Neighbours are read together, up to 8 MiB at once, so a version costs few requests and flat memory. Images that a collection moved meanwhile are looked up
+    again in the version's new manifest.
 
     Raises:
-        YardError: ARTIFACT_CORRUPT, an image is gone or does not fit its sha256.
+        YardError: ARTIFACT_CORRUPT, an image is gone or does not fit its sha256; DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, the version was deleted meanwhile.
         StoreUnavailable: the store does not answer.
     """
+    moved = _MovedImages(store, version)
     for run in _runs(sorted(rows, key=lambda row: (row.shard, row.offset))):
-        first, last = run[0], run[-1]
-        try:
-            data = memoryview(store.get(first.shard, first.offset, last.offset + last.length - first.offset).data)
-        except NotFound:
+        yield from _read_run(store, run, moved)
+
+
+class _MovedImages:
+    """Where a version's images lie now, for a reader whose rows are older.
+
+    Args:
+        store: The bucket.
+        version: As the reader knows it.
+    """
+
+    def __init__(self, store: ObjectStore, version: DatasetVersion) -> None:
+        self._store = store
+        self._version = version
+        self._rows: dict[tuple[str, str], ManifestRow] = {}
+
+    def find(self, run: list[ManifestRow]) -> list[ManifestRow] | None:
+        """The same images where they lie now; None where they have not moved since the last look."""
+        first = self._rows.get((run[0].split, run[0].name))
+        if first is None or first == run[0]:  # not looked up yet, or moved once more since
+            current = read_dataset_version(self._store, self._version.name)
+            if current.manifest_key == self._version.manifest_key:
+                return None
+            self._version = current
+            self._rows = {(row.split, row.name): row for row in read_manifest(self._store, current)}
+        return [self._rows[row.split, row.name] for row in run]
+
+
+def _read_run(store: ObjectStore, run: list[ManifestRow], moved: _MovedImages) -> Iterator[tuple[ManifestRow, bytes]]:
+    first, last = run[0], run[-1]
+    try:
+        data = memoryview(store.get(first.shard, first.offset, last.offset + last.length - first.offset).data)
+    except NotFound:
+        found = moved.find(run)
+        if found is None:
             raise _corrupt(first, "its shard is missing in the bucket") from None
-        for row in run:
-            start = row.offset - first.offset
-            image = bytes(data[start : start + row.length])
-            if hashlib.sha256(image).hexdigest() != row.sha256:
-                raise _corrupt(row, "its bytes do not fit their recorded sha256")
-            yield row, image
+        for part in _runs(sorted(found, key=lambda row: (row.shard, row.offset))):
+            yield from _read_run(store, part, moved)
+        return
+    for row in run:
+        start = row.offset - first.offset
+        image = bytes(data[start : start + row.length])
+        if hashlib.sha256(image).hexdigest() != row.sha256:
+            raise _corrupt(row, "its bytes do not fit their recorded sha256")
+        yield row, image
 
 
 def _runs(rows: list[ManifestRow]) -> Iterator[list[ManifestRow]]:

@@ -92,7 +92,7 @@ def _build(store: ObjectStore, version: DatasetVersion, folder: Path, on_progres
     missing = [row for row in rows if not _is_there(building / image_path(row, classes), row)]
     done = len(rows) - len(missing)
     on_progress(done, len(rows))
-    for row, image in read_images(store, missing):
+    for row, image in read_images(store, missing, version):
         (building / image_path(row, classes)).write_bytes(image)
         done += 1
         on_progress(done, len(rows))

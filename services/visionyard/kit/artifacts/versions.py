@@ -2,13 +2,17 @@
 
 A version is published by creating its document under the next free number with a conditional write, after everything that it refers to
 has been written. Whoever made it is part of the document, so that a second attempt of the same job finds its own version instead of making another.
+
+Deleting a version swaps its document for one without bytes, its tombstone: one write decides, whoever is killed when; a listing tells tombstones by their size;
+and the number is never given out again, so that what a name once meant it never means otherwise.
 """
 
 from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -31,35 +35,63 @@ class VersionDocument:
         body: What its maker wrote.
         made_by: Who made it: a job's name, or the digest of a pushed file.
         create_time: When it was published, by the store's clock.
+        etag: The document's.
     """
 
     name: VersionName
     body: dict[str, Any]
     made_by: str
     create_time: datetime
+    etag: str = ""
 
 
 def version_prefix(name: VersionName) -> str:
     """The bucket prefix of what belongs to one version (its artifacts), with the trailing slash. The number must be known."""
-    if name.number is None:
-        raise ValueError(f"{name} has no number")
-    return f"{name.parent}/versions/{name.number:08d}/"
+    return f"{name.parent}/versions/{_number(name):08d}/"
 
 
 def _key(parent: ResourceName, number: int) -> str:
     return f"{parent}/versions/{number:08d}.json"
 
 
-def _numbers(store: ObjectStore, parent: ResourceName) -> list[int]:
+@dataclass(frozen=True)
+class _Numbers:
+    """The numbers of a dataset's or model's versions.
+
+    Attributes:
+        alive: Those of the versions that are there, ascending.
+        last: The highest that was ever given out; 0 for none.
+    """
+
+    alive: list[int]
+    last: int
+
+
+def _numbers(store: ObjectStore, parent: ResourceName) -> _Numbers:
     prefix = f"{parent}/versions/"
-    keys = [entry.key for entry in store.list(prefix, delimiter="/") if not entry.is_prefix]
-    return [int(key[len(prefix) : -len(".json")]) for key in keys if key.endswith(".json")]
+    entries = [entry for entry in store.list(prefix, delimiter="/") if not entry.is_prefix and entry.key.endswith(".json")]
+    numbered = [(int(entry.key[len(prefix) : -len(".json")]), entry.size) for entry in entries]
+    return _Numbers([number for number, size in numbered if size], numbered[-1][0] if numbered else 0)
 
 
 def _read(store: ObjectStore, parent: ResourceName, number: int) -> VersionDocument:
+    """Reads a version's document; raises NotFound for a tombstone too."""
     stored = store.get(_key(parent, number))
+    if not stored.data:
+        raise NotFound(stored.info.key)
     document = json.loads(stored.data)
-    return VersionDocument(VersionName(parent, number), document["body"], document["made_by"], stored.info.last_modified)
+    # A document that was changed since tells when it was published; of one that was not the store does.
+    published = document.get("create_time")
+    created = datetime.fromisoformat(published) if published else stored.info.last_modified
+    return VersionDocument(VersionName(parent, number), document["body"], document["made_by"], created, stored.info.etag)
+
+
+def _read_first(store: ObjectStore, parent: ResourceName, numbers: Iterable[int]) -> VersionDocument | None:
+    """The first of the versions that is still there: one may have been deleted since it was listed."""
+    for number in numbers:
+        with suppress(NotFound):
+            return _read(store, parent, number)
+    return None
 
 
 def publish(store: ObjectStore, parent: ResourceName, body: dict[str, Any], made_by: str, since: datetime | None = None) -> VersionDocument:
@@ -80,9 +112,9 @@ def publish(store: ObjectStore, parent: ResourceName, body: dict[str, Any], made
     tried, tries = 0, rounds(str(parent))
     while True:
         numbers = _numbers(store, parent)
-        if (earlier := _made_by(store, parent, numbers, made_by, since)) is not None:
+        if (earlier := _made_by(store, parent, numbers.alive, made_by, since)) is not None:
             return earlier
-        number = (numbers[-1] if numbers else 0) + 1
+        number = numbers.last + 1
         if number != tried:  # others took the number before, so they get on, and so shall we
             tried, tries = number, rounds(_key(parent, number))
         next(tries)
@@ -100,12 +132,14 @@ def find(store: ObjectStore, parent: ResourceName, made_by: str, since: datetime
     Raises:
         StoreUnavailable: the store does not answer.
     """
-    return _made_by(store, parent, _numbers(store, parent), made_by, since)
+    return _made_by(store, parent, _numbers(store, parent).alive, made_by, since)
 
 
 def _made_by(store: ObjectStore, parent: ResourceName, numbers: list[int], made_by: str, since: datetime | None) -> VersionDocument | None:
     for number in reversed(numbers):
-        version = _read(store, parent, number)
+        version = _read_first(store, parent, [number])
+        if version is None:
+            continue
         if version.made_by == made_by:
             return version
         if since is not None and version.create_time < since:
@@ -122,43 +156,116 @@ def resolve(store: ObjectStore, name: VersionName) -> VersionDocument:
     parent = name.parent
     kind = parent.collection[:-1]
     if name.number is not None:
-        try:
+        with suppress(NotFound):
             return _read(store, parent, name.number)
-        except NotFound:
-            pass
     numbers = _numbers(store, parent)
-    if not numbers:
+    newest_one = _read_first(store, parent, reversed(numbers.alive))
+    if newest_one is None:
         raise YardError(
             _MISSING_PARENT[parent.collection],
             f"there is no {kind} {parent.id!r} in project {parent.project!r}: see `yard {kind} list`",
             {"name": str(parent)},
         )
     if name.number is None:
-        return _read(store, parent, numbers[-1])
+        return newest_one
+    missing = "has no version" if name.number > numbers.last else "has no longer a version"
     raise YardError(
         _MISSING_VERSION[parent.collection],
-        f"{kind} {parent.id!r} has no version {name.number}: its newest is {numbers[-1]}",
+        f"{kind} {parent.id!r} {missing} {name.number}: its newest is {newest_one.name.number}",
         {"name": str(name)},
     )
 
 
+def lookup(store: ObjectStore, name: VersionName) -> VersionDocument | None:
+    """The version of that number, or None where there is none, or none any more."""
+    return _read_first(store, name.parent, [_number(name)])
+
+
 def newest(store: ObjectStore, parent: ResourceName) -> VersionDocument | None:
     """The newest version, or None where there is no such dataset or model."""
-    numbers = _numbers(store, parent)
-    return _read(store, parent, numbers[-1]) if numbers else None
+    return _read_first(store, parent, reversed(_numbers(store, parent).alive))
 
 
 def list_versions(store: ObjectStore, parent: ResourceName, before: int | None = None) -> Iterator[VersionDocument]:
     """The versions of ``parent``, newest first, with numbers below ``before``; none where there is no such dataset or model."""
-    for number in reversed(_numbers(store, parent)):
+    for number in reversed(_numbers(store, parent).alive):
         if before is None or number < before:
-            yield _read(store, parent, number)
+            with suppress(NotFound):  # deleted since it was listed
+                yield _read(store, parent, number)
 
 
 def first(store: ObjectStore, parent: ResourceName) -> VersionDocument | None:
     """The oldest version: its create_time is the dataset's or model's own."""
-    numbers = _numbers(store, parent)
-    return _read(store, parent, numbers[0]) if numbers else None
+    return _read_first(store, parent, _numbers(store, parent).alive)
+
+
+def delete(store: ObjectStore, version: VersionDocument) -> bool:
+    """Puts a tombstone in a version's place; what it referred to stays for a collection.
+
+    Returns:
+        Whether the version was there until now; False where somebody else deleted it.
+
+    Raises:
+        StoreUnavailable: the store does not answer, or does not write; calling again later is safe.
+    """
+    current: VersionDocument | None = version
+    tries, etag = rounds(str(version.name)), version.etag
+    sent = False
+    while current is not None:
+        if current.etag != etag:  # a collection moved its manifest meanwhile, so it got on, and so shall we
+            tries, etag = rounds(str(version.name)), current.etag
+        next(tries)
+        try:
+            store.compare_and_swap(_key(version.name.parent, _number(version.name)), b"", etag)
+        except OutcomeUnknown:
+            sent = True  # a tombstone that is found below may be ours
+        except Conflict:
+            pass
+        else:
+            return True
+        current = lookup(store, version.name)
+    return sent
+
+
+def any_deleted_since(store: ObjectStore, parent: ResourceName, since: datetime) -> bool:
+    """Whether a version of ``parent`` was deleted at or after ``since``, by the store's clock: then nobody can tell any more who had made it."""
+    entries = store.list(f"{parent}/versions/", delimiter="/")
+    return any(not e.is_prefix and not e.size and (e.last_modified is None or e.last_modified >= since) for e in entries)
+
+
+def change(store: ObjectStore, version: VersionDocument, body: dict[str, Any]) -> VersionDocument:
+    """Replaces a version's body by one that means the same: only where its bytes lie may differ. Its times stay.
+
+    Raises:
+        Conflict: somebody else changed or deleted it since it was read.
+        StoreUnavailable: the store does not answer, or does not write; calling again later is safe.
+    """
+    parent, number = version.name.parent, _number(version.name)
+    document = {
+        "body": body,
+        "made_by": version.made_by,
+        "nonce": uuid.uuid4().hex,
+        "create_time": version.create_time.isoformat(),
+    }
+    data = json.dumps(document, sort_keys=True).encode()
+    tries = rounds(_key(parent, number))
+    while True:
+        next(tries)
+        with suppress(
+            Conflict, OutcomeUnknown
+        ):  # either way, what is there counts: our own write may have been answered late or not at all
+            store.compare_and_swap(_key(parent, number), data, version.etag)
+        current = lookup(store, version.name)
+        if current is None or (current.body != body and current.etag != version.etag):
+            raise Conflict(_key(parent, number))
+        if current.etag != version.etag:
+            return current
+
+
+def _number(name: VersionName) -> int:
+    if name.number is None:
+        raise ValueError(f"{name} has no number")
+    return name.number
 
 
 def list_parents(store: ObjectStore, project: str, collection: str, after: str = "") -> Iterator[ResourceName]:

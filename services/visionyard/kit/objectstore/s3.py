@@ -96,9 +96,10 @@ class S3ObjectStore(ObjectStore):
         settings: The store.
         retry_for_s: How long reads and plain writes are retried before StoreUnavailable: short in services, which answer somebody; long in workers.
             In a stream or a large file it counts from the last progress. A conditional write is retried only while no connection can be made.
+        ours: Whether the bucket is made where it is missing; false for one of somebody else's, which is only read.
     """
 
-    def __init__(self, settings: S3Settings, retry_for_s: float = 5.0) -> None:
+    def __init__(self, settings: S3Settings, retry_for_s: float = 5.0, *, ours: bool = True) -> None:
         self._endpoint = settings.endpoint
         self._bucket = settings.bucket
         self._region = settings.region
@@ -114,7 +115,7 @@ class S3ObjectStore(ObjectStore):
             http_client=self._pool,
         )
         self._bucket_lock = threading.Lock()
-        self._bucket_is_there = False
+        self._bucket_is_there = not ours
 
     # Reads
 

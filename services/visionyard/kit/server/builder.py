@@ -44,6 +44,7 @@ from visionyard.kit.server.interceptors.errors import Errors
 from visionyard.kit.server.interceptors.logs import Logs
 from visionyard.kit.server.interceptors.metrics import Metrics
 from visionyard.kit.server.interceptors.requests import CORE_HEADROOM_BYTES
+from visionyard.kit.server.interceptors.shared import SharedProject
 from visionyard.kit.server.metrics_endpoint import MetricsEndpoint
 from visionyard.kit.status import MAX_METADATA_BYTES
 
@@ -126,6 +127,7 @@ class RunningServer:
             Errors(settings.s3_endpoint),
             self._drain,
             Deadlines(settings.unary_timeout_s),
+            SharedProject(),
         ]
         self._server = grpc.aio.server(interceptors=[CallChain(layers, settings.max_request_bytes)], options=_options(settings))
         for entry in app.services:

@@ -19,6 +19,9 @@ from visionyard.kit.errors import Reason, YardError, invalid_field
 from visionyard.kit.names import ProjectName, ResourceName
 from visionyard.kit.objectstore.documents import Document, Documents
 from visionyard.kit.objectstore.port import Conflict, NotFound, ObjectStore
+from visionyard.kit.projects import project_ids
+from visionyard.kit.quota import ProjectQuota
+from visionyard.kit.transfer.announced import COMPLETE, DOCUMENT, PARTS
 from visionyard.kit.transfer.parts import PartsReader, StoredPart, contiguous
 from visionyard.kit.transfer.writer import UploadWriter
 
@@ -56,12 +59,14 @@ class UploadStore:
     Args:
         store: The bucket.
         limit_bytes: The largest file that may be uploaded.
+        quota: What each project may hold; None: as much as there is room for.
     """
 
-    def __init__(self, store: ObjectStore, limit_bytes: int) -> None:
+    def __init__(self, store: ObjectStore, limit_bytes: int, quota: ProjectQuota | None = None) -> None:
         self._store = store
         self._documents = Documents(store)
         self._limit_bytes = limit_bytes
+        self._quota = quota
 
     def start(self, project: ProjectName, size: int, sha256: str, request_id: str) -> Upload:
         """Begins an upload, or finds the one that was begun with the same arguments.
@@ -73,12 +78,14 @@ class UploadStore:
             request_id: The client's key, which tells apart two uploads of the same bytes; may be empty.
 
         Raises:
-            YardError: INVALID_FIELD; REQUEST_TOO_LARGE.
+            YardError: INVALID_FIELD; REQUEST_TOO_LARGE; QUOTA_EXCEEDED.
             StoreUnavailable: the store does not answer.
         """
         self._check(size, sha256, request_id)
         digest = hashlib.sha256(f"{project.project}\n{size}\n{sha256}\n{request_id}".encode()).hexdigest()
         name = ResourceName(project.project, COLLECTION, digest[:_ID_DIGITS])
+        if self._quota is not None and not self._is_begun(name):
+            self._quota.admit(project.project, size)
         with suppress(Conflict):
             self._documents.create(_document_key(name), {"size": size, "sha256": sha256})
         if not size:
@@ -121,6 +128,13 @@ class UploadStore:
             raise YardError(
                 Reason.UPLOAD_NOT_FOUND, f"there is no upload {name.id!r} in project {name.project!r}: begin it anew", {"name": str(name)}
             ) from None
+
+    def _is_begun(self, name: ResourceName) -> bool:
+        try:
+            self._store.head(_document_key(name))
+        except NotFound:
+            return False
+        return True
 
     def _is_complete(self, name: ResourceName) -> bool:
         try:
@@ -232,23 +246,23 @@ class UploadStore:
         return swept
 
     def _all(self) -> Iterator[ResourceName]:
-        for project in self._store.list("projects/", delimiter="/"):
-            prefix = f"{project.key}{COLLECTION}/"
-            for entry in self._store.list(prefix, delimiter="/") if project.is_prefix else ():
+        for project in project_ids(self._store):
+            prefix = f"projects/{project}/{COLLECTION}/"
+            for entry in self._store.list(prefix, delimiter="/"):
                 if entry.is_prefix:
-                    yield ResourceName(project.key.split("/")[1], COLLECTION, entry.key[len(prefix) : -1])
+                    yield ResourceName(project, COLLECTION, entry.key[len(prefix) : -1])
 
 
 def _document_key(name: ResourceName) -> str:
-    return f"{name}/upload.json"
+    return f"{name}/{DOCUMENT}"
 
 
 def _complete_key(name: ResourceName) -> str:
-    return f"{name}/complete"
+    return f"{name}/{COMPLETE}"
 
 
 def _parts_prefix(name: ResourceName) -> str:
-    return f"{name}/parts/"
+    return f"{name}/{PARTS}"
 
 
 def _end(parts: list[StoredPart]) -> int:

@@ -84,8 +84,8 @@ class Call:
 class Tap:
     """What a layer wants to see of a call's messages; sees nothing as it is."""
 
-    def received(self) -> None:
-        """A request message has come."""
+    def received(self, message: Any) -> None:
+        """A request message has come; raises to refuse it."""
 
     def sent(self) -> None:
         """A response message is about to go."""
@@ -197,7 +197,7 @@ class CallChain(grpc.aio.ServerInterceptor):
 
 def _accepted(request: Any, taps: Sequence[Tap]) -> Any:
     for tap in taps:
-        tap.received()
+        tap.received(request)
     if isinstance(request, RefusedRequest):
         raise request.error
     return request

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
@@ -38,7 +39,7 @@ class _CountingTap(Tap):
         self._received = received
         self._sent = sent
 
-    def received(self) -> None:
+    def received(self, message: Any) -> None:  # noqa: ARG002 - it is counted, not looked at
         self._received.inc()
 
     def sent(self) -> None:

@@ -1,0 +1,94 @@
+"""Images added to a version: only what is new is stored, what is there gets the new labels."""
+
+from collections import Counter
+
+import pytest
+from tests.unit.dataset.conftest import good_set, picture, zipped
+
+from visionyard.kit.errors import Reason, YardError
+
+
+def codes(report):
+    return Counter(finding["code"] for finding in report["findings"])
+
+
+@pytest.fixture
+def base(bench):
+    return bench.run(zipped(good_set(8)))[0]
+
+
+def more(names="thing, other", **images):
+    """Images without splits: stem -> (seed, rows)."""
+    files = {"classes.txt": "\n".join(name.strip() for name in names.split(","))}
+    for stem, (seed, rows) in images.items():
+        files[f"images/{stem}.jpg"] = picture(seed)
+        files[f"labels/{stem}.txt"] = "".join(f"{row}\n" for row in rows)
+    return zipped(files)
+
+
+def test_new_images_join_and_nothing_else_is_stored(bench, base):
+    before = {key for key in bench.listing() if "/shards/" in key}
+    version, context = bench.run(more(extra=(500, ["1 .5 .5 .2 .2"])), append=True)
+    assert (version.image_count, version.name.number) == (13, 2)
+    [shard] = {key for key in bench.listing() if "/shards/" in key} - before
+    assert bench.store.head(shard).size < 3 * 512 + len(picture(500)) + 4096
+    assert version.origin["operation"] == "append"
+    assert version.origin["sources"] == [str(base.name)]
+    report = bench.report(context)
+    assert report["images"] == {"found": 1, "kept": 1, "dropped": 0}
+    assert "too few to be spread" in report["split_reason"]
+
+
+def test_an_image_that_is_there_gets_the_new_labels_and_keeps_its_place(bench, base):
+    version, context = bench.run(more(renamed=(0, ["1 .3 .3 .1 .1"])), append=True)
+    assert version.image_count == base.image_count
+    row = next(row for row in bench.rows(version) if row.name == "train0.jpg")
+    assert (row.split, [label[:2] for label in row.labels]) == ("train", [(1, 0.3)])
+    assert codes(bench.report(context)) == {"RELABELLED": 1}
+
+
+def test_new_classes_come_behind_those_that_are_there(bench, base):
+    version, _ = bench.run(more("other, third", extra=(500, ["0 .5 .5 .2 .2", "1 .2 .2 .1 .1"])), append=True)
+    assert version.class_names == ("thing", "other", "third")
+    row = next(row for row in bench.rows(version) if row.name == "extra.jpg")
+    assert sorted(label.class_id for label in row.labels) == [1, 2]
+
+
+def test_an_image_that_is_there_already_changes_nothing(bench, base):
+    version, context = bench.run(more(same=(0, ["0 .5 .5 .25 .25"])), append=True)
+    assert version.digest == base.digest
+    assert codes(bench.report(context)) == {"VERSION_UNCHANGED": 1}
+
+
+def test_many_new_images_are_drawn_in_the_version_s_shares(bench, base):
+    images = {f"n{i:02}": (600 + i, [f"{i % 2} .5 .5 .2 .2"]) for i in range(30)}
+    version, _ = bench.run(more(**images), append=True)
+    assert {s.name: s.image_count for s in version.splits} == {"train": 8 + 20, "val": 4 + 10}
+
+
+def test_a_name_that_is_taken_is_given_to_nobody_else(bench, base):
+    version, _ = bench.run(more(train0=(700, ["0 .5 .5 .2 .2"])), append=True)
+    names = sorted(row.name for row in bench.rows(version) if "train0" in row.name)
+    assert names == ["images-train0.jpg", "train0.jpg"]
+    assert (
+        next(row for row in bench.rows(version) if row.name == "train0.jpg").sha256
+        == next(row for row in bench.rows(base) if row.name == "train0.jpg").sha256
+    )
+
+
+def test_labels_of_another_task_are_refused(bench, base):
+    bench.run(
+        zipped(
+            {
+                "data.yaml": "train: images\nnames: [a]\n",
+                "images/a.jpg": picture(1),
+                "images/b.jpg": picture(2),
+                "labels/a.txt": "0 .1 .1 .5 .1 .3 .5\n",
+                "labels/b.txt": "0 .1 .1 .5 .1 .3 .5\n",
+            }
+        ),
+        "shapes",
+    )
+    with pytest.raises(YardError, match="is for detect") as caught:
+        bench.run(more(extra=(500, ["0 .1 .1 .5 .1 .3 .5"])), append=True, task="segment")
+    assert caught.value.reason is Reason.VERSIONS_MISMATCH
