@@ -110,37 +110,35 @@ class ShapeReader:
         """
         objects: dict[tuple[str, str], list[WrittenLabel]] = {}
         for number, shape in enumerate(shapes, start=1):
-            key, label = self._label(number, shape, class_id)
-            objects.setdefault(key, []).append(label)
+            name = _clean(shape.get("label")).strip() if isinstance(shape, dict) else ""
+            label = (
+                self._label(number, name, shape, class_id)
+                if name
+                else _problem(Code.MALFORMED_LABEL, f"has a shape {number} without a label")
+            )
+            group = shape.get("group_id") if label.problem is None else None
+            grouped = isinstance(group, int | str) and not isinstance(group, bool)
+            objects.setdefault((name, str(group)) if grouped else ("", str(number)), []).append(label)
         for parts in objects.values():
             yield parts[0] if len(parts) == 1 else _joined(parts)
 
-    def _label(self, number: int, shape: Any, class_id: Callable[[str], int | None]) -> tuple[tuple[str, str], WrittenLabel]:
-        """A shape by itself; and what it has in common with other parts of its object, its name and group."""
-        alone = ("", str(number))
-        name = _clean(shape.get("label")).strip() if isinstance(shape, dict) else ""
-        if not name:
-            return alone, WrittenLabel(problem=Code.MALFORMED_LABEL, message=f"has a shape {number} without a label")
-        where = f"shape {number} ({name[:_SHOWN]!r})"
+    def _label(self, number: int, name: str, shape: dict[str, Any], class_id: Callable[[str], int | None]) -> WrittenLabel:
+        """A shape by itself."""
+        where = f"has as shape {number} ({name[:_SHOWN]!r})"
         if name in IGNORED:
-            return alone, WrittenLabel(problem=Code.IGNORED_REGION, message=f"has as {where} what labelme's converters take for no class")
-        kind, group, points = _clean(shape.get("shape_type")) or "polygon", shape.get("group_id"), _numbers(shape.get("points"))
+            return _problem(Code.IGNORED_REGION, f"{where} what labelme's converters take for no class")
+        kind, points = _clean(shape.get("shape_type")) or "polygon", _numbers(shape.get("points"))
         if kind not in _READ:
-            return alone, WrittenLabel(problem=Code.UNSUPPORTED_SHAPE, message=f"has as {where} a {kind[:_SHOWN]}, which bounds no object")
+            return _problem(Code.UNSUPPORTED_SHAPE, f"{where} a {kind[:_SHOWN]}, which bounds no object")
+        if not all(map(math.isfinite, points)):
+            return _problem(Code.NOT_A_NUMBER, f"{where} one with a coordinate that is not a finite number")
         class_number = class_id(name)
         if class_number is None:
-            message = f"has as {where} one of yet another class; no more than {MAX_CLASSES} are read"
-            return alone, WrittenLabel(problem=Code.UNKNOWN_CLASS, message=message)
-        if not all(map(math.isfinite, points)):
-            return alone, WrittenLabel(
-                problem=Code.NOT_A_NUMBER, message=f"has as {where} one with a coordinate that is not a finite number"
-            )
+            return _problem(Code.UNKNOWN_CLASS, f"{where} one of yet another class; no more than {MAX_CLASSES} are read")
         try:
-            label = self._mask(shape, points, class_number) if kind == "mask" else _drawn(kind, points, class_number)
+            return self._mask(shape, points, class_number) if kind == "mask" else _drawn(kind, points, class_number)
         except (NotMask, WrongPoints) as error:
-            return alone, WrittenLabel(problem=Code.MALFORMED_LABEL, message=f"has as {where} a {kind} that cannot be read: {error}")
-        grouped = isinstance(group, int | str) and not isinstance(group, bool)
-        return (name, str(group)) if grouped else alone, label
+            return _problem(Code.MALFORMED_LABEL, f"{where} a {kind} that cannot be read: {error}")
 
     def _mask(self, shape: dict[str, Any], points: tuple[float, ...], class_id: int) -> WrittenLabel:
         """A mask is a picture, in base64, of the box that its two points span; what is not black is inside."""
@@ -156,6 +154,10 @@ class ShapeReader:
             raise NotMask("it lies outside of all pictures")
         height, width = pixels.shape[:2]
         return self._masks.written(0, class_id, runs_of(np.asarray(pixels.any(axis=2))), (width, height), (int(left), int(top)))
+
+
+def _problem(code: Code, message: str) -> WrittenLabel:
+    return WrittenLabel(problem=code, message=message)
 
 
 def _numbers(points: object) -> tuple[float, ...]:
@@ -188,9 +190,7 @@ def _joined(parts: list[WrittenLabel]) -> WrittenLabel:
     box = enclosing([value for part in parts for value in (part.box or enclosing(part.points))])
     class_id, note = parts[0].class_id, Code.PARTS_JOINED
     if len(parts) > MAX_PARTS:
-        return WrittenLabel(
-            problem=Code.MALFORMED_LABEL, message=f"has a group of {len(parts)} shapes, more than the {MAX_PARTS} that are joined"
-        )
+        return _problem(Code.MALFORMED_LABEL, f"has a group of {len(parts)} shapes, more than the {MAX_PARTS} that are joined")
     if all(part.shape is Shape.BOX for part in parts):
         return WrittenLabel(class_id=class_id, box=box, note=note)
     outlines = [np.reshape(part.points or _corners(part.box), (-1, 2)) for part in parts]

@@ -329,10 +329,53 @@ def test_the_real_export(plant, test_data):
 
 WORDS = st.sampled_from(["1", "-3.5", "nan", "1e999", "9" * 400, "", "x", "1,2;3,4;5,6", ";", "0,5,3", "é", "auto", "train"])
 NAMES = st.sampled_from(
-    "label xtl ytl xbr ybr points rle left top width height cx cy rx ry rotation frame outside occluded name subset task_id source id".split()
+    [
+        "label",
+        "xtl",
+        "ytl",
+        "xbr",
+        "ybr",
+        "points",
+        "rle",
+        "left",
+        "top",
+        "width",
+        "height",
+        "cx",
+        "cy",
+        "rx",
+        "ry",
+        "rotation",
+        "frame",
+        "outside",
+        "occluded",
+        "name",
+        "subset",
+        "task_id",
+        "source",
+        "id",
+    ]
 )
 TAGS = st.sampled_from(
-    "image track box polygon points ellipse mask skeleton tag cuboid meta task labels label name parent attribute".split()
+    [
+        "image",
+        "track",
+        "box",
+        "polygon",
+        "points",
+        "ellipse",
+        "mask",
+        "skeleton",
+        "tag",
+        "cuboid",
+        "meta",
+        "task",
+        "labels",
+        "label",
+        "name",
+        "parent",
+        "attribute",
+    ]
 )
 
 

@@ -278,7 +278,7 @@ def test_a_damaged_file_beside_good_ones_is_listed(plant):
 
 
 def test_halves_of_characters_do_no_harm(plant):
-    source, rows = read(plant, shape(label="\ud800"), shape(label="\udfff", kind="line"), image="\ud800.jpg")
+    _, rows = read(plant, shape(label="\ud800"), shape(label="\udfff", kind="line"), image="\ud800.jpg")
     assert rows.found == 2
 
 

@@ -177,7 +177,29 @@ def test_the_real_export(plant, test_data):
 # --- anything at all
 
 TAGS = st.sampled_from(
-    "annotation object name polygon pt x y segm box xmin ymin xmax ymax type attributes deleted imagesize nrows filename folder bndbox".split()
+    [
+        "annotation",
+        "object",
+        "name",
+        "polygon",
+        "pt",
+        "x",
+        "y",
+        "segm",
+        "box",
+        "xmin",
+        "ymin",
+        "xmax",
+        "ymax",
+        "type",
+        "attributes",
+        "deleted",
+        "imagesize",
+        "nrows",
+        "filename",
+        "folder",
+        "bndbox",
+    ]
 )
 TEXTS = st.sampled_from(["", "1", "-2.5", "nan", "1e999", "9" * 400, "bounding_box", "rotation=30", "a.jpg", "é"])
 
