@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import colorsys
 import math
+from collections import Counter
 from collections.abc import Iterator
 from xml.sax.saxutils import escape, quoteattr
 
@@ -55,7 +56,11 @@ class CvatLayout(Layout):
 
 
 class _Writer:
-    """Writes the annotation file, an image at a time."""
+    """Writes the annotation file, an image at a time.
+
+    Into a project CVAT imports images and annotations together, and knows images by subset and name. Into a task that was made of the same images in folders it
+    falls back to their ids, so these count in the order in which CVAT sorts a task's images, by their paths.
+    """
 
     def __init__(self, version: DatasetVersion, rows: Rows) -> None:
         self._version = version
@@ -65,8 +70,11 @@ class _Writer:
 
     def pieces(self) -> Iterator[bytes]:
         yield self._head().encode()
-        for number, row in enumerate(self._rows()):
-            yield self._image(number, row).encode()
+        counts = Counter({split.name: split.image_count for split in self._version.splits})
+        next_id = {split: sum(counts[other] for other in counts if other < split) for split in counts}
+        for row in self._rows():
+            yield self._image(next_id[row.split], row).encode()
+            next_id[row.split] += 1
         yield b"</annotations>\n"
 
     def _head(self) -> str:
@@ -77,10 +85,11 @@ class _Writer:
             f"<attributes>{attributes}</attributes></label>\n"
             for i, name in enumerate(version.class_names)
         )
+        subsets = "\n".join(split.name for split in version.splits)
         return (
-            '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n  <meta>\n    <task>\n'
-            f"      <name>{escape(str(version.name))}</name>\n      <size>{version.image_count}</size>\n      <mode>annotation</mode>\n"
-            f"      <labels>\n{labels}      </labels>\n    </task>\n  </meta>\n"
+            '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n  <meta>\n    <project>\n'
+            f"      <name>{escape(str(version.name))}</name>\n      <mode>annotation</mode>\n      <subsets>{subsets}</subsets>\n"
+            f"      <labels>\n{labels}      </labels>\n    </project>\n  </meta>\n"
         )
 
     def _image(self, number: int, row: ManifestRow) -> str:

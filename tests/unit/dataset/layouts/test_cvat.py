@@ -127,15 +127,26 @@ def test_the_file_is_what_cvat_and_others_read(bench):
     version, _ = bench.run(yolo(SETS["detect"]))
     root = ET.fromstring(written(bench, version)["annotations.xml"])
     assert root.findtext("version") == "1.1"
-    labels = [(label.findtext("name"), label.findtext("type")) for label in root.findall("meta/task/labels/label")]
+    labels = [(label.findtext("name"), label.findtext("type")) for label in root.findall("meta/project/labels/label")]
     assert labels == [("thing", "rectangle"), ("other", "rectangle")]
-    colours = [label.findtext("color") for label in root.findall("meta/task/labels/label")]
+    colours = [label.findtext("color") for label in root.findall("meta/project/labels/label")]
     assert len(set(colours)) == 2
     assert all(len(colour) == 7 and int(colour[1:], 16) >= 0 for colour in colours)
     assert [(i.get("id"), i.get("name"), i.get("subset"), i.get("width"), i.get("height")) for i in root.findall("image")] == [
         ("0", "a.jpg", "train", "64", "48"),
         ("1", "a.jpg", "val", "64", "48"),
     ]
+
+
+def test_ids_count_in_the_order_of_the_images_paths(bench):
+    names = images("images/test/a.jpg", "images/train/b.jpg", "images/train/c.jpg", "images/val/a.jpg")
+    files = {"data.yaml": YAML + "test: images/test\n", **names}
+    version, _ = bench.run(zipped({**files, **{path.replace("images", "labels").replace("jpg", "txt"): BOX for path in names}}))
+    root = ET.fromstring(written(bench, version)["annotations.xml"])
+    assert root.findtext("meta/project/subsets") == "train\nval\ntest"
+    ids = {(image.get("subset"), image.get("name")): int(image.get("id")) for image in root.findall("image")}
+    assert [key for key, _ in sorted(ids.items(), key=lambda item: item[1])] == sorted(ids)
+    assert sorted(ids.values()) == [0, 1, 2, 3]
 
 
 def test_poses_are_refused(bench):
