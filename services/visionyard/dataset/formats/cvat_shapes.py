@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from visionyard.dataset.findings import Code
 from visionyard.dataset.formats.classes import NamedClasses
-from visionyard.dataset.formats.cvat_xml import MAX_KEYPOINTS, YES, CvatShape
+from visionyard.dataset.formats.cvat_xml import MAX_KEYPOINTS, MAX_NAME, YES, CvatShape
 from visionyard.dataset.formats.labelled import MAX_CLASSES
 from visionyard.dataset.formats.row_masks import RowMasks
 from visionyard.dataset.formats.run_lengths import NotMask
@@ -19,6 +19,7 @@ from visionyard.dataset.formats.shapes import Shape, WrittenLabel, ellipse_corne
 
 _SHOWN = 60
 _MIN_CORNERS = 3
+_NOT_THERE = (0.0, 0.0, 0.0)
 _BOX = ("xtl", "ytl", "xbr", "ybr")
 _MASK = ("left", "top", "width", "height")
 _ELLIPSE = ("cx", "cy", "rx", "ry")
@@ -35,7 +36,7 @@ class CvatLabels:
     def __init__(self, classes: NamedClasses, keypoints: list[str]) -> None:
         self._classes = classes
         self._masks = RowMasks()
-        self._keypoints = {name: i for i, name in enumerate(dict.fromkeys(keypoints[:MAX_KEYPOINTS]))}
+        self._keypoints = dict.fromkeys(keypoints[:MAX_KEYPOINTS])
         self._readers: dict[str, Callable[[CvatShape, int], WrittenLabel]] = {
             "box": self._box,
             "polygon": self._polygon,
@@ -100,21 +101,28 @@ class CvatLabels:
 
     def _skeleton(self, shape: CvatShape, class_id: int) -> WrittenLabel:
         """Points that are outside the picture are not there (0), those that are occluded hidden (1), the others seen (2); the box encloses those that are there."""
-        found: dict[int, tuple[float, float, float]] = {}
-        for point in shape.points:
-            at = self._keypoints.setdefault(point["label"], len(self._keypoints))
-            if at >= MAX_KEYPOINTS:
-                raise ValueError(at)
-            if point.get("outside") not in YES:
-                x, y = _pairs(point["points"])
-                found[at] = x, y, 1.0 if point.get("occluded") in YES else 2.0
+        written = {point["label"][:MAX_NAME]: _joint(point) for point in shape.points}
+        names = dict.fromkeys((*self._keypoints, *written))
+        if len(names) > MAX_KEYPOINTS:
+            message = f"is a skeleton ({shape.label[:_SHOWN]!r}) with yet another point; no more than {MAX_KEYPOINTS} are read"
+            return WrittenLabel(shape.line, Code.MALFORMED_LABEL, message)
+        found = {name: joint for name, joint in written.items() if joint[2]}
         if not found:
             return WrittenLabel(
                 shape.line, Code.MALFORMED_LABEL, f"is a skeleton ({shape.label[:_SHOWN]!r}) without a point in the picture"
             )
-        points = [value for at in range(len(self._keypoints)) for value in found.get(at, (0.0, 0.0, 0.0))]
+        self._keypoints = names
+        points = [value for name in names for value in found.get(name, _NOT_THERE)]
         box = enclosing([value for x, y, _ in found.values() for value in (x, y)])
         return WrittenLabel(shape.line, class_id=class_id, shape=Shape.KEYPOINTS, box=box, points=tuple(points), dimensions=3)
+
+
+def _joint(point: dict[str, str]) -> tuple[float, float, float]:
+    """x, y and visibility of a skeleton's point; raises KeyError, ValueError."""
+    if point.get("outside") in YES:
+        return _NOT_THERE
+    x, y = _pairs(point["points"])
+    return x, y, 1.0 if point.get("occluded") in YES else 2.0
 
 
 def _pairs(text: str) -> tuple[float, ...]:

@@ -15,6 +15,8 @@ from visionyard.dataset.formats.labelled import MAX_CLASSES
 from visionyard.dataset.formats.xml_reader import ByteReader, Enough, NotXml, pixels, read_xml
 
 SHAPES = frozenset({"box", "polygon", "polyline", "points", "ellipse", "mask", "cuboid", "skeleton", "tag"})
+MAX_NAME = 1000
+"""Characters of a label's or keypoint's name."""
 MAX_KEYPOINTS = 1000
 """Of one skeleton."""
 _ITEM_DEPTH = 2
@@ -67,7 +69,7 @@ class CvatShape:
         kind: The element's name.
         label: As written.
         attributes: As written.
-        points: Of a skeleton: the attributes of each of its points, 1,000 at most.
+        points: Of a skeleton: the attributes of each of its points, 1,001 at most.
         by_model: Whether a model drew it and nobody changed it since (``source="auto"``).
     """
 
@@ -111,13 +113,13 @@ class _Meta:
         if path == ["annotations", "meta"]:
             raise Enough
         if path[-3:-1] == ["labels", "label"] and path[-1] == "name":
-            self._name = text
+            self._name = text[:MAX_NAME]
         elif path[-3:-1] == ["labels", "label"] and path[-1] == "parent":
-            self._parent = text
+            self._parent = text[:MAX_NAME]
         elif path[-2:] == ["labels", "label"] and self._name:
             self._declare()
         elif len(path) == 4 and path[2] in {"task", "job"} and path[3] == "subset":  # noqa: PLR2004 - annotations/meta/task/subset; a project's tasks lie deeper
-            self.meta.subset = text
+            self.meta.subset = text[:MAX_NAME]
 
     def _declare(self) -> None:
         if self._parent:
@@ -162,7 +164,7 @@ class _Items:
             depth == _SHAPE_DEPTH + 1
             and self._skeleton is not None
             and path[3] != "attribute"
-            and len(self._skeleton.points) < MAX_KEYPOINTS
+            and len(self._skeleton.points) <= MAX_KEYPOINTS
         ):
             self._skeleton.points.append(attributes)
 

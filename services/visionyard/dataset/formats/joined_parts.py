@@ -29,7 +29,7 @@ def join_parts(parts: Sequence[Corners]) -> Corners:
         return parts[0]
     bridges = [_nearest(one, other) for one, other in itertools.pairwise(parts)]
     there: list[Corners] = [parts[0][bridges[0][0]][None]]
-    back: list[Corners] = [_arc(parts[0], bridges[0][0], bridges[0][0], whole=True)[1:]]
+    back: list[Corners] = [_arc(parts[0], bridges[0][0], bridges[0][0], whole=True)[:-1]]
     for i, part in enumerate(parts[1:-1], start=1):
         entry, leave = bridges[i - 1][1], bridges[i][0]
         there.append(_arc(part, entry, leave, whole=False))

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import cached_property
 
 from visionyard.dataset.formats.labelled import LabelledSource
-from visionyard.kit.errors import Reason, YardError
 
 
 class Labelling:
@@ -40,15 +39,5 @@ class Labelling:
         return self._read()
 
     def labelled_images(self) -> int:
-        """How many of the source's images it labels; 0 where it is refused.
-
-        Raises:
-            YardError: ANNOTATION_BOMB, which refuses the whole source.
-        """
-        try:
-            self.source  # noqa: B018 - reads it
-        except YardError as error:
-            if error.reason is Reason.ANNOTATION_BOMB:
-                raise
-            return 0
+        """How many of the source's images it labels; 0 where it is refused."""
         return self.source.images.labelled() + self.source.left_out.labelled()

@@ -14,7 +14,7 @@ from visionyard.dataset.findings import Code
 from visionyard.dataset.formats.classes import NamedClasses
 from visionyard.dataset.formats.labelled import MAX_CLASSES, LabelledSource
 from visionyard.dataset.formats.labelling import Labelling
-from visionyard.dataset.formats.labelme_file import LabelmeAnnotation, LabelmeObject, parse_labelme_xml
+from visionyard.dataset.formats.labelme_annotation import LabelmeAnnotation, LabelmeObject, parse_labelme_xml
 from visionyard.dataset.formats.per_image import ImageFile, take_files
 from visionyard.dataset.formats.shapes import LabelRow, Shape, WrittenLabel, enclosing, rotated_corners
 from visionyard.dataset.formats.xml_reader import NotXml

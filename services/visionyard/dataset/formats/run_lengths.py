@@ -51,11 +51,13 @@ class MaskReader:
     A mask of a few characters may mean millions of pixels: one that was made for that, repeated, would keep a machine busy for days.
     """
 
-    _FIRST_PIXELS = 1 << 32
-    _PIXELS_A_CHARACTER = 4096
+    FIRST_PIXELS = 1 << 31
+    """What a labelling may hold however it is written: 32 masks of the largest size."""
+    PIXELS_A_CHARACTER = 4096
+    """And with each character, or number, of a mask: a column of an object seldom takes fewer than four characters."""
 
     def __init__(self) -> None:
-        self._pixels_left = self._FIRST_PIXELS
+        self._pixels_left = self.FIRST_PIXELS
 
     def outline(self, written: Any) -> Outline:
         """The outline of a mask.
@@ -76,38 +78,46 @@ class MaskReader:
         begins, ends = begins[ends > begins], ends[ends > begins]
         if not len(begins):
             raise NotMask("it holds no pixel")
-        self._pixels_left += self._PIXELS_A_CHARACTER * len(counts)
+        self._pixels_left += self.PIXELS_A_CHARACTER * len(counts)
         return self._outline(begins, ends, height)
 
     def _outline(self, begins: NDArray[np.int64], ends: NDArray[np.int64], height: int) -> Outline:
         left, right = int(begins[0]) // height, int(ends[-1] - 1) // height
         pixels = (right - left + 1) * height
+        if pixels > MAX_MASK_PIXELS:
+            raise NotMask(f"it reaches over {pixels} pixels, more than the {MAX_MASK_PIXELS} that are read")
+        if pixels > self._pixels_left:
+            raise NotMask("the masks of this labelling are too large in all")
         self._pixels_left -= pixels
-        if pixels > MAX_MASK_PIXELS or self._pixels_left < 0:
-            raise NotMask(f"it reaches over {pixels} pixels" if pixels > MAX_MASK_PIXELS else "the masks of this labelling are too large")
         steps = np.zeros(pixels + 1, np.int8)
         steps[begins - left * height] += 1
         steps[ends - left * height] -= 1
         columns = np.cumsum(steps[:-1], dtype=np.int8).view(np.uint8).reshape(-1, height)
         rows = np.flatnonzero(columns.any(axis=0))
         top, bottom = int(rows[0]), int(rows[-1])
-        parts, holes = _trace(columns[:, top : bottom + 1].T, left, top)
+        parts, holes = _trace(columns[:, top : bottom + 1], left, top)
         return Outline((float(left), float(top), float(right + 1), float(bottom + 1)), parts, holes)
 
 
-def _trace(mask: NDArray[np.uint8], left: int, top: int) -> tuple[list[Corners], bool]:
+def _trace(columns: NDArray[np.uint8], left: int, top: int) -> tuple[list[Corners], bool]:
     """Outlines of a mask's parts, and whether there are holes.
 
     OpenCV goes along the middles of border pixels, which makes every object a pixel too small. Here it goes along the corners of pixels instead: a corner belongs to the
     object where one of the four pixels around it does.
+
+    Args:
+        columns: UINT8 [width, height], as masks are written; turning them first would take most of the time.
+        left: The x of the first column.
+        top: The y of the first row.
     """
-    corners = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.uint8)
-    for y in (0, 1):
-        for x in (0, 1):
-            corners[y : y + mask.shape[0], x : x + mask.shape[1]] |= mask
-    outlines, tree = cv2.findContours(corners, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE, offset=(left, top))
+    wide, high = columns.shape
+    corners = np.zeros((wide + 1, high + 1), np.uint8)
+    for x in (0, 1):
+        for y in (0, 1):
+            corners[x : x + wide, y : y + high] |= columns
+    outlines, tree = cv2.findContours(corners, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE, offset=(top, left))
     outer = tree[0, :, 3] < 0
-    parts = [outline[:, 0].astype(np.float64) for outline, is_outer in zip(outlines, outer, strict=True) if is_outer]
+    parts = [outline[:, 0, ::-1].astype(np.float64) for outline, is_outer in zip(outlines, outer, strict=True) if is_outer]
     return parts, not bool(outer.all())
 
 

@@ -130,6 +130,18 @@ def test_keypoints_that_nothing_declares_are_filled_up(plant):
     assert [row.points[2::3] for row in rows.kept["images/a.jpg"]] == [(2, 2, 0), (2, 0, 2)]
 
 
+def test_a_skeleton_that_is_refused_adds_no_keypoint(plant):
+    refused = f'<skeleton label="person">{joint("tail", 1, 1)}<points label="nose" points="1"></points></skeleton>'
+    source, rows = read(plant, image("a.jpg", refused, f'<skeleton label="person">{joint("nose", 1, 1)}{joint("hand", 9, 9)}</skeleton>'))
+    assert source.keypoints.names == ("nose", "hand")
+    assert rows.found == 2
+
+
+def test_names_without_end_are_cut(plant):
+    source, rows = read(plant, image("a.jpg", box(label="x" * 1_000_000), box(label="x" * 2_000_000)))
+    assert (rows.found, [len(name) for name in source.class_names()]) == (2, [5, 3, 200])
+
+
 PROBLEMS = {
     '<polyline label="ant" points="1,2;3,4"></polyline>': "UNSUPPORTED_SHAPE",
     '<points label="ant" points="1,2"></points>': "UNSUPPORTED_SHAPE",
@@ -152,7 +164,8 @@ PROBLEMS = {
     f'<skeleton label="ant">{joint("nose", 1, 1, outside=1)}</skeleton>': "MALFORMED_LABEL",
     '<skeleton label="ant"></skeleton>': "MALFORMED_LABEL",
     '<skeleton label="ant"><points label="nose" points="1"></points></skeleton>': "MALFORMED_LABEL",
-    f'<skeleton label="ant">{"".join(joint(str(i), 1, 1) for i in range(1001))}</skeleton>': "",
+    f'<skeleton label="ant">{"".join(joint(str(i), 1, 1) for i in range(1001))}</skeleton>': "MALFORMED_LABEL",
+    f'<skeleton label="ant">{"".join(joint(str(i), 1, i) for i in range(1000))}</skeleton>': "",
 }
 
 
