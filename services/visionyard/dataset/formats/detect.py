@@ -19,7 +19,7 @@ from visionyard.kit.errors import Reason, YardError
 Finder = Callable[[SourceTree], list[Labelling]]
 
 FORMATS: Mapping[str, Finder] = MappingProxyType(
-    {"yolo": find_yolo, "voc": find_voc, "cvat": find_cvat, "labelme": find_labelme, "labelme-xml": find_labelme_xml}
+    {"yolo": find_yolo, "voc": find_voc, "cvat": find_cvat, "labelme": find_labelme, "labelme3": find_labelme_xml}
 )
 """What is read, by the name that ``--format`` takes; where several labellings are alike the first counts."""
 _OTHER_ANNOTATIONS = frozenset({"json", "csv", "xml", "jsonl", "tfrecord", "record", "parquet", "manifest"})

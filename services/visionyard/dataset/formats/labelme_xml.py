@@ -41,7 +41,7 @@ def find_labelme_xml(tree: SourceTree) -> list[Labelling]:
             _read(tree, path, brief=True)
         except NotXml:
             continue
-        return [Labelling("labelme-xml", posixpath.dirname(path) or path, lambda: read_labelme_xml(tree))]
+        return [Labelling("labelme3", posixpath.dirname(path) or path, lambda: read_labelme_xml(tree))]
     return []
 
 
@@ -65,7 +65,7 @@ def _read(tree: SourceTree, path: str, *, brief: bool = False) -> LabelmeAnnotat
 class LabelmeXmlSource(LabelledSource):
     """A LabelMe 3.0 source. Build it with :func:`read_labelme_xml`."""
 
-    format = "labelme-xml"
+    format = "labelme3"
 
     def __init__(self, tree: SourceTree) -> None:
         super().__init__(tree.staging)

@@ -49,7 +49,7 @@ def only(plant, drawn):
 
 def test_boxes_polygons_and_classes(plant):
     source, rows = read(plant, box(name="zebra"), thing(corners=CORNERS[:3]))
-    assert source.format == "labelme-xml"
+    assert source.format == "labelme3"
     assert [(row.shape, pixels(row), row.line) for row in rows.kept["a.jpg"]] == [
         (Shape.BOX, (10, 20, 50, 40), 2),
         (Shape.POLYGON, (10, 20, 50, 40), 6),
@@ -126,7 +126,7 @@ def test_pascal_voc_is_told_apart(plant):
     labelme = {"a.jpg": b"", "a.xml": annotation(), "b.xml": annotation(box(), head="")}
     assert find_voc(plant(labelme)) == []
     assert find_voc(plant({"a.xml": annotation(box())})) == []
-    assert read_source(plant(labelme), "").format == "labelme-xml"
+    assert read_source(plant(labelme), "").format == "labelme3"
     pascal = {"a.jpg": b"", "a.xml": voc("a.jpg", ("x", 1, 1, 20, 20))}
     assert find_labelme_xml(plant(pascal)) == []
     with_polygon = pascal["a.xml"].replace("<bndbox>", "<polygon><x1>1</x1></polygon><bndbox>")

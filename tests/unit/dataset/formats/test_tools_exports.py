@@ -31,7 +31,7 @@ def _distance(one, other):
 
 @pytest.mark.parametrize(
     ("folder", "format_", "labels", "classes", "off"),
-    [("cvat1.1", "cvat", (25, 23), 8, 0.01), ("labelme3.0", "labelme-xml", (23, 23), 5, 0.01), ("labelme", "labelme", (25, 23), 6, 9)],
+    [("cvat1.1", "cvat", (25, 23), 8, 0.01), ("labelme3.0", "labelme3", (23, 23), 5, 0.01), ("labelme", "labelme", (25, 23), 6, 9)],
 )
 def test_one_labelling_in_three_formats(bench, test_data, strawberries, folder, format_, labels, classes, off):
     version, report, boxes = imported(bench, test_data / "formats_2label" / folder)
