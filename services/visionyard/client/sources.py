@@ -15,7 +15,7 @@ import re
 import stat
 import tarfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,16 +150,18 @@ class FileSource(Source):
 
 @dataclass(frozen=True)
 class _Entry:
-    """A file of the folder at its place in the stream.
+    """A file at its place in the stream.
 
     Attributes:
-        path: Relative to the folder, with forward slashes.
+        path: In the tar, with forward slashes.
+        file: Where it is.
         size: Of the file in bytes.
         begin: Where its header begins in the stream.
         header: The tar header blocks.
     """
 
     path: str
+    file: Path
     size: int
     begin: int
     header: bytes = field(repr=False)
@@ -169,32 +171,20 @@ class _Entry:
         return self.begin + len(self.header) + self.size + -self.size % _BLOCK
 
 
-class FolderSource(Source):
-    """A folder as a tar stream.
-
-    Symbolic links and special files are left out and named in ``skipped``: what they point at may be anywhere.
+class TarSource(Source):
+    """Files as a tar stream.
 
     Args:
-        root: Where it is.
-        only: The one file of it to send; empty for all.
-
-    Raises:
-        ClientError: NOT_FOUND (FILE_NOT_FOUND) where a sub-folder cannot be read, INVALID_ARGUMENT (NO_IMAGES) where there is no file.
+        name: See :class:`Source`.
+        files: Path in the tar, where the file is, and its size in bytes.
     """
 
-    def __init__(self, root: Path, only: str = "") -> None:
-        self.root = root
-        self.name = only or f"{root.resolve().name or 'folder'}.tar"
-        files, left_out = ([(only, (root / only).stat().st_size)], []) if only else _walk(root)
-        if not files:
-            raise local(Reason.NO_IMAGES, f"the folder {root} has no files in it", {"path": str(root)})
-        if left_out:
-            what = "a symbolic link or special file" if len(left_out) == 1 else f"{len(left_out)} symbolic links or special files"
-            self.skipped = (f"left out {what}, {left_out[0]} the first: copy the files themselves into the folder",)
+    def __init__(self, name: str, files: Iterable[tuple[str, Path, int]]) -> None:
+        self.name = name
         self._entries: list[_Entry] = []
         begin = 0
-        for path, size in sorted(files, key=lambda item: os.fsencode(item[0])):
-            entry = _Entry(path, size, begin, _header(path, size))
+        for path, file, size in sorted(files, key=lambda item: os.fsencode(item[0])):
+            entry = _Entry(path, file, size, begin, _header(path, size))
             self._entries.append(entry)
             begin = entry.end
         self._begins = [entry.begin for entry in self._entries]
@@ -223,19 +213,41 @@ class FolderSource(Source):
         if skip < len(entry.header):
             yield entry.header[skip:]
         at = max(skip - len(entry.header), 0)
-        path = self.root / entry.path
         if at < entry.size:
             try:
-                with path.open("rb") as file:
+                with entry.file.open("rb") as file:
                     file.seek(at)
                     reader = _Exactly(file, entry.size - at, entry.path)
                     while data := reader.read(CHUNK_BYTES):
                         yield data
             except OSError as error:
-                raise _unreadable(path, error) from error
+                raise _unreadable(entry.file, error) from error
             at = entry.size
         padding = -entry.size % _BLOCK
         yield bytes(max(padding - (at - entry.size), 0))
+
+
+class FolderSource(TarSource):
+    """A folder as a tar stream.
+
+    Symbolic links and special files are left out and named in ``skipped``: what they point at may be anywhere.
+
+    Args:
+        root: Where it is.
+        only: The one file of it to send; empty for all.
+
+    Raises:
+        ClientError: NOT_FOUND (FILE_NOT_FOUND) where a sub-folder cannot be read, INVALID_ARGUMENT (NO_IMAGES) where there is no file.
+    """
+
+    def __init__(self, root: Path, only: str = "") -> None:
+        files, left_out = ([(only, (root / only).stat().st_size)], []) if only else _walk(root)
+        if not files:
+            raise local(Reason.NO_IMAGES, f"the folder {root} has no files in it", {"path": str(root)})
+        if left_out:
+            what = "a symbolic link or special file" if len(left_out) == 1 else f"{len(left_out)} symbolic links or special files"
+            self.skipped = (f"left out {what}, {left_out[0]} the first: copy the files themselves into the folder",)
+        super().__init__(only or f"{root.resolve().name or 'folder'}.tar", ((path, root / path, size) for path, size in files))
 
 
 def _walk(root: Path) -> tuple[list[tuple[str, int]], list[str]]:

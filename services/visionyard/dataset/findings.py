@@ -71,9 +71,20 @@ class Code(enum.Enum):
     SEVERAL_CLASSES = (Severity.ERROR, "Give the picture one class.")
     LABEL_WITHOUT_IMAGE = (Severity.ERROR, "Add the image, or delete the label file.")
     MALFORMED_ANNOTATION = (Severity.ERROR, "Export the annotation file again.")
+    ANNOTATION_NOT_TAKEN = (
+        Severity.WARNING,
+        "Nothing needs doing if the right one was taken; else mark that one as ground truth in the labelling tool.",
+    )
+    ANSWERS_IGNORED = (Severity.INFO, "Nothing needs doing: a version holds shapes with classes, or one class a picture.")
+    LABEL_CONFIG_UNREAD = (
+        Severity.WARNING,
+        "Save the labelling interface's XML again: the order of classes and keypoints was not taken from it.",
+    )
+    NOT_PREDICTED = (Severity.WARNING, "Predict on the image again, if it is to be in the set.")
     # images
     IMAGE_NAMED_TWICE = (Severity.WARNING, "Look whether the image's labels are doubled; of labels that are the same one was dropped.")
     LISTED_IMAGE_MISSING = (Severity.WARNING, "Add the image, or take it out of the labelling.")
+    NOT_ANNOTATED = (Severity.WARNING, "Annotate the image (an empty annotation says that nothing is to be seen), or leave it out.")
     IMAGE_WITHOUT_LABELS = (
         Severity.INFO,
         "Nothing needs doing if nothing is to be seen in it: it trains as background. Else add its label file.",

@@ -132,7 +132,7 @@ class Importer:
     def _count_left_out(self, source: LabelledSource) -> None:
         for image in source.left_out:
             self.progress("reading the structure", 0, 0, "")
-            self._drop_image(source, image, Code.IMAGE_NOT_IN_SPLIT, "is in none of the splits that the source names")
+            self._drop_image(source, image, *source.left_out_because)
         for orphan in source.orphans:
             self.progress("reading the structure", 0, 0, "")
             file = file_of(orphan.labels)

@@ -15,7 +15,7 @@ from visionyard.kit.artifacts.dataset import DatasetVersion
 from visionyard.kit.errors import YardError, invalid_field
 from visionyard.kit.jobs.model import Job, JobState, ProgressSnapshot
 from visionyard.kit.jobs.service import JobService
-from visionyard.kit.names import SHARED_PROJECT, ProjectName, ResourceName, VersionName
+from visionyard.kit.names import SHARED_PROJECT, ProjectName, ResourceName, VersionName, may_refer
 from visionyard.kit.transfer.uploads import UploadStore
 
 _CACHED_BYTES = 64 << 20
@@ -54,7 +54,7 @@ def _check_sources(project: ProjectName, spec: ImportSpec) -> None:
     if publishes and project.project != SHARED_PROJECT:
         raise invalid_field("import_job.spec.derivation.publish", f"publishes to the project {SHARED_PROJECT!r}, not to {project}")
     for source in spec.derivation.sources:
-        if source.parent.project not in {project.project, SHARED_PROJECT} and not publishes:
+        if not publishes and not may_refer(project.project, source.parent.project):
             raise invalid_field("import_job.spec.derivation", f"{source} is not in {project}")
 
 

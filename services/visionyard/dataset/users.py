@@ -28,7 +28,8 @@ def users_of(store: ObjectStore, dataset: ResourceName, going: Collection[Datase
         StoreUnavailable: the store does not answer.
     """
     projects = project_ids(store) if dataset.project == SHARED_PROJECT else [dataset.project]
-    yield from _jobs(store, projects, dataset, going, all_of_it=all_of_it)
+    # Publishing is a job of the shared project that reads another's versions.
+    yield from _jobs(store, {*projects, SHARED_PROJECT}, dataset, going, all_of_it=all_of_it)
     names = {version.name for version in going}
     for project in projects:
         trained = frozenset(_models(store, project, names))

@@ -1,5 +1,6 @@
 """Deletion, collections and quotas on a real SeaweedFS, through the service as a process."""
 
+import json
 import random
 import socket
 import threading
@@ -225,3 +226,19 @@ def test_strangers_read_the_shared_project_and_do_not_write_it(seaweed_settings,
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
     finally:
         room.stop()
+
+
+def test_ending_the_call_ends_the_collection_and_gives_its_lease_back(room):
+    for n in range(3):
+        room.good(generated(3, seed=200 + n), f"gone-{n}")
+        delete(room, f"gone-{n}")
+    call = room.storage.CollectStorage(storage_service_pb2.CollectStorageRequest(parent="projects/default", grace=NOW), timeout=60)
+    next(call)
+    call.cancel()
+    end = time.monotonic() + 60
+    # A lease that ran out would still bear its holder's name.
+    while json.loads(room.store.get("projects/default/collection.json").data)["body"]["holder"]:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    collect(room)
+    assert objects(room) == {}

@@ -61,7 +61,7 @@ def contents(bench, version):
 
 
 def downloaded(bench, version):
-    return [(part.path, part.data) for part in Catalogue(bench.store).download(version, "").parts]
+    return [(part.path, part.data) for part in Catalogue(bench.store).download(version, "yolo", "", 0).parts]
 
 
 def other_set(count=4):

@@ -7,10 +7,12 @@ from types import MappingProxyType
 
 from visionyard.dataset.findings import Code
 from visionyard.dataset.formats.cvat import find_cvat
+from visionyard.dataset.formats.label_studio import find_label_studio
 from visionyard.dataset.formats.labelled import LabelledSource
 from visionyard.dataset.formats.labelling import Labelling
 from visionyard.dataset.formats.labelme_json import find_labelme
 from visionyard.dataset.formats.labelme_xml import find_labelme_xml
+from visionyard.dataset.formats.predictions import find_predictions
 from visionyard.dataset.formats.voc import find_voc
 from visionyard.dataset.formats.yolo import find_yolo
 from visionyard.dataset.source import SourceTree
@@ -19,7 +21,15 @@ from visionyard.kit.errors import Reason, YardError
 Finder = Callable[[SourceTree], list[Labelling]]
 
 FORMATS: Mapping[str, Finder] = MappingProxyType(
-    {"yolo": find_yolo, "voc": find_voc, "cvat": find_cvat, "labelme": find_labelme, "labelme3": find_labelme_xml}
+    {
+        "yolo": find_yolo,
+        "voc": find_voc,
+        "cvat": find_cvat,
+        "labelme": find_labelme,
+        "labelme3": find_labelme_xml,
+        "labelstudio": find_label_studio,
+        "predictions": find_predictions,
+    }
 )
 """What is read, by the name that ``--format`` takes; where several labellings are alike the first counts."""
 _OTHER_ANNOTATIONS = frozenset({"json", "csv", "xml", "jsonl", "tfrecord", "record", "parquet", "manifest"})

@@ -48,7 +48,8 @@ class LabelledSource(abc.ABC):
             labels' own shapes tell.
         keypoints: What its keypoints are, where it has some; known for certain only after all rows have been read.
         images: The images of the set.
-        left_out: Images of the source that are in no split although it names splits.
+        left_out: Images of the source that are no part of the set.
+        left_out_because: Why, as a code and the end of a sentence about one of them.
         orphans: Labels without an image.
         notes: What else was found.
 
@@ -60,6 +61,7 @@ class LabelledSource(abc.ABC):
     reason: str = ""
     task: str = ""
     keypoints: KeypointLayout | None = None
+    left_out_because: tuple[Code, str] = (Code.IMAGE_NOT_IN_SPLIT, "is in none of the splits that the source names")
 
     def __init__(self, staging: Staging) -> None:
         self.images = SourceImages(staging)

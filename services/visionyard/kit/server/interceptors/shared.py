@@ -19,7 +19,20 @@ from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.names import SHARED_PROJECT
 from visionyard.kit.server.interceptors.chain import Call, Layer, Tap
 
-READING = ("Get", "List", "Watch", "Read", "Download", "Predict", "BatchPredict", "Check", "ServerReflectionInfo")
+READING = (
+    "Get",
+    "List",
+    "Watch",
+    "Read",
+    "Download",
+    "Diff",
+    "Preview",
+    "Render",
+    "Predict",
+    "BatchPredict",
+    "Check",
+    "ServerReflectionInfo",
+)
 """What the names of methods begin with that change nothing in the bucket."""
 _ALSO_WRITTEN = {"CreateExportJob": ("export_job", "spec", "model_version")}
 """Where the work behind a method writes besides: an artifact lies with its model."""
