@@ -23,6 +23,7 @@ class Severity(enum.Enum):
     ERROR = "ERROR"
 
 
+@enum.unique  # equal ones would be one code under two names
 class Code(enum.Enum):
     """What was found: severity and remedy. The names are what programs switch on."""
 
@@ -53,6 +54,7 @@ class Code(enum.Enum):
     KEYPOINTS_UNREAD = (Severity.WARNING, "Correct the keypoints' declaration.")
     PARTS_JOINED = (Severity.INFO, "Nothing needs doing: the parts of one object are joined by a line, as Ultralytics' converter does.")
     HOLES_FILLED = (Severity.INFO, "Nothing needs doing: a polygon has no holes, so these were filled.")
+    OUTLINE_UNREAD = (Severity.WARNING, "Draw the object's outline again: without it the label is only a box.")
     CROWD_REGION = (Severity.INFO, "Nothing needs doing: Ultralytics' own converter leaves crowd regions out too.")
     IGNORED_REGION = (Severity.INFO, "Nothing needs doing: LabelMe's own converters leave such regions out too.")
     DELETED_LABEL = (Severity.INFO, "Nothing needs doing: whoever labelled it has deleted it.")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from visionyard.dataset.findings import Code
+from visionyard.dataset.formats.coco import find_coco
 from visionyard.dataset.formats.createml import find_createml
 from visionyard.dataset.formats.cvat import find_cvat
 from visionyard.dataset.formats.folders import find_folders, has_label_files
@@ -27,6 +28,7 @@ FORMATS: Mapping[str, Finder] = MappingProxyType(
     {
         "yolo": find_yolo,
         "voc": find_voc,
+        "coco": find_coco,
         "cvat": find_cvat,
         "labelme": find_labelme,
         "labelme3": find_labelme_xml,

@@ -12,6 +12,7 @@ from visionyard.dataset.formats.labelling import Labelling
 from visionyard.dataset.formats.matching import kinship
 from visionyard.dataset.formats.shapes import LabelRow, WrittenLabel
 from visionyard.dataset.formats.staged import SourceImage
+from visionyard.dataset.formats.voc_labelmap import read_labelmap
 from visionyard.dataset.formats.voc_sets import set_splits
 from visionyard.dataset.formats.voc_xml import NotVoc, VocAnnotation, VocObject, parse_voc
 from visionyard.dataset.source import SourceTree, stem_of
@@ -50,7 +51,7 @@ class VocSource(LabelledSource):
     def __init__(self, tree: SourceTree) -> None:
         super().__init__(tree.staging)
         self._tree = tree
-        self._classes = NamedClasses()
+        self._classes = NamedClasses(read_labelmap(tree))
 
     def rows(self, labels: str, width: int, height: int) -> Iterator[LabelRow]:
         """See :meth:`LabelledSource.rows`."""
@@ -81,7 +82,7 @@ class VocSource(LabelledSource):
         return WrittenLabel(item.line, class_id=class_id, box=box, note=Code.DIFFICULT_KEPT if item.difficult else None)
 
     def class_names(self) -> tuple[str, ...]:
-        """See :meth:`LabelledSource.class_names`: in alphabetical order, so that they don't depend on the order of files."""
+        """See :meth:`LabelledSource.class_names`: as a labelmap.txt orders them, others in alphabetical order, so that they don't depend on the order of files."""
         return self._classes.names()
 
     def final_class_ids(self) -> list[int]:
