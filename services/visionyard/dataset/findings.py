@@ -23,6 +23,7 @@ class Severity(enum.Enum):
     ERROR = "ERROR"
 
 
+@enum.unique  # equal ones would be one code under two names
 class Code(enum.Enum):
     """What was found: severity and remedy. The names are what programs switch on."""
 
@@ -55,6 +56,12 @@ class Code(enum.Enum):
     HOLES_FILLED = (Severity.INFO, "Nothing needs doing: a polygon has no holes, so these were filled.")
     OUTLINE_UNREAD = (Severity.WARNING, "Draw the object's outline again: without it the label is only a box.")
     CROWD_REGION = (Severity.INFO, "Nothing needs doing: Ultralytics' own converter leaves crowd regions out too.")
+    IGNORED_REGION = (Severity.INFO, "Nothing needs doing: LabelMe's own converters leave such regions out too.")
+    DELETED_LABEL = (Severity.INFO, "Nothing needs doing: whoever labelled it has deleted it.")
+    MASK_AS_BOX = (
+        Severity.WARNING,
+        "Export the object as a polygon if its outline is wanted: of the mask only the box around it was taken.",
+    )
     UNSUPPORTED_SHAPE = (Severity.WARNING, "Draw it as a box or polygon.")
     PREDICTED = (Severity.INFO, "Look through the predicted labels and correct them before they are trained on.")
     TASK_GUESSED = (Severity.INFO, "Import with --task if the labels are for something else.")
@@ -86,6 +93,10 @@ class Code(enum.Enum):
         "Nothing needs doing if nothing is to be seen in it: it trains as background. Else add its label file.",
     )
     IMAGE_WITHOUT_CLASS = (Severity.WARNING, "Put the picture into its class's folder, or give it a class.")
+    IMAGE_EMBEDDED = (
+        Severity.WARNING,
+        "Save the picture as a file of that name beside it, which labelme's labelme_export_json does: pictures within label files are not read.",
+    )
     CORRUPT_IMAGE = (Severity.ERROR, "Copy the image again from where it came from.")
     IMAGE_TOO_LARGE = (Severity.WARNING, "Scale the image down.")
     IMAGE_TOO_SMALL = (Severity.WARNING, "Leave it out: Ultralytics reads no image under 10 pixels.")

@@ -293,6 +293,52 @@ def test_blood_cells(imported, test_data):
     assert_same(loaded(imported(files_below(folder.parent))[1], "detect")[0], wanted)
 
 
+def test_coco128_as_coco(imported, test_data):
+    folder = test_data / "coco128"
+    document = json.loads((folder / "annotations/instances_train2017.json").read_text())
+    names = {category["id"]: category["name"] for category in document["categories"]}
+    pictures = {image["id"]: image for image in document["images"]}
+    wanted = {digest_of((folder / "images/train2017" / image["file_name"]).read_bytes()): [] for image in pictures.values()}
+    for annotation in document["annotations"]:
+        if not annotation["iscrowd"]:
+            image = pictures[annotation["image_id"]]
+            x, y, w, h = annotation["bbox"]
+            numbers = [(x + w / 2) / image["width"], (y + h / 2) / image["height"], w / image["width"], h / image["height"]]
+            path = folder / "images/train2017" / image["file_name"]
+            wanted[digest_of(path.read_bytes())].append((names[annotation["category_id"]], numbers))
+    assert sum(map(len, wanted.values())) == 929
+    _version, made, report = imported(files_below(folder), format="coco", task="detect")
+    assert report["dropped_by_code"] == {"CROWD_REGION": 10}
+    assert_same(loaded(made, "detect")[0], wanted)
+
+
+def test_labelme_polygons(imported, test_data):
+    """A group's polygons are one object, which begins where one of them does; the others are found whole in it."""
+    folder = test_data / "labelme_examples/instance_segmentation/data_annotated"
+    _, made, _ = imported(files_below(folder))
+    found, _ = loaded(made, "segment")
+    assert len(found) == 3
+    for path in folder.glob("*.json"):
+        document, objects = json.loads(path.read_text()), {}
+        for number, shape in enumerate(document["shapes"]):
+            if shape["label"] != "__ignore__":
+                group = shape["group_id"]
+                key = (shape["label"], number, "alone") if group is None else (shape["label"], group, "group")
+                objects.setdefault(key, []).append(np.asarray(shape["points"]) / (document["imageWidth"], document["imageHeight"]))
+        labels = list(found[digest_of((folder / document["imagePath"]).read_bytes())])
+        assert len(labels) == len(objects)
+        for (name, *_), parts in objects.items():
+            match = next(i for i, (other, numbers) in enumerate(labels) if other == name and _holds(numbers.reshape(-1, 2), parts))
+            del labels[match]
+
+
+def _holds(outline, parts):
+    """Whether each corner of each part is one of an outline's, and it has no others."""
+    corners = np.clip(np.concatenate(parts), 0, 1)  # one reaches half a pixel beyond the picture
+    distances = np.abs(outline[:, None] - corners[None]).max(axis=2)
+    return distances.min(axis=0).max() <= TOLERANCE and distances.min(axis=1).max() <= TOLERANCE
+
+
 # --- classification
 
 

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 
 from visionyard.dataset.formats.labelled import MAX_CLASSES, clean_class_name
 
+_MAX_NAME = 1000
+"""Characters by which names are told apart; what is written of them is shorter still."""
+
 
 class NamedClasses:
     """Gives each class name an id as it comes up; in the end classes stand in alphabetical order, or in the order that the source declares.
@@ -15,12 +18,13 @@ class NamedClasses:
     """
 
     def __init__(self, declared: Iterable[str] = ()) -> None:
-        self._declared = list(dict.fromkeys(declared))[:MAX_CLASSES]
+        self._declared = list(dict.fromkeys(name[:_MAX_NAME] for name in declared))[:MAX_CLASSES]
         self._ids = {name: i for i, name in enumerate(self._declared)}
         self._order: list[str] | None = None
 
     def id_of(self, name: str) -> int | None:
         """The id of a name for now; None where there are 10,000 others already."""
+        name = name[:_MAX_NAME]
         if name not in self._ids and len(self._ids) >= MAX_CLASSES:
             return None
         return self._ids.setdefault(name, len(self._ids))

@@ -8,10 +8,13 @@ from types import MappingProxyType
 from visionyard.dataset.findings import Code
 from visionyard.dataset.formats.coco import find_coco
 from visionyard.dataset.formats.createml import find_createml
+from visionyard.dataset.formats.cvat import find_cvat
 from visionyard.dataset.formats.folders import find_folders, has_label_files
 from visionyard.dataset.formats.label_studio import find_label_studio
 from visionyard.dataset.formats.labelled import LabelledSource
 from visionyard.dataset.formats.labelling import Labelling
+from visionyard.dataset.formats.labelme_json import find_labelme
+from visionyard.dataset.formats.labelme_xml import find_labelme_xml
 from visionyard.dataset.formats.predictions import find_predictions
 from visionyard.dataset.formats.via import find_via
 from visionyard.dataset.formats.voc import find_voc
@@ -26,6 +29,9 @@ FORMATS: Mapping[str, Finder] = MappingProxyType(
         "yolo": find_yolo,
         "voc": find_voc,
         "coco": find_coco,
+        "cvat": find_cvat,
+        "labelme": find_labelme,
+        "labelme3": find_labelme_xml,
         "labelstudio": find_label_studio,
         "createml": find_createml,
         "via": find_via,

@@ -1,7 +1,7 @@
 """XML read with expat: as a stream, bounded, without entities, with the line of every element. The files of VOC, LabelMe and CVAT are read with it.
 
-What could grow without bound in a stream is bounded each by itself: one token (a tag with its attributes, a comment), the text of one element, the depth, and the
-names that expat remembers for as long as it lives.
+What could grow without bound in a stream is bounded each by itself: what stands before the first element, one token (a tag with its attributes, a comment), the text of one
+element, the depth, and the names that expat remembers for as long as it lives.
 """
 
 from __future__ import annotations
@@ -117,6 +117,8 @@ class _Reader:
         self._fed += len(chunk)
         if self._fed - max(0, self._parser.CurrentByteIndex) > _MAX_TOKEN_BYTES:
             raise NotXml(f"it holds a tag or comment of more than {_MAX_TOKEN_BYTES} bytes")
+        if not self.begun and self._fed >= _CHUNK_BYTES:
+            raise NotXml(f"its first {self._fed} bytes hold no element")  # declarations take expat quadratic time, and it keeps them all
         if len(self._parser.intern) > _MAX_NAMES:
             raise NotXml(f"it has more than {_MAX_NAMES} different names of elements and attributes")
         if sum(map(len, self._text)) > _MAX_TEXT_CHARACTERS:
