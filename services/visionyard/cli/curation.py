@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from visionyard.cli import dataset, following, output
-from visionyard.cli.dataset import Format, Images, PathOrUrl, Seed, SourceFormat, Split, bring_in, conclude, ratios_of
+from visionyard.cli.dataset import Format, Images, Seed, SourceFormat, Split, bring_in, conclude, ratios_of
 from visionyard.cli.options import AsJson, DatasetVersion, Detach, Directory, example
 from visionyard.cli.session import Session, run
 from visionyard.client.imports import ImportOptions
+from visionyard.client.prediction_source import PredictionsSource
 from visionyard.client.references import short
+from visionyard.client.sources import open_labels
 from visionyard.dataset.v1 import dataset_service_pb2, import_job_pb2
 
 app = dataset.app
@@ -157,10 +160,26 @@ def publish(name: DatasetVersion, detach: Detach = False, as_json: AsJson = Fals
     run(work, as_json=as_json, directory=directory)
 
 
-@app.command("append", epilog=example("yard dataset append cones ./more", "yard dataset append cones corrected.zip"))
+@app.command(
+    "append",
+    epilog=example(
+        "yard dataset append cones ./more",
+        "yard dataset append cones corrected.zip",
+        "yard predict cones-live new/*.jpg --json > seen.jsonl",
+        "yard dataset append cones --from-predictions seen.jsonl",
+    ),
+)
 def append(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The dataset whose newest version is added to.")],
-    path: PathOrUrl,
+    path: Annotated[str, typer.Argument(metavar="[PATH|URL]", help="As for import; or --from-predictions.", show_default=False)] = "",
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            "--from-predictions",
+            metavar="FILE",
+            help="What `yard predict --json` printed: its images, with the predicted labels, marked as such until a person has corrected them.",
+        ),
+    ] = None,
     source_format: Format = SourceFormat.AUTO,
     images: Images = None,
     split: Split = "",
@@ -170,8 +189,13 @@ def append(
     directory: Directory = None,
 ) -> None:
     """Add images to a dataset, or give those that it holds other labels, as a new version. Only new images are stored."""
-    options = ImportOptions(source_format=source_format.value, split_ratios=ratios_of(split) if split else [], seed=seed, append=True)
-    run(partial(bring_in, path, name, images, options, detach=detach), as_json=as_json, directory=directory)
+    if bool(path) == (predictions is not None):
+        raise typer.BadParameter("give a PATH (or URL), or --from-predictions FILE")
+    read_as = SourceFormat.PREDICTIONS if predictions else source_format
+    options = ImportOptions(source_format=read_as.value, split_ratios=ratios_of(split) if split else [], seed=seed, append=True)
+    opened = PredictionsSource if predictions else open_labels
+    work = partial(bring_in, str(predictions or path), name, images, options, detach=detach, opened=opened)
+    run(work, as_json=as_json, directory=directory)
 
 
 @app.command("diff", epilog=example("yard dataset diff cones@1 cones@2"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from visionyard.cli.session import Session, run
 from visionyard.client.errors import local
 from visionyard.client.imports import ImportOptions
 from visionyard.client.references import References, short
-from visionyard.client.sources import is_address, open_labels, open_source
+from visionyard.client.sources import Source, is_address, open_labels, open_source
 from visionyard.dataset.v1 import dataset_pb2, dataset_service_pb2, import_job_pb2, import_job_service_pb2
 from visionyard.kit.errors import Reason
 
@@ -123,12 +124,21 @@ def import_(
     run(partial(bring_in, path, name, images, options, detach=detach), as_json=as_json, directory=directory)
 
 
-async def bring_in(path: str, name: str, images: Path | None, options: ImportOptions, session: Session, *, detach: bool) -> None:
+async def bring_in(
+    path: str,
+    name: str,
+    images: Path | None,
+    options: ImportOptions,
+    session: Session,
+    *,
+    detach: bool,
+    opened: Callable[[Path], Source] = open_labels,
+) -> None:
     """Uploads a source (or names its address) and imports it, or joins the import that an earlier run of the same command began."""
     imports = session.client.imports
     References(session.client.project).resource("datasets", name)
     address = path if is_address(path) else ""
-    sources = [*([] if address else [open_labels(Path(path))]), *([open_source(images)] if images else [])]
+    sources = [*([] if address else [opened(Path(path))]), *([open_source(images)] if images else [])]
     for sentence in (sentence for source in sources for sentence in source.skipped):
         session.progress.say(sentence)
     digests = [await source.sha256(following.transfer(session, source.name)) for source in sources]

@@ -1,5 +1,7 @@
 """YOLO sources as the field's tools read them: odd file names, labels of no image, a data.yaml beside its set or one that is broken."""
 
+import hashlib
+
 import pytest
 from tests.unit.dataset.conftest import BOX, good_set, images, labels, picture, zipped
 
@@ -192,3 +194,20 @@ def test_a_kept_test_split_of_no_good_image_is_refused(bench):
     with pytest.raises(YardError) as caught:
         bench.run(zipped(files))
     assert (caught.value.reason, caught.value.metadata["split"]) == (Reason.SPLIT_EMPTY, "test")
+
+
+def test_a_label_file_belongs_to_the_image_of_its_very_case(bench):
+    """``A.jpg`` and ``a.jpg`` are two pictures; one label file is one picture's."""
+    files = {
+        "data.yaml": "train: images/train\nval: images/val\nnames: [thing]\n",
+        "images/train/A.JPG": picture(1),
+        "images/train/a.jpg": picture(2),
+        "labels/train/a.txt": "0 .5 .5 .2 .2\n",
+        "images/train/Only.JPG": picture(3),
+        "labels/train/only.txt": "0 .4 .4 .2 .2\n",
+        "images/val/b.jpg": picture(4),
+        "labels/val/b.txt": "0 .5 .5 .2 .2\n",
+    }
+    version, _ = bench.run(zipped(files))
+    held = {row.sha256: len(row.labels) for row in bench.rows(version)}
+    assert [held[hashlib.sha256(picture(seed)).hexdigest()] for seed in (1, 2, 3, 4)] == [0, 1, 1, 1]

@@ -84,8 +84,15 @@ def _label_files(tree: SourceTree, image: str) -> Iterator[str]:
     candidates.append("/".join([*folders, name]))
     for candidate in candidates:
         found = tree.find(candidate)
-        if found and tree.is_text(found):
+        if found and tree.is_text(found) and (found == candidate or not _is_another_s(tree, image, found)):
             yield found
+
+
+def _is_another_s(tree: SourceTree, image: str, labels: str) -> bool:
+    """Whether a label file that differs from the image's name in case belongs to another image that does not: of ``A.jpg`` and ``a.jpg`` only one has ``a.txt``."""
+    stem, folder = stem_of(labels), posixpath.dirname(image)
+    others = tree.images_called(stem)
+    return any(other != image and stem_of(other) == stem and posixpath.dirname(other) == folder for other in others)
 
 
 class YoloSource(LabelledSource):
