@@ -231,5 +231,10 @@ def _diff(found: dataset_service_pb2.DatasetDiff) -> None:
     ]
     output.table(("IMAGES", "COUNT", "WHICH"), rows, right=frozenset({1}))
     output.write("")
-    classes = [(c.name, c.label_count, c.other_label_count, f"{c.other_label_count - c.label_count:+d}") for c in found.classes]
-    output.table(("CLASS", "BEFORE", "AFTER", "CHANGE"), classes, right=frozenset({1, 2, 3}), empty="no classes")
+    changed = [c for c in found.classes if c.label_count != c.other_label_count]
+    classes = [(c.name, c.label_count, c.other_label_count, f"{c.other_label_count - c.label_count:+d}") for c in changed]
+    output.table(
+        ("CLASS", "BEFORE", "AFTER", "CHANGE"), classes, right=frozenset({1, 2, 3}), empty="every class has as many labels as before"
+    )
+    if changed and len(changed) < len(found.classes):
+        output.write(f"the other {len(found.classes) - len(changed)} classes have as many labels as before")

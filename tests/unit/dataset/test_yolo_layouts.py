@@ -211,3 +211,17 @@ def test_a_label_file_belongs_to_the_image_of_its_very_case(bench):
     version, _ = bench.run(zipped(files))
     held = {row.sha256: len(row.labels) for row in bench.rows(version)}
     assert [held[hashlib.sha256(picture(seed)).hexdigest()] for seed in (1, 2, 3, 4)] == [0, 1, 1, 1]
+
+
+def test_an_image_without_labels_takes_none_from_another_labelling(bench):
+    """coco128 has polygons of other classes in a tree of their own, also for the two images that have no boxes."""
+    files = {
+        "data.yaml": "train: images/train\nval: images/val\nnames: [thing]\n",
+        **images("images/train/a.jpg", "images/train/bare.jpg", "images/val/b.jpg"),
+        **labels("labels/train/a.txt", "labels/val/b.txt"),
+        "labels_seg/train/bare.txt": "0 .1 .1 .5 .1 .3 .5\n",
+        "labels_seg/train/a.txt": "0 .1 .1 .5 .1 .3 .5\n",
+    }
+    version, context = bench.run(zipped(files))
+    assert version.label_count == 2
+    assert {f["code"]: f["file"] for f in bench.report(context)["findings"]} == {"IMAGE_WITHOUT_LABELS": "images/train/bare.jpg"}

@@ -61,11 +61,11 @@ def read_source(tree: SourceTree, format_: str) -> LabelledSource:
         found = FORMATS[_GUESSED](tree)
     if not found:
         raise _nothing(tree, format_)
-    chosen = found[0] if len(found) == 1 else max(found, key=lambda labelling: (labelling.declared, labelling.labelled_images()))
+    chosen = found[0] if len(found) == 1 else max(found, key=_weight)
     source = chosen.source
     if not source.images and not source.left_out and not source.orphans and not tree.image_count:
         raise _nothing(tree, format_)
-    others = [other for other in found if other is not chosen]
+    others = [other for other in found if other is not chosen and other.labelled_images()]
     for other in others:
         source.notes.add(
             Code.OTHER_LABELLING,
@@ -74,8 +74,13 @@ def read_source(tree: SourceTree, format_: str) -> LabelledSource:
         )
     if others and not format_:
         why = "a data.yaml names it" if chosen.declared else "no other labels more images"
-        source.reason += f"; of {len(found)} labellings this one was read, as {why}"
+        source.reason += f"; of {1 + len(others)} labellings this one was read, as {why}"
     return source
+
+
+def _weight(labelling: Labelling) -> tuple[bool, int, int]:
+    """What speaks for a labelling: that a data.yaml names it, then how many images it labels, then how many that are not there."""
+    return labelling.declared, labelling.labelled_images(), labelling.missing_images()
 
 
 def _nothing(tree: SourceTree, format_: str) -> YardError:

@@ -52,3 +52,12 @@ class Labelling:
                 raise
             return 0
         return source.images.labelled() + source.left_out.labelled()
+
+    def missing_images(self) -> int:
+        """How many images it labels that are not in the source; raises likewise."""
+        try:
+            return len(self.source.orphans)
+        except YardError as error:
+            if error.reason is Reason.ANNOTATION_BOMB:
+                raise
+            return 0

@@ -154,10 +154,12 @@ def _take(source: YoloSource, tree: SourceTree, placed: SplitTable, root: str) -
             tree.check()
         for position, labels in enumerate(_label_files(tree, image)):
             staging.run("INSERT OR IGNORE INTO claimed VALUES (?, ?, ?)", (labels, image, position == 0))
+    # Labels in another tree altogether are looked for only where none lies beside its image: else they are another labelling's.
+    in_place = staging.one("SELECT 1 FROM claimed LIMIT 1") is not None
     for image in _members(tree, placed, root):
         # Where the YAML's paths lead nowhere, the folders' names tell.
         split = placed.of(image) if named else split_of_path(image, root)
-        labels = next(_label_files(tree, image), "") or _label_elsewhere(tree, image)
+        labels = next(_label_files(tree, image), "") or ("" if in_place else _label_elsewhere(tree, image))
         (source.left_out if split is None else source.images).append(SourceImage(image, split or "", labels))
     for path in _orphans(tree, root):
         source.orphans.append(SourceImage("", labels=path))
