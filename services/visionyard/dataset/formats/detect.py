@@ -65,7 +65,7 @@ def read_source(tree: SourceTree, format_: str) -> LabelledSource:
     source = chosen.source
     if not source.images and not source.left_out and not source.orphans and not tree.image_count:
         raise _nothing(tree, format_)
-    others = [other for other in found if other is not chosen and other.labelled_images()]
+    others = [other for other in found if other is not chosen and not other.holds_nothing()]
     for other in others:
         source.notes.add(
             Code.OTHER_LABELLING,

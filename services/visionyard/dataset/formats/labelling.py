@@ -39,25 +39,29 @@ class Labelling:
         """
         return self._read()
 
+    def _readable(self) -> LabelledSource | None:
+        """What it holds; None where it is refused. Raises YardError: ANNOTATION_BOMB."""
+        try:
+            return self.source
+        except YardError as error:
+            if error.reason is Reason.ANNOTATION_BOMB:
+                raise
+            return None
+
     def labelled_images(self) -> int:
         """How many of the source's images it labels; 0 where it is refused.
 
         Raises:
             YardError: ANNOTATION_BOMB.
         """
-        try:
-            source = self.source
-        except YardError as error:
-            if error.reason is Reason.ANNOTATION_BOMB:
-                raise
-            return 0
-        return source.images.labelled() + source.left_out.labelled()
+        source = self._readable()
+        return source.images.labelled() + source.left_out.labelled() if source else 0
 
     def missing_images(self) -> int:
-        """How many images it labels that are not in the source; raises likewise."""
-        try:
-            return len(self.source.orphans)
-        except YardError as error:
-            if error.reason is Reason.ANNOTATION_BOMB:
-                raise
-            return 0
+        """How many images it labels that are not in the source; 0 where it is refused; raises likewise."""
+        source = self._readable()
+        return len(source.orphans) if source else 0
+
+    def holds_nothing(self) -> bool:
+        """Whether it can be read and labels no image at all, there or not: a list of classes, say; raises likewise."""
+        return self._readable() is not None and not self.labelled_images() and not self.missing_images()
