@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from visionyard.dataset.findings import Code, Report
 from visionyard.dataset.formats.shapes import LabelRow, Shape
 from visionyard.dataset.held import HeldImage, HeldImages
+from visionyard.dataset.labels import sameness
 from visionyard.dataset.shards import ShardWriter
 from visionyard.dataset.tasks import Converter, Decision
 from visionyard.kit.artifacts.dataset import KeypointLayout
@@ -76,6 +77,7 @@ def convert_labels(images: HeldImages, converter: Converter, task: str, report: 
         if number % _IMAGES_A_CHECK == 0:
             check()
         kept: list[LabelRow] = []
+        seen: set[bytes] = set()
         for row in image.labels:
             converted = converter.convert(row, image.width, image.height)
             if converted.code is not None:
@@ -84,7 +86,11 @@ def convert_labels(images: HeldImages, converter: Converter, task: str, report: 
             if converted.label is None:
                 _drop(report, converted.code or Code.OTHER_KIND_OF_LABEL)
             else:
-                kept.append(_row(converted.label, row))
+                label = _row(converted.label, row)
+                if converter.joins_classes and _seen(replace(label, shape=row.shape), seen):
+                    _drop(report, Code.DUPLICATE_BOX)
+                    continue
+                kept.append(label)
         if task == "classify" and len(kept) != 1:
             gone.append(image.id)
             _not_one_class(image, len(kept), report)
@@ -98,6 +104,15 @@ def convert_labels(images: HeldImages, converter: Converter, task: str, report: 
         raise YardError(
             Reason.NO_LABELS, f"none of the {report.labels.found} labels can be used for {task}: see the report, or choose another --task"
         )
+
+
+def _seen(label: LabelRow, seen: set[bytes]) -> bool:
+    """Whether a label like this came before; remembers it."""
+    key = sameness(label)
+    if key in seen:
+        return True
+    seen.add(key)
+    return False
 
 
 _CHANGED = {
@@ -151,21 +166,28 @@ def find_doubles(images: HeldImages, report: Report, *, fix: bool) -> None:
     """Lists images whose bytes are alike.
 
     With ``fix`` a second one with the same labels goes: of one split either, of two splits that of train, so that what the model is measured on stays.
+
+    Raises:
+        YardError: SPLIT_EMPTY, nothing else was in a split.
     """
-    gone: list[int] = []
+    before, gone = images.splits(), list[int]()
     for first, other in images.doubles():
         alike = {label.key() for label in first.labels} == {label.key() for label in other.labels}
         mended = fix and alike
-        drop = other
         if other.split == first.split:
             code, message = Code.DUPLICATE_IMAGE, f"{other.path} has the same bytes as {first.path}"
         else:
             code, message = Code.SPLIT_LEAKAGE, f"{other.path} in {other.split} has the same bytes as {first.path} in {first.split}"
-            drop = first if first.split == "train" else other
-        if mended and drop.id not in gone:
-            gone.append(drop.id)
+        if mended:
+            gone.append(other.id)
             report.images.kept -= 1
-            _drop(report, code, len(drop.labels))
-        done = f"; {drop.path} was left out" if mended else "; both were kept"
-        report.note(code, message + done, other.path, fixed=mended)
+            _drop(report, code, len(other.labels))
+        done = f"; {other.path} was left out" if mended else "; both were kept"
+        report.note(code, message + done, other.path, fixed=mended, related=(first.path,))
     images.remove(gone)
+    for split in sorted(before - images.splits()):
+        raise YardError(
+            Reason.SPLIT_EMPTY,
+            f"every image of the {split} split is in another split too, so none is left: import without --fix",
+            {"split": split},
+        )

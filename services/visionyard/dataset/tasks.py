@@ -105,6 +105,9 @@ class Converter:
         class_ids: The final id of each class id that labels have.
         keypoints: What the keypoints of a pose version are.
 
+    Attributes:
+        joins_classes: Whether two class ids become one, so that labels may become alike.
+
     Raises:
         YardError: NO_LABELS, the task is ``pose`` but nothing tells what the keypoints are.
     """
@@ -114,6 +117,7 @@ class Converter:
             raise YardError(Reason.NO_LABELS, "the source's labels have no keypoints, so it cannot be imported for pose: leave out --task")
         self._task = task
         self._class_ids = class_ids
+        self.joins_classes = len(set(class_ids)) < len(class_ids)
         self._keypoints = keypoints
 
     def convert(self, row: LabelRow, width: int, height: int) -> Converted:
