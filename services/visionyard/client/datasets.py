@@ -1,4 +1,4 @@
-"""Datasets and their versions: read, list, report, download."""
+"""Datasets and their versions: read, list, report, preview, download."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from visionyard.client.dataset_download import DatasetDownload, Downloaded, OnDownload
+from visionyard.client.downloads import PART_SUFFIX
 from visionyard.client.jobs import PAGE, all_pages
 from visionyard.client.references import References
 from visionyard.client.sync import Blocking, Facade
-from visionyard.client.transport import Transport
+from visionyard.client.transport import Patience, Transport
 from visionyard.dataset.v1 import dataset_pb2, dataset_service_pb2
 from visionyard.dataset.v1.dataset_service_pb2_grpc import DatasetServiceStub
 
@@ -101,6 +102,74 @@ class AsyncDatasets:
         response = await self._transport.unary("dataset", lambda channel: DatasetServiceStub(channel).GetImportReport, request)
         return response.report
 
+    async def report_page(self, version: str, to: Path | str) -> Path:
+        """The same and what the version holds, as an HTML file with pictures that needs nothing from outside.
+
+        Args:
+            version: As for :meth:`get_version`.
+            to: The file; it is replaced where it is there, once the new one is whole.
+
+        Returns:
+            The file's path.
+
+        Raises:
+            ClientError: NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND).
+        """
+        request = dataset_service_pb2.RenderImportReportRequest(name=self._names.version(_COLLECTION, version))
+        parts: list[bytes] = []
+
+        def begin() -> dataset_service_pb2.RenderImportReportRequest:
+            parts.clear()  # a page is small: a broken stream begins anew
+            return request
+
+        patience = Patience(self._transport, "dataset")
+        async for response in self._transport.stream(
+            "dataset", lambda channel: DatasetServiceStub(channel).RenderImportReport, begin, patience
+        ):
+            parts.append(response.data)
+        target = Path(to)
+        part = target.with_name(target.name + PART_SUFFIX)
+        part.write_bytes(b"".join(parts))
+        part.replace(target)
+        return target
+
+    async def preview(
+        self, version: str, *, split: str = "", class_name: str = "", count: int = 0, side_px: int = 0, seed: int | None = None
+    ) -> Sequence[dataset_service_pb2.ImagePreview]:
+        """Images of a version as thumbnails with their labels drawn.
+
+        Args:
+            version: As for :meth:`get_version`.
+            split: Only of this split; empty for all.
+            class_name: Only with a label of this class; empty for all.
+            count: At most so many, up to 1000; 0 for 100.
+            side_px: The longer side of a thumbnail, 32 to 1024; 0 for 256.
+            seed: Draw the images by it; None: the first in the order of split and name.
+
+        Raises:
+            ClientError: NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD).
+        """
+        request = dataset_service_pb2.PreviewDatasetVersionRequest(
+            name=self._names.version(_COLLECTION, version),
+            split=split,
+            class_name=class_name,
+            image_count=count,
+            thumbnail_side_px=side_px,
+            seed=seed,
+        )
+        found: list[dataset_service_pb2.ImagePreview] = []
+
+        def begin() -> dataset_service_pb2.PreviewDatasetVersionRequest:
+            found.clear()
+            return request
+
+        patience = Patience(self._transport, "dataset")
+        async for response in self._transport.stream(
+            "dataset", lambda channel: DatasetServiceStub(channel).PreviewDatasetVersion, begin, patience
+        ):
+            found.append(response.image)
+        return found
+
     async def diff(self, version: str, other: str) -> dataset_service_pb2.DatasetDiff:
         """What differs between two versions.
 
@@ -144,5 +213,7 @@ class Datasets(Facade[AsyncDatasets]):
     get_version = Blocking(AsyncDatasets.get_version)
     list_versions = Blocking(AsyncDatasets.list_versions)
     report = Blocking(AsyncDatasets.report)
+    report_page = Blocking(AsyncDatasets.report_page)
+    preview = Blocking(AsyncDatasets.preview)
     diff = Blocking(AsyncDatasets.diff)
     download = Blocking(AsyncDatasets.download)

@@ -106,14 +106,15 @@ def _tiny(found: Survey, report: Report) -> None:
 
 def _backgrounds(found: Survey, report: Report) -> None:
     images = int(found.images.sum())
-    share = found.backgrounds / max(images, 1)
+    count = int(found.backgrounds.sum())
+    share = count / max(images, 1)
     if share > _BACKGROUND_SHARE:
         severity = Severity.WARNING if share >= _MANY_BACKGROUNDS_SHARE else None
-        report.note(Code.MANY_BACKGROUNDS, f"{found.backgrounds} of {images} images ({share:.0%}) have no label", severity=severity)
+        report.note(Code.MANY_BACKGROUNDS, f"{count} of {images} images ({share:.0%}) have no label", severity=severity)
 
 
 def _whole(found: Survey, report: Report) -> None:
-    labelled = int(found.images.sum()) - found.backgrounds
+    labelled = int(found.images.sum() - found.backgrounds.sum())
     if found.task != "classify" and found.single_whole >= max(_WHOLE_IMAGES, _WHOLE_SHARE * labelled):
         message = f"in {found.single_whole} of {labelled} labelled images the only label covers nearly the whole picture"
         report.note(Code.WHOLE_PICTURE_BOXES, message)

@@ -20,6 +20,9 @@ TRAINING_SIZE_PX = 640
 """The size that a picture's longer side is scaled to for training, Ultralytics' default ``imgsz``."""
 TINY_PX = 8
 """An object whose shorter side is below that at the training size falls within one cell of the finest grid (stride 8) that Ultralytics' detectors predict on."""
+BINS_AN_OCTAVE = 3
+BINS = 28
+"""Box sizes from 1 to 640 pixels, three bins for each doubling: bin b begins at 2 ** (b / 3) pixels."""
 WHOLE = 0.95
 """A box as wide and as high as that, as a share of the picture, covers nearly all of it."""
 _BATCH = 512
@@ -36,7 +39,8 @@ class Survey:
         labels: INT64 [classes, splits]: the labels of each class in each split.
         tiny: INT64 [classes]: those of them that are tiny at the training size.
         images: INT64 [splits]: the images of each split.
-        backgrounds: How many images have no label.
+        backgrounds: INT64 [splits]: how many images of each have no label.
+        sizes: INT64 [bins, bins]: the boxes by width and height in pixels at the training size, each on a scale of three bins an octave; see :data:`BINS`.
         single_whole: How many images have one label only, which covers nearly the whole picture.
         tiny_files: The first few images with tiny objects.
         shortest: The smallest longer side of a picture in pixels, and that picture's path.
@@ -49,7 +53,8 @@ class Survey:
     labels: NDArray[np.int64]
     tiny: NDArray[np.int64]
     images: NDArray[np.int64]
-    backgrounds: int = 0
+    backgrounds: NDArray[np.int64]
+    sizes: NDArray[np.int64]
     single_whole: int = 0
     tiny_files: list[str] = field(default_factory=list)
     shortest: tuple[int, str] = (1 << 62, "")
@@ -59,10 +64,12 @@ class Survey:
     @classmethod
     def empty(cls, task: str, class_names: tuple[str, ...]) -> Survey:
         """Nothing was counted yet."""
-        classes = len(class_names)
-        return cls(
-            task, class_names, np.zeros((classes, len(SPLITS)), np.int64), np.zeros(classes, np.int64), np.zeros(len(SPLITS), np.int64)
-        )
+        classes, splits = len(class_names), len(SPLITS)
+
+        def zeros(*shape: int) -> NDArray[np.int64]:
+            return np.zeros(shape, dtype=np.int64)
+
+        return cls(task, class_names, zeros(classes, splits), zeros(classes), zeros(splits), zeros(splits), zeros(BINS, BINS))
 
     @property
     def per_class(self) -> NDArray[np.int64]:
@@ -79,13 +86,16 @@ class Survey:
         classes = boxes[:, 0].astype(np.int64)
         np.add.at(self.labels, (classes, splits[owner]), 1)
         self.images += np.bincount(splits, minlength=len(SPLITS))
-        self.backgrounds += int((numbers == 0).sum())
+        self.backgrounds += np.bincount(splits[numbers == 0], minlength=len(SPLITS))
         covering = (boxes[:, 3:] >= WHOLE).all(axis=1)
         self.single_whole += int((covering & (numbers[owner] == 1)).sum())
         pixels = boxes[:, 1:] * np.tile(sizes[owner], 2)
         if self.task != "classify":
             scale = TRAINING_SIZE_PX / sizes.max(axis=1)
-            tiny = pixels[:, 2:].min(axis=1) * scale[owner] < TINY_PX
+            trained = pixels[:, 2:] * scale[owner, None]
+            bins = np.clip(np.log2(np.maximum(trained, 1)) * BINS_AN_OCTAVE, 0, BINS - 1).astype(np.int64)
+            np.add.at(self.sizes, (bins[:, 0], bins[:, 1]), 1)
+            tiny = trained.min(axis=1) < TINY_PX
             self.tiny += np.bincount(classes[tiny], minlength=len(self.tiny))
             self.tiny_files += [batch[at].path for at in np.unique(owner[tiny])[: _NAMED_FILES - len(self.tiny_files)]]
         self._add_pictures(batch, sizes.max(axis=1))

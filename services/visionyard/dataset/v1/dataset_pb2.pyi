@@ -441,6 +441,7 @@ class Finding(_message.Message):
     REMEDY_FIELD_NUMBER: _builtins.int
     IMAGE_FIELD_NUMBER: _builtins.int
     FIXED_FIELD_NUMBER: _builtins.int
+    RELATED_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """What it is, for programs: "ZERO_AREA_BOX", "LABEL_WITHOUT_IMAGE", ..."""
     severity: Global___Severity.ValueType
@@ -457,6 +458,10 @@ class Finding(_message.Message):
     """The image of the version that it is about, `{split}/{name}`; empty where that is none, or not one."""
     fixed: _builtins.bool
     """Whether the import mended it, as it was asked to."""
+    @_builtins.property
+    def related(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Other images of the version that belong to it, `{split}/{name}`: those that the image looks like."""
+
     def __init__(
         self,
         *,
@@ -468,10 +473,11 @@ class Finding(_message.Message):
         remedy: _builtins.str = ...,
         image: _builtins.str = ...,
         fixed: _builtins.bool = ...,
+        related: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "file", b"file", "fixed", b"fixed", "image", b"image", "line", b"line", "message", b"message", "remedy", b"remedy", "severity", b"severity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "file", b"file", "fixed", b"fixed", "image", b"image", "line", b"line", "message", b"message", "related", b"related", "remedy", b"remedy", "severity", b"severity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
