@@ -79,7 +79,7 @@ def preview_page(version: dataset_pb2.DatasetVersion, images: Sequence[dataset_s
     parts = [_HEAD.format(title=title, what=f"{len(images)} of {version.image_count} images, {version.label_count} labels in all")]
     for image in images:
         data, labels = base64.b64encode(image.thumbnail).decode(), html.escape(_labels(image))
-        parts.append(_FIGURE.format(data=data, name=html.escape(image.image), size=f"{image.width_px} × {image.height_px}", labels=labels))
+        parts.append(_FIGURE.format(data=data, name=html.escape(image.image), size=f"{image.width_px} x {image.height_px}", labels=labels))
     return "".join([*parts, _TAIL])
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from grpc import aio
 
 from visionyard.client.dataset_download import DatasetDownload, Downloaded, OnDownload
 from visionyard.client.downloads import PART_SUFFIX
 from visionyard.client.jobs import PAGE, all_pages
 from visionyard.client.references import References
 from visionyard.client.sync import Blocking, Facade
-from visionyard.client.transport import Patience, Transport
+from visionyard.client.transport import Patience, RequestT, ResponseT, Transport
 from visionyard.dataset.v1 import dataset_pb2, dataset_service_pb2
 from visionyard.dataset.v1.dataset_service_pb2_grpc import DatasetServiceStub
 
@@ -116,20 +119,10 @@ class AsyncDatasets:
             ClientError: NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND).
         """
         request = dataset_service_pb2.RenderImportReportRequest(name=self._names.version(_COLLECTION, version))
-        parts: list[bytes] = []
-
-        def begin() -> dataset_service_pb2.RenderImportReportRequest:
-            parts.clear()  # a page is small: a broken stream begins anew
-            return request
-
-        patience = Patience(self._transport, "dataset")
-        async for response in self._transport.stream(
-            "dataset", lambda channel: DatasetServiceStub(channel).RenderImportReport, begin, patience
-        ):
-            parts.append(response.data)
+        parts = await self._whole(lambda channel: DatasetServiceStub(channel).RenderImportReport, request)
         target = Path(to)
         part = target.with_name(target.name + PART_SUFFIX)
-        part.write_bytes(b"".join(parts))
+        await asyncio.to_thread(part.write_bytes, b"".join(response.data for response in parts))
         part.replace(target)
         return target
 
@@ -157,17 +150,21 @@ class AsyncDatasets:
             thumbnail_side_px=side_px,
             seed=seed,
         )
-        found: list[dataset_service_pb2.ImagePreview] = []
+        found = await self._whole(lambda channel: DatasetServiceStub(channel).PreviewDatasetVersion, request)
+        return [response.image for response in found]
 
-        def begin() -> dataset_service_pb2.PreviewDatasetVersionRequest:
+    async def _whole(
+        self, rpc: Callable[[aio.Channel], aio.UnaryStreamMultiCallable[RequestT, ResponseT]], request: RequestT
+    ) -> Sequence[ResponseT]:
+        """All messages of a stream that is too short to be continued: where it breaks it begins anew."""
+        found: list[ResponseT] = []
+
+        def begin() -> RequestT:
             found.clear()
             return request
 
-        patience = Patience(self._transport, "dataset")
-        async for response in self._transport.stream(
-            "dataset", lambda channel: DatasetServiceStub(channel).PreviewDatasetVersion, begin, patience
-        ):
-            found.append(response.image)
+        async for response in self._transport.stream("dataset", rpc, begin, Patience(self._transport, "dataset")):
+            found.append(response)  # noqa: PERF401 - `begin` clears what came before the stream broke
         return found
 
     async def diff(self, version: str, other: str) -> dataset_service_pb2.DatasetDiff:

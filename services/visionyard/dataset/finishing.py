@@ -162,6 +162,10 @@ def note_decision(decision: Decision, report: Report) -> None:
         report.note(Code.TASK_GUESSED, f"the labels were taken for {decision.reason}")
 
 
+def _labelling(image: HeldImage) -> frozenset[tuple[object, ...]]:
+    return frozenset(label.key() for label in image.labels)
+
+
 def find_doubles(images: HeldImages, report: Report, *, fix: bool) -> None:
     """Lists images whose bytes are alike.
 
@@ -171,9 +175,13 @@ def find_doubles(images: HeldImages, report: Report, *, fix: bool) -> None:
         YardError: SPLIT_EMPTY, nothing else was in a split.
     """
     before, gone = images.splits(), list[int]()
-    for first, other in images.doubles():
-        alike = {label.key() for label in first.labels} == {label.key() for label in other.labels}
-        mended = fix and alike
+    group, kept = 0, dict[frozenset[tuple[object, ...]], HeldImage]()
+    for earliest, other in images.doubles():
+        if earliest.id != group:
+            group, kept = earliest.id, {_labelling(earliest): earliest}
+        twin = kept.get(_labelling(other))
+        kept.setdefault(_labelling(other), other)
+        first, mended = twin or earliest, fix and twin is not None
         if other.split == first.split:
             code, message = Code.DUPLICATE_IMAGE, f"{other.path} has the same bytes as {first.path}"
         else:

@@ -149,11 +149,16 @@ class Bench:
         context.report = lambda phase, *_: self.phases.append(phase)
         return context
 
+    def attempt(self, context, limits=None):
+        """Runs an attempt; returns what it moves the pointers to."""
+        result = run_import(context, self.uploads, limits or ImportLimits())
+        context.job.pointers.update(result)
+        return result
+
     def run(self, archive, dataset="set", limits=None, **options):
         """Imports an archive; returns the version and the job's context."""
         context = self.context(self.spec(archive, dataset, **options))
-        result = run_import(context, self.uploads, limits or ImportLimits())
-        context.job.pointers.update(result)
+        result = self.attempt(context, limits)
         return read_dataset_version(self.store, VersionName.parse(result["version"], "datasets")), context
 
     def report(self, context, *, whole=False):
