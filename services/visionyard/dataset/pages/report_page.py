@@ -108,7 +108,7 @@ def render_report(store: ObjectStore, version: DatasetVersion, report: Report) -
     template = _environment().from_string(files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8"))
     return template.render(
         version=version,
-        report=report,
+        report={"task_reason": "", **report},  # earlier reports have none
         groups=groups,
         severities=_severities(report["findings"]),
         bars=class_bars(contents.survey),

@@ -14,7 +14,8 @@ from visionyard.kit.objectstore.port import ObjectStore
 from visionyard.kit.vision.decode import decode_image
 from visionyard.kit.vision.drawing import colour_of, draw_box, draw_keypoints, draw_outline, draw_tag
 
-_JPEG_QUALITY = 82
+_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 82, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+"""Colours at full resolution, or lines a pixel wide would fade."""
 _MAX_DRAWN = 1000
 """Labels beyond that many could not be told apart anyway."""
 _TAGGED_FROM_PX = 240
@@ -74,7 +75,7 @@ def thumbnail(data: bytes, version: DatasetVersion, labels: Sequence[Label], sid
     if side >= _TAGGED_FROM_PX:
         for label in labels[:_MAX_TAGGED]:
             _tag(canvas, label, version)
-    _, encoded = cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    _, encoded = cv2.imencode(".jpg", canvas, _JPEG)
     return encoded.tobytes()
 
 

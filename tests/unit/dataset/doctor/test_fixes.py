@@ -48,7 +48,9 @@ def sick_set(planted, orphans):
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(planted=st.lists(images, max_size=8), orphans=st.lists(st.lists(st.sampled_from(ROWS), max_size=3), max_size=2), fix=st.booleans())
+@given(
+    planted=st.lists(images, max_size=8), orphans=st.lists(st.lists(st.sampled_from(ROWS[:7]), max_size=3), max_size=2), fix=st.booleans()
+)
 def test_the_counts_reconcile_whatever_is_wrong(tmp_path_factory, planted, orphans, fix):
     bench = Bench(tmp_path_factory.mktemp("scratch"))
     files, rows = sick_set(planted, orphans)
@@ -125,7 +127,11 @@ def test_of_copies_one_stays_and_never_that_of_train_alone(bench):
     version, context = bench.run(zipped(copies("train/a", "train/b", "val/c", "val/d")), fix=True)
     assert [(row.split, row.name) for row in bench.rows(version) if row.labels[0].cx == 0.3] == [("val", "c.jpg")]
     report = bench.report(context)
-    assert sorted((f["code"], f["fixed"]) for f in report["findings"]) == [("DUPLICATE_IMAGE", True), ("SPLIT_LEAKAGE", True), ("SPLIT_LEAKAGE", True)]
+    assert sorted((f["code"], f["fixed"]) for f in report["findings"]) == [
+        ("DUPLICATE_IMAGE", True),
+        ("SPLIT_LEAKAGE", True),
+        ("SPLIT_LEAKAGE", True),
+    ]
     assert report["dropped_by_code"] == {"DUPLICATE_IMAGE": 1, "SPLIT_LEAKAGE": 2}
     assert {image for f in report["findings"] for image in f["related"]} == {"val/c.jpg"}
 
@@ -152,14 +158,20 @@ def test_copies_are_compared_with_every_labelling_that_is_kept(bench):
 
 
 def test_a_train_split_that_is_all_in_val_is_not_mended_away(bench):
-    files = {"data.yaml": NAMES, **{f"images/{s}/a.jpg": picture(1) for s in ("train", "val")}, **{f"labels/{s}/a.txt": BOX for s in ("train", "val")}}
+    files = {
+        "data.yaml": NAMES,
+        **{f"images/{s}/a.jpg": picture(1) for s in ("train", "val")},
+        **{f"labels/{s}/a.txt": BOX for s in ("train", "val")},
+    }
     with pytest.raises(YardError, match="--fix") as caught:
         bench.run(zipped(files), fix=True)
     assert caught.value.reason is Reason.SPLIT_EMPTY
     assert bench.run(zipped(files))[0].image_count == 2
 
 
-@pytest.mark.parametrize("options", [{"dry_run": True}, {"strict": True}, {"dry_run": True, "fix": True}, {"dry_run": True, "strict": True}])
+@pytest.mark.parametrize(
+    "options", [{"dry_run": True}, {"strict": True}, {"dry_run": True, "fix": True}, {"dry_run": True, "strict": True}]
+)
 def test_a_dry_run_and_a_strict_refusal_leave_only_the_jobs_own_report(bench, options):
     bench.run(zipped(good_set()))
     before = bench.listing()

@@ -51,7 +51,7 @@ def test_classes_that_are_rare_or_missing_are_named_in_one_finding(bench):
 
 
 def test_a_class_that_is_not_in_train_cannot_be_learnt(bench):
-    found = judged(bench, of([boxes(0, 2)], [boxes(0, 1) + ["1 0.9 0.9 0.1 0.1"]]))
+    found = judged(bench, of([boxes(0, 2)], [[*boxes(0, 1), "1 0.9 0.9 0.1 0.1"]]))
     assert found["CLASS_NOT_IN_SPLIT"] == [("WARNING", "1 class has labels, but none in train, and cannot be learnt: b")]
 
 
@@ -92,7 +92,7 @@ def test_boxes_around_the_whole_picture_everywhere_are_a_warning(bench):
     ((severity, message),) = judged(bench, of([whole] * 5, [boxes(0, 1)]))["WHOLE_PICTURE_BOXES"]
     assert (severity, message) == ("WARNING", "in 5 of 6 labelled images the only label covers nearly the whole picture")
     assert "WHOLE_PICTURE_BOXES" not in judged(bench, of([whole] * 5 + [boxes(0, 2)] * 6, [boxes(0, 1)]))
-    assert "WHOLE_PICTURE_BOXES" not in judged(bench, of([whole + ["0 0.1 0.1 0.1 0.1"]] * 5, [boxes(0, 1)]))
+    assert "WHOLE_PICTURE_BOXES" not in judged(bench, of([[*whole, "0 0.1 0.1 0.1 0.1"]] * 5, [boxes(0, 1)]))
 
 
 def test_small_sets_and_mixed_pictures_are_told(bench):
@@ -101,7 +101,9 @@ def test_small_sets_and_mixed_pictures_are_told(bench):
     found = judged(bench, of([boxes(0, 2)] * 3, [boxes(0, 1)]), pictures)
     assert [message.split(":")[0] for _, message in found["FEW_IMAGES"]] == ["train has 3 images", "val has 1 image"]
     assert found["CHANNELS_DIFFER"] == [("INFO", "the pictures are of several kinds: 3 colour, 1 grey")]
-    assert found["SIZES_DIFFER"] == [("INFO", "the pictures' longer sides go from 64 pixels (images/train/0.jpg) to 640 (images/train/1.jpg)")]
+    assert found["SIZES_DIFFER"] == [
+        ("INFO", "the pictures' longer sides go from 64 pixels (images/train/0.jpg) to 640 (images/train/1.jpg)")
+    ]
 
 
 TWINS = ["0 0.5 0.5 0.4 0.4", "0 0.504 0.5 0.4 0.4"]

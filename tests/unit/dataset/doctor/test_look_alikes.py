@@ -78,7 +78,9 @@ def test_frames_of_one_scene_are_one_group(bench):
 def test_pairs_are_those_that_a_comparison_of_all_finds():
     generator = np.random.default_rng(0)
     base = generator.integers(1, 1 << 63, 300, dtype=np.uint64)
-    flips = np.array([sum(1 << int(bit) for bit in generator.choice(64, generator.integers(0, 6), replace=False)) for _ in base], dtype=np.uint64)
+    flips = np.array(
+        [sum(1 << int(bit) for bit in generator.choice(64, generator.integers(0, 6), replace=False)) for _ in base], dtype=np.uint64
+    )
     hashes = np.concatenate([base, base ^ flips, np.zeros(3, np.uint64)])
     distance = np.bitwise_count(hashes[:, None] ^ hashes[None, :])
     near = (distance <= NEAR_BITS) & (hashes != 0)[:, None] & (hashes != 0)[None, :]
