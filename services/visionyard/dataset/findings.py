@@ -196,6 +196,8 @@ class Report:
         format_reason: Why, in a sentence.
         split_reason: Where the splits come from, in a sentence.
         task_reason: Why its labels were taken for its task, in a sentence.
+        dropped_by_code: How many labels each code dropped.
+        classes: For each class its name and counts, named as in ``visionyard.dataset.v1.ClassCounts``.
     """
 
     images: Count = field(default_factory=Count)
@@ -205,6 +207,7 @@ class Report:
     split_reason: str = ""
     task_reason: str = ""
     dropped_by_code: Counter[str] = field(default_factory=Counter)
+    classes: list[dict[str, str | int]] = field(default_factory=list)
     _findings: list[Finding] = field(default_factory=list)
     _info_at: list[int] = field(default_factory=list)
     _truncated: bool = False
@@ -280,6 +283,7 @@ class Report:
             "format_reason": self.format_reason,
             "split_reason": self.split_reason,
             "task_reason": self.task_reason,
+            "classes": self.classes,
         }
 
 

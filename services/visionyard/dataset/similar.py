@@ -74,10 +74,15 @@ def near_pairs(hashes: NDArray[np.uint64], check: Callable[[], None]) -> NDArray
         values = (hashes[there] >> np.uint64(band * _BAND_BITS)) & np.uint64((1 << _BAND_BITS) - 1)
         order = np.lexsort((hashes[there], values))
         members, values = there[order], values[order]
+        neighbours = values[:-1] == values[1:]
         for distance in range(1, min(_longest_run(values), _MAX_BAND)):
             check()
             same = values[:-distance] == values[distance:]
             left, right = members[:-distance][same], members[distance:][same]
+            apart = groups.root[left] != groups.root[right]
+            if not apart.any() and (groups.root[members[:-1]] == groups.root[members[1:]])[neighbours].all():
+                break  # whatever shares this band is joined
+            left, right = left[apart], right[apart]
             near = np.bitwise_count(hashes[left] ^ hashes[right]) <= NEAR_BITS
             found.append(groups.join(np.stack([np.minimum(left[near], right[near]), np.maximum(left[near], right[near])], axis=1)))
     return np.unique(np.concatenate(found), axis=0)

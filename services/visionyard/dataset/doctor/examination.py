@@ -29,4 +29,6 @@ def examine(content: Content, report: Report, check: Callable[[], None], *, fix:
     check()
     find_doubles(content.images, report, fix=fix)
     find_look_alikes(content.images, report, check)
-    judge(survey(content, report, check), report)
+    found = survey(content, report, check)
+    report.classes = found.class_counts()
+    judge(found, report)

@@ -76,6 +76,17 @@ class Survey:
         """INT64 [classes]: the labels of each."""
         return np.asarray(self.labels.sum(axis=1), dtype=np.int64)
 
+    def class_counts(self) -> list[dict[str, str | int]]:
+        """What the report tells of each class."""
+        return [
+            {
+                "name": name,
+                **{f"{split}_label_count": int(self.labels[at, i]) for i, split in enumerate(SPLITS)},
+                "tiny_label_count": int(self.tiny[at]),
+            }
+            for at, name in enumerate(self.class_names)
+        ]
+
     def add(self, batch: list[Measured]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Counts images; returns their boxes in pixels, FLOAT64 [labels, 5] (class, centre, size), and INT64 [labels], whose they are in the batch."""
         numbers = np.array([len(image.boxes) for image in batch], dtype=np.int64)

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from tests.unit.dataset.conftest import picture, zipped
 
+from visionyard.dataset.mapping import report_to_proto
+
 THREE = "train: images/train\nval: images/val\nnames: [a, b, c]\n"
 
 
@@ -138,6 +140,17 @@ def test_twins_in_many_images_are_few_findings(bench):
 def test_boxes_that_cross_at_right_angles_have_one_upright_box_and_are_no_twins(bench):
     cross = ["0 0.1 0.1 0.2 0.1 0.8 0.9 0.7 0.9", "0 0.7 0.1 0.8 0.1 0.2 0.9 0.1 0.9"]
     assert "NEARLY_SAME_BOXES" not in judged(bench, of([cross], [["0 0.1 0.1 0.3 0.1 0.3 0.3 0.1 0.3"]]), task="obb")
+
+
+def test_the_report_counts_the_labels_of_each_class_by_split(bench):
+    files = {"data.yaml": THREE, **{f"images/{split}/a.jpg": picture(i) for i, split in enumerate(("train", "val"))}}
+    files |= {"labels/train/a.txt": "0 0.5 0.5 0.2 0.2\n0 0.1 0.5 0.01 0.2\n1 0.5 0.5 0.2 0.2\n", "labels/val/a.txt": "1 0.5 0.5 0.2 0.2\n"}
+    _, context = bench.run(zipped(files))
+    report = bench.report(context)
+    rows = [("a", 2, 0, 0, 1), ("b", 1, 1, 0, 0), ("c", 0, 0, 0, 0)]
+    fields = ("name", "train_label_count", "val_label_count", "test_label_count", "tiny_label_count")
+    assert report["classes"] == [dict(zip(fields, row, strict=True)) for row in rows]
+    assert [tuple(getattr(counts, name) for name in fields) for counts in report_to_proto(report).classes] == rows
 
 
 def test_a_good_set_of_some_size_hears_nothing(bench):
