@@ -5,7 +5,9 @@ import numpy as np
 from tests.unit.dataset.conftest import BOX, YAML, picture, zipped
 
 from visionyard.dataset.images import check_image
+from visionyard.dataset.import_spec import Derivation, ImportSpec
 from visionyard.dataset.similar import NEAR_BITS, joined, near_pairs
+from visionyard.kit.names import ResourceName
 
 
 def scene(seed, brightness=0, quality=90, size=(64, 48)):
@@ -73,6 +75,20 @@ def test_frames_of_one_scene_are_one_group(bench):
     assert finding["image"] == "val/05.jpg"
     assert "and 10 more" in finding["message"]
     assert len(finding["related"]) == 3
+
+
+def test_a_version_made_of_others_is_examined_too(bench):
+    one, _ = bench.run(yolo({"train/a": scene(1), "val/b": scene(2)}), "one")
+    two, _ = bench.run(yolo({"train/c": scene(3), "val/d": scene(1, quality=60)}), "two")
+    spec = ImportSpec(
+        ResourceName("default", "datasets", "both"), derivation=Derivation("merge", (one.name, two.name), {"class_names": {}})
+    )
+    bench.jobs += 1
+    context = bench.context(spec)
+    bench.attempt(context)
+    report = bench.report(context)
+    assert [(f["code"], f["image"], f["related"]) for f in report["findings"]] == [("NEAR_LEAKAGE", "val/d.jpg", ["train/a.jpg"])]
+    assert [counts["train_label_count"] for counts in report["classes"]] == [2, 0]
 
 
 def test_pairs_are_those_that_a_comparison_of_all_finds():
