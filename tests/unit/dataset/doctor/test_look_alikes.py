@@ -81,7 +81,7 @@ def test_a_version_made_of_others_is_examined_too(bench):
     one, _ = bench.run(yolo({"train/a": scene(1), "val/b": scene(2)}), "one")
     two, _ = bench.run(yolo({"train/c": scene(3), "val/d": scene(1, quality=60)}), "two")
     spec = ImportSpec(
-        ResourceName("default", "datasets", "both"), derivation=Derivation("merge", (one.name, two.name), {"class_names": {}})
+        ResourceName("default", "datasets", "both"), None, derivation=Derivation("merge", (one.name, two.name), {"class_names": {}})
     )
     bench.jobs += 1
     context = bench.context(spec)
