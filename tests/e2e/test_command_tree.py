@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import yaml
@@ -136,11 +137,48 @@ def test_dataset_show(stack, line):
     assert "tiny@1" in text
 
 
-@covers("dataset report")
-def test_dataset_report(stack, line):
+@covers("dataset show", "--open", "--html", "--split", "--class", "--count", "--seed")
+def test_dataset_show_pictures(stack, line, tmp_path):
+    page = tmp_path / "pictures.html"
+    made = stack.json("dataset", "show", "tiny", "--html", page)
+    assert (made["image_count"], made["opened"], made["file"]) == (20, False, str(page))
+    whole = page.read_text()
+    assert whole.count("data:image/jpeg;base64,") == whole.count("<img") == 20
+    assert stack.json("dataset", "show", "tiny", "--html", page, "--split", "val")["image_count"] == 4
+    name = max(stack.json("dataset", "show", "tiny")["dataset_version"]["classes"], key=lambda c: int(c["label_count"]))["name"]
+    labelled = stack.json("dataset", "show", "tiny", "--html", page, "--class", name)["image_count"]
+    assert 0 < labelled == page.read_text().count(f" {name}")
+    assert refused(stack, "dataset", "show", "tiny", "--html", page, "--class", "nothing")["reason"] == "INVALID_FIELD"
+    drawn = set()
+    for seed in (1, 1, 2):
+        assert stack.json("dataset", "show", "tiny", "--html", page, "--count", 5, "--seed", seed)["image_count"] == 5
+        drawn.add(page.read_text())
+    assert len(drawn) == 2
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')
+    browser.chmod(0o700)
+    opened = stack.json("dataset", "show", "tiny", "--open", "--count", 1, BROWSER=f"{browser} %s")
+    assert opened["opened"]
+    address = (tmp_path / "opened").read_text().strip()
+    assert address.removeprefix("file://") == opened["file"].replace("@", "%40")
+    shutil.rmtree(Path(opened["file"]).parent)
+
+
+@covers("dataset report", "--html")
+def test_dataset_report(stack, line, tmp_path):
     report = stack.json("dataset", "report", "tiny")["report"]
     assert {"findings", "images", "labels", "dropped_by_code"} <= set(report)
     assert int(report["images"]["found"]) == 20
+    page = tmp_path / "report.html"
+    made = stack.json("dataset", "report", "tiny", "--html", page)
+    assert (made["file"], made["size_bytes"]) == (str(page), page.stat().st_size)
+    text = page.read_text()
+    assert "tiny@1" in text
+    assert all(finding["code"] in text for finding in report["findings"])
+    assert "data:image/jpeg;base64," in text
+    assert "http" not in text.replace("http-equiv", "")
+    assert refused(stack, "dataset", "report", "tiny", "--html", tmp_path / "no" / "folder.html")["reason"] == "INVALID_FIELD"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html"]
 
 
 @covers("dataset download", "--to")

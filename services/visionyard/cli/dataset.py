@@ -13,6 +13,7 @@ import typer
 
 from visionyard.cli import following, output
 from visionyard.cli.options import AsJson, DatasetVersion, Detach, Directory, DryRun, To, example
+from visionyard.cli.pages import save_preview, save_report
 from visionyard.cli.pending import Pending
 from visionyard.cli.session import Session, run
 from visionyard.client.errors import local
@@ -203,11 +204,27 @@ def list_(as_json: AsJson = False, directory: Directory = None) -> None:
     run(work, as_json=as_json, directory=directory)
 
 
-@app.command("show", epilog=example("yard dataset show cones", "yard dataset show cones@2 --json"))
-def show(name: DatasetVersion, as_json: AsJson = False, directory: Directory = None) -> None:
-    """Show a version of a dataset: counts, classes, splits, digest."""
+@app.command(
+    "show",
+    epilog=example("yard dataset show cones", "yard dataset show cones@2 --json", "yard dataset show cones --open --class cone --count 50"),
+)
+def show(
+    name: DatasetVersion,
+    open_: Annotated[bool, typer.Option("--open", help="Show pictures with their labels in the browser.")] = False,
+    page: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the pictures to this HTML file.")] = None,
+    split: Annotated[str, typer.Option("--split", metavar="SPLIT", help="Pictures of train, val or test only.")] = "",
+    class_name: Annotated[str, typer.Option("--class", metavar="CLASS", help="Pictures with a label of this class only.")] = "",
+    count: Annotated[int, typer.Option("--count", min=1, max=1000, metavar="N", help="At most so many pictures.")] = 100,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, max=_MAX_SEED, help="Draw the pictures by it; else the first ones.")] = None,
+    as_json: AsJson = False,
+    directory: Directory = None,
+) -> None:
+    """Show a version of a dataset: counts, classes, splits, digest; or, with --open or --html, its pictures."""
 
     async def work(session: Session) -> None:
+        if open_ or page:
+            await save_preview(session, name, page, split=split, class_name=class_name, count=count, seed=seed, show=open_)
+            return
         version = await session.client.datasets.get_version(name)
         session.show(dataset_service_pb2.GetDatasetVersionResponse(dataset_version=version), lambda: _version(version))
 
@@ -243,11 +260,19 @@ def _origin(version: dataset_pb2.DatasetVersion) -> str:
     return f"{version.origin.operation} {sources}".strip() or "import"
 
 
-@app.command("report", epilog=example("yard dataset report cones"))
-def report(name: DatasetVersion, as_json: AsJson = False, directory: Directory = None) -> None:
+@app.command("report", epilog=example("yard dataset report cones", "yard dataset report cones@2 --html report.html"))
+def report(
+    name: DatasetVersion,
+    page: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write it as a page with pictures, for a browser.")] = None,
+    as_json: AsJson = False,
+    directory: Directory = None,
+) -> None:
     """Show what the import of a version found: what was dropped, where, and what to do about it."""
 
     async def work(session: Session) -> None:
+        if page:
+            await save_report(session, name, page)
+            return
         found = await session.client.datasets.report(name)
         session.show(dataset_service_pb2.GetImportReportResponse(report=found), lambda: show_report(found))
 

@@ -1,16 +1,20 @@
-"""Datasets and their versions: read, list, report, download, delete."""
+"""Datasets and their versions: read, list, report, preview, download, delete."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from grpc import aio
+
 from visionyard.client.dataset_download import DatasetDownload, Downloaded, OnDownload
+from visionyard.client.downloads import PART_SUFFIX
 from visionyard.client.errors import ClientError
 from visionyard.client.jobs import PAGE, all_pages
 from visionyard.client.references import References
 from visionyard.client.sync import Blocking, Facade
-from visionyard.client.transport import Transport
+from visionyard.client.transport import Patience, RequestT, ResponseT, Transport
 from visionyard.dataset.v1 import dataset_pb2, dataset_service_pb2
 from visionyard.dataset.v1.dataset_service_pb2_grpc import DatasetServiceStub
 from visionyard.kit.errors import Code
@@ -105,6 +109,68 @@ class AsyncDatasets:
         response = await self._transport.unary("dataset", lambda channel: DatasetServiceStub(channel).GetImportReport, request)
         return response.report
 
+    async def report_page(self, version: str, to: Path | str) -> Path:
+        """The same and what the version holds, as an HTML file with pictures that needs nothing from outside.
+
+        Args:
+            version: As for :meth:`get_version`.
+            to: The file; it is replaced where it is there, once the new one is whole.
+
+        Returns:
+            The file's path.
+
+        Raises:
+            ClientError: NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND).
+        """
+        request = dataset_service_pb2.RenderImportReportRequest(name=self._names.version(_COLLECTION, version))
+        parts = await self._whole(lambda channel: DatasetServiceStub(channel).RenderImportReport, request)
+        target = Path(to)
+        part = target.with_name(target.name + PART_SUFFIX)
+        await asyncio.to_thread(part.write_bytes, b"".join(response.data for response in parts))
+        part.replace(target)
+        return target
+
+    async def preview(
+        self, version: str, *, split: str = "", class_name: str = "", count: int = 0, side_px: int = 0, seed: int | None = None
+    ) -> Sequence[dataset_service_pb2.ImagePreview]:
+        """Images of a version as thumbnails with their labels drawn.
+
+        Args:
+            version: As for :meth:`get_version`.
+            split: Only of this split; empty for all.
+            class_name: Only with a label of this class; empty for all.
+            count: At most so many, up to 1000; 0 for 100.
+            side_px: The longer side of a thumbnail, 32 to 1024; 0 for 256.
+            seed: Draw the images by it; None: the first in the order of split and name.
+
+        Raises:
+            ClientError: NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD).
+        """
+        request = dataset_service_pb2.PreviewDatasetVersionRequest(
+            name=self._names.version(_COLLECTION, version),
+            split=split,
+            class_name=class_name,
+            image_count=count,
+            thumbnail_side_px=side_px,
+            seed=seed,
+        )
+        found = await self._whole(lambda channel: DatasetServiceStub(channel).PreviewDatasetVersion, request)
+        return [response.image for response in found]
+
+    async def _whole(
+        self, rpc: Callable[[aio.Channel], aio.UnaryStreamMultiCallable[RequestT, ResponseT]], request: RequestT
+    ) -> Sequence[ResponseT]:
+        """All messages of a stream that is too short to be continued: where it breaks it begins anew."""
+        found: list[ResponseT] = []
+
+        def begin() -> RequestT:
+            found.clear()
+            return request
+
+        async for response in self._transport.stream("dataset", rpc, begin, Patience(self._transport, "dataset")):
+            found.append(response)  # noqa: PERF401 - `begin` clears what came before the stream broke
+        return found
+
     async def diff(self, version: str, other: str) -> dataset_service_pb2.DatasetDiff:
         """What differs between two versions.
 
@@ -195,6 +261,8 @@ class Datasets(Facade[AsyncDatasets]):
     get_version = Blocking(AsyncDatasets.get_version)
     list_versions = Blocking(AsyncDatasets.list_versions)
     report = Blocking(AsyncDatasets.report)
+    report_page = Blocking(AsyncDatasets.report_page)
+    preview = Blocking(AsyncDatasets.preview)
     diff = Blocking(AsyncDatasets.diff)
     download = Blocking(AsyncDatasets.download)
     delete = Blocking(AsyncDatasets.delete)

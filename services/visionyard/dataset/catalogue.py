@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 from visionyard.dataset.curation.diffing import Diff, diff
 from visionyard.dataset.downloads import Download, download
 from visionyard.dataset.import_spec import ImportSpec
+from visionyard.dataset.pages.preview import PreviewRequest, preview
+from visionyard.dataset.pages.report_page import render_report
 from visionyard.kit.artifacts import versions
 from visionyard.kit.artifacts.dataset import (
     DatasetVersion,
@@ -19,6 +22,7 @@ from visionyard.kit.artifacts.dataset import (
     newest_dataset_version,
     read_dataset_version,
 )
+from visionyard.kit.artifacts.manifest import ManifestRow
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.names import ResourceName, VersionName
 from visionyard.kit.objectstore.port import NotFound, ObjectStore
@@ -142,6 +146,14 @@ class Catalogue:
         except NotFound:
             return None
         return report
+
+    def page(self, version: DatasetVersion) -> bytes:
+        """The report of a version as an HTML page; see :func:`visionyard.dataset.pages.report_page.render_report`."""
+        return render_report(self._store, version, self.report(version))
+
+    def preview(self, version: DatasetVersion, request: PreviewRequest) -> Iterator[tuple[ManifestRow, bytes]]:
+        """Images of a version with thumbnails; see :func:`visionyard.dataset.pages.preview.preview`."""
+        return preview(self._store, version, request)
 
     def download(self, version: DatasetVersion, layout: str, after_path: str, uncertain: int) -> Download:
         """A version's files; see :func:`visionyard.dataset.downloads.download`."""

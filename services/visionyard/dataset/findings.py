@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -34,8 +34,10 @@ class Code(enum.Enum):
         "Coordinates are shares of the picture's size, from 0 to 1 (pixels within the picture in VOC): export the labels again.",
     )
     BOX_CLIPPED = (Severity.WARNING, "Nothing needs doing: the box ends at the picture's edge now, as Ultralytics would have it.")
+    SWAPPED_CORNERS = (Severity.ERROR, "Write the smaller coordinate first, or import with --fix.")
     NOT_A_NUMBER = (Severity.ERROR, "Give the box finite coordinates, or delete it.")
     DUPLICATE_BOX = (Severity.WARNING, "Nothing needs doing: one of the two was kept.")
+    NEARLY_SAME_BOXES = (Severity.WARNING, "Look at the picture: delete one of the two if the object was labelled twice.")
     UNKNOWN_CLASS = (Severity.ERROR, "Add the class to the list of classes, or correct the label.")
     MALFORMED_LABEL = (Severity.ERROR, "Write the label as the format wants it, or delete it.")
     POLYGON_AS_BOX = (
@@ -108,6 +110,34 @@ class Code(enum.Enum):
     DUPLICATE_IMAGE = (Severity.WARNING, "Delete one of the two.")
     SPLIT_LEAKAGE = (Severity.ERROR, "Keep the image in one split only, or the metrics will flatter the model.")
     IMAGE_NOT_IN_SPLIT = (Severity.WARNING, "Name its folder or list under train, val or test, or leave it out.")
+    # the set as a whole
+    NEAR_DUPLICATE_IMAGES = (Severity.INFO, "Keep one of them, or a few: pictures that look alike teach the model little.")
+    NEAR_LEAKAGE = (
+        Severity.WARNING,
+        "Keep pictures that look alike in one split (yard dataset split --group-by similar), or the metrics will flatter the model.",
+    )
+    CLASS_IMBALANCE = (Severity.INFO, "Label more of the rare classes; the metrics of each class tell whether it is needed.")
+    RARE_CLASS = (
+        Severity.WARNING,
+        "Add pictures of these classes, merge them into others, or leave them out (yard dataset remap, filter).",
+    )
+    CLASS_WITHOUT_LABELS = (Severity.INFO, "Nothing needs doing; take the class out of the list if it is not to be learnt.")
+    CLASS_NOT_IN_SPLIT = (Severity.WARNING, "Add such pictures to the split, or draw the splits anew with --split.")
+    TINY_OBJECTS = (Severity.INFO, "Train at a larger --imgsz, or cut the pictures into tiles.")
+    MANY_BACKGROUNDS = (
+        Severity.INFO,
+        "Check that these pictures are meant to be empty; up to a tenth of the pictures is what Ultralytics recommends.",
+    )
+    WHOLE_PICTURE_BOXES = (Severity.WARNING, "Draw boxes around the objects, or import the set for --task classify.")
+    FEW_IMAGES = (Severity.INFO, "Add pictures; until then take the metrics with care.")
+    SIZES_DIFFER = (
+        Severity.INFO,
+        "Nothing needs doing: every picture is scaled to one size. Check that small objects survive it in the large ones.",
+    )
+    CHANNELS_DIFFER = (
+        Severity.INFO,
+        "Nothing needs doing: every picture is read as three channels. Check that the odd ones belong to the set.",
+    )
     # the source as a whole
     OTHER_LABELLING = (Severity.INFO, "Import with --format (or that file alone) to read it instead.")
     PATHS_ALIKE = (Severity.WARNING, "Rename one of the two: Windows and macOS take them for one file.")
@@ -152,6 +182,7 @@ class Finding:
         remedy: What to do about it.
         image: The version's image that it is about, ``{split}/{name}``; empty where there is none.
         fixed: Whether the import mended it.
+        related: Other images of the version that belong to it, ``{split}/{name}``: those that the image looks like.
     """
 
     code: str
@@ -162,6 +193,7 @@ class Finding:
     remedy: str
     image: str = ""
     fixed: bool = False
+    related: tuple[str, ...] = ()
 
 
 @dataclass
@@ -192,6 +224,8 @@ class Report:
         format_reason: Why, in a sentence.
         split_reason: Where the splits come from, in a sentence.
         task_reason: Why its labels were taken for its task, in a sentence.
+        dropped_by_code: How many labels each code dropped.
+        classes: For each class its name and counts, named as in ``visionyard.dataset.v1.ClassCounts``.
     """
 
     images: Count = field(default_factory=Count)
@@ -201,17 +235,39 @@ class Report:
     split_reason: str = ""
     task_reason: str = ""
     dropped_by_code: Counter[str] = field(default_factory=Counter)
+    classes: list[dict[str, str | int]] = field(default_factory=list)
     _findings: list[Finding] = field(default_factory=list)
     _info_at: list[int] = field(default_factory=list)
     _truncated: bool = False
 
-    def note(self, code: Code, message: str, file: str = "", line: int = 0, *, fixed: bool = False) -> None:
-        """Lists a finding. Info is the first to be left out of a long list. Costs the same however long the list is."""
-        info, full = code.severity is Severity.INFO, len(self._findings) >= MAX_LISTED
+    def note(
+        self,
+        code: Code,
+        message: str,
+        file: str = "",
+        line: int = 0,
+        *,
+        fixed: bool = False,
+        severity: Severity | None = None,
+        related: Sequence[str] = (),
+    ) -> None:
+        """Lists a finding. Info is the first to be left out of a long list. Costs the same however long the list is.
+
+        Args:
+            code: What it is.
+            message: In a sentence.
+            file: In the source; empty for the source as a whole.
+            line: From 1; 0 where there is none.
+            fixed: Whether it was mended.
+            severity: How grave, where that depends on numbers; else the code's own.
+            related: Files of other images that belong to it; made names of the version by :meth:`place`.
+        """
+        grave = severity or code.severity
+        info, full = grave is Severity.INFO, len(self._findings) >= MAX_LISTED
         self._truncated |= full
         if full and (info or not self._info_at):
             return
-        finding = Finding(code.name, code.severity.value, file, line, message[:_MAX_MESSAGE], code.remedy, fixed=fixed)
+        finding = Finding(code.name, grave.value, file, line, message[:_MAX_MESSAGE], code.remedy, fixed=fixed, related=tuple(related))
         if full:
             self._findings[self._info_at.pop()] = finding  # the report is sorted in the end, so any place will do
             return
@@ -220,14 +276,18 @@ class Report:
         self._findings.append(finding)
 
     def place(self, image_of: Callable[[str], str]) -> None:
-        """Sets each finding's image, by its file."""
+        """Sets each finding's images, by their files in the source."""
         known: dict[str, str] = {}
+
+        def placed(file: str) -> str:
+            if file not in known:
+                known[file] = image_of(file)
+            return known[file]
+
         for at, finding in enumerate(self._findings):
             if finding.file:
-                image = known.get(finding.file)
-                if image is None:
-                    image = known[finding.file] = image_of(finding.file)
-                self._findings[at] = replace(finding, image=image)
+                related = tuple(name for name in map(placed, finding.related) if name)
+                self._findings[at] = replace(finding, image=placed(finding.file), related=related)
 
     def errors(self) -> list[Finding]:
         """The listed findings that are errors and were not mended, by file and line."""
@@ -251,6 +311,7 @@ class Report:
             "format_reason": self.format_reason,
             "split_reason": self.split_reason,
             "task_reason": self.task_reason,
+            "classes": self.classes,
         }
 
 

@@ -153,25 +153,40 @@ def note_decision(decision: Decision, report: Report) -> None:
         report.note(Code.TASK_GUESSED, f"the labels were taken for {decision.reason}")
 
 
+def _labelling(image: HeldImage) -> frozenset[tuple[object, ...]]:
+    return frozenset(label.key() for label in image.labels)
+
+
 def find_doubles(images: HeldImages, report: Report, *, fix: bool) -> None:
     """Lists images whose bytes are alike.
 
     With ``fix`` a second one with the same labels goes: of one split either, of two splits that of train, so that what the model is measured on stays.
+
+    Raises:
+        YardError: SPLIT_EMPTY, nothing else was in a split.
     """
-    gone: list[int] = []
-    for first, other in images.doubles():
-        alike = {label.key() for label in first.labels} == {label.key() for label in other.labels}
-        mended = fix and alike
-        drop = other
+    before, gone = images.splits(), list[int]()
+    group, kept = 0, dict[frozenset[tuple[object, ...]], HeldImage]()
+    for earliest, other in images.doubles():
+        if earliest.id != group:
+            group, kept = earliest.id, {_labelling(earliest): earliest}
+        twin = kept.get(_labelling(other))
+        kept.setdefault(_labelling(other), other)
+        first, mended = twin or earliest, fix and twin is not None
         if other.split == first.split:
             code, message = Code.DUPLICATE_IMAGE, f"{other.path} has the same bytes as {first.path}"
         else:
             code, message = Code.SPLIT_LEAKAGE, f"{other.path} in {other.split} has the same bytes as {first.path} in {first.split}"
-            drop = first if first.split == "train" else other
-        if mended and drop.id not in gone:
-            gone.append(drop.id)
+        if mended:
+            gone.append(other.id)
             report.images.kept -= 1
-            _drop(report, code, len(drop.labels))
-        done = f"; {drop.path} was left out" if mended else "; both were kept"
-        report.note(code, message + done, other.path, fixed=mended)
+            _drop(report, code, len(other.labels))
+        done = f"; {other.path} was left out" if mended else "; both were kept"
+        report.note(code, message + done, other.path, fixed=mended, related=(first.path,))
     images.remove(gone)
+    for split in sorted(before - images.splits()):
+        raise YardError(
+            Reason.SPLIT_EMPTY,
+            f"every image of the {split} split is in another split too, so none is left: import without --fix",
+            {"split": split},
+        )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visionyard.dataset.formats.shapes import LabelRow
-from visionyard.dataset.labels import decode_labels, encode_labels
+from visionyard.dataset.labels import boxes_of, decode_labels, encode_labels
 from visionyard.dataset.names import long_name, marked_name, plain_name, stem_key
 from visionyard.dataset.shards import Place
 from visionyard.dataset.staging import Row, Staging
@@ -53,6 +53,29 @@ class HeldImage:
     channels: int = 0
     name: str = ""
     id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What of a held image is looked at where there are very many.
+
+    Attributes:
+        path: In the source.
+        split: Its split.
+        width: In pixels.
+        height: Likewise.
+        channels: See :class:`HeldImage`.
+        suffix: Likewise.
+        boxes: FLOAT64 [labels, 5], see :func:`visionyard.dataset.labels.boxes_of`.
+    """
+
+    path: str
+    split: str
+    width: int
+    height: int
+    channels: int
+    suffix: str
+    boxes: NDArray[np.float64]
 
 
 class HeldImages:
@@ -121,10 +144,10 @@ class HeldImages:
         self.staging.run(statement, (encode_labels(labels), len(labels), label_file, image))
 
     def doubles(self) -> Iterator[tuple[HeldImage, HeldImage]]:
-        """Each image whose bytes an earlier one (by path) has, with that first one before it."""
+        """Each image whose bytes an earlier one has, with the first of them before it: those of test come first, then val, then train; each by path."""
         statement = (
             f"SELECT {_COLUMNS} FROM held WHERE sha256 IN (SELECT sha256 FROM held GROUP BY sha256 HAVING COUNT(*) > 1) "  # noqa: S608 - a constant
-            "ORDER BY sha256, path"
+            "ORDER BY sha256, CASE split WHEN 'test' THEN 0 WHEN 'val' THEN 1 ELSE 2 END, path"
         )
         first: HeldImage | None = None
         for image in map(_image, self.staging.query(statement)):
@@ -132,6 +155,23 @@ class HeldImages:
                 yield first, image
             else:
                 first = image
+
+    def measured(self) -> Iterator[Measured]:
+        """What is looked at of each image, in the order in which they came."""
+        statement = "SELECT path, split, width, height, channels, suffix, labels FROM held ORDER BY id"
+        for path, split, width, height, channels, suffix, labels in self.staging.query(statement):
+            yield Measured(path, split, width, height, channels, suffix, boxes_of(labels))
+
+    def hashes(self) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+        """Of each image, but of images of the same bytes only of one: by path INT64 [images], its id, and UINT64 [images], its perceptual hash."""
+        statement = "SELECT id, phash FROM held WHERE id IN (SELECT MIN(id) FROM held GROUP BY sha256) ORDER BY path, id"
+        found = np.fromiter((value for row in self.staging.query(statement) for value in row), dtype=np.int64).reshape(-1, 2)
+        return found[:, 0], found[:, 1].astype(np.uint64) ^ np.uint64(_HALF)
+
+    def where(self, image: int) -> tuple[str, str]:
+        """An image's path in the source and its split, by id."""
+        row = self.staging.one("SELECT path, split FROM held WHERE id = ?", (image,))
+        return (str(row[0]), str(row[1])) if row else ("", "")
 
     def remove_all(self, sha256: str) -> None:
         """Takes all images of these bytes out."""
@@ -209,6 +249,8 @@ class HeldImages:
 
     def image_of(self, file: str) -> str:
         """``{split}/{name}`` of the image or label file of the source; empty where the version has none, or many images share the file."""
+        for column in ("path", "label_file"):  # made when the first is asked for: up to 10,000 findings ask
+            self.staging.run(f"CREATE INDEX IF NOT EXISTS held_by_{column} ON held ({column})")
         rows = list(self.staging.query("SELECT split, name FROM held WHERE path = ? OR label_file = ? LIMIT 2", (file, file)))
         return f"{rows[0][0]}/{rows[0][1]}" if len(rows) == 1 else ""
 

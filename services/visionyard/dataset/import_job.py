@@ -12,10 +12,11 @@ from visionyard.dataset.archives.entry import Archive, ArchiveLimits
 from visionyard.dataset.archives.joined import JoinedArchive
 from visionyard.dataset.archives.noted import NotedArchive
 from visionyard.dataset.archives.opened import open_archive
+from visionyard.dataset.class_names import join_alike, list_alike
 from visionyard.dataset.curation.copying import copy_images
 from visionyard.dataset.curation.deriving import derive
 from visionyard.dataset.curation.merging import add_base, base_ratios, merged_classes, refuse_mismatch
-from visionyard.dataset.doctor import examine
+from visionyard.dataset.doctor.examination import examine
 from visionyard.dataset.fetching.addresses import SourceUrl, not_allowed
 from visionyard.dataset.fetching.port import Sources
 from visionyard.dataset.findings import Code, Report, refuse_errors
@@ -181,6 +182,8 @@ class _Attempt:
                 self._report,
                 self._context.check,
             )
+            self._progress("examining the set", 0, 0, "")
+            examine(content, self._report, self._context.check, fix=False)
             return self._publish(content, None, None)
 
     def _published(self, held: HeldImages, version: DatasetVersion) -> dict[str, Any]:
@@ -223,7 +226,8 @@ class _Attempt:
                 archive = JoinedArchive(archive, self._archive(stack, spec.images_upload))
             archive = NotedArchive(archive, self._note)
             known = KnownImages.read(self._context.store, project)
-            importer = Importer(archive, self._context.scratch, known, writer or Nowhere(), self._progress, self._limits.image_pixels)
+            sink, pixels = writer or Nowhere(), self._limits.image_pixels
+            importer = Importer(archive, self._context.scratch, known, sink, self._progress, pixels, fix=spec.fix)
             self._report = importer.report
             tree = stack.enter_context(importer.open())
             content, base = self._read(importer, tree)
@@ -266,7 +270,11 @@ class _Attempt:
         note_decision(decision, report)
         names, keypoints = source.class_names(), source.keypoints if decision.task == "pose" else None
         class_ids = source.final_class_ids()
-        if base is not None:
+        if spec.fix:
+            names, class_ids = join_alike(names, class_ids, report)
+        if base is None:
+            list_alike(names, report)
+        else:
             names, (_, merged) = merged_classes([base.class_names, names], {}, report)
             class_ids, keypoints = [merged[class_id] for class_id in class_ids], base.keypoints
             refuse_mismatch(base, decision.task, source.keypoints)
@@ -278,8 +286,10 @@ class _Attempt:
             predicted = source.format == "predictions"
             add_base(held, base, iterate_manifest(store, base), report, importer.check, predicted=predicted)
         held.give_names()
-        examine(held, report, importer.check, fix=spec.fix)
-        return Content(decision.task, names, keypoints, source.format, held), base
+        importer.progress("examining the set", 0, 0, "")
+        content = Content(decision.task, names, keypoints, source.format, held)
+        examine(content, report, importer.check, fix=spec.fix)
+        return content, base
 
 
 class Nowhere:

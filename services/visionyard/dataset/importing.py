@@ -56,6 +56,7 @@ class Importer:
         writer: Takes the others.
         progress: Hears how far it is, and stops it.
         limit_pixels: The largest image.
+        fix: Whether labels that can be mended safely are.
 
     Attributes:
         report: What is counted and found.
@@ -63,7 +64,15 @@ class Importer:
     """
 
     def __init__(
-        self, archive: Archive, scratch: Path, known: KnownImages, writer: ImageSink, progress: Progress, limit_pixels: int
+        self,
+        archive: Archive,
+        scratch: Path,
+        known: KnownImages,
+        writer: ImageSink,
+        progress: Progress,
+        limit_pixels: int,
+        *,
+        fix: bool = False,
     ) -> None:
         self.report = Report()
         self.shapes = ShapeCounts()
@@ -74,6 +83,7 @@ class Importer:
         self._told = ("reading the archive", 0, 0, "files")
         self._tell = progress
         self._limit_pixels = limit_pixels
+        self._fix = fix
 
     def check(self) -> None:
         """Raises where the work is to stop."""
@@ -182,7 +192,8 @@ class Importer:
             self.report.note(code, f"{image.path} {message}", image.path)
         labels: list[LabelRow] = []
         if image.labels:
-            labels = check_labels(self._rows(source, image.labels, checked.width, checked.height), file_of(image.labels), self.report)
+            rows = self._rows(source, image.labels, checked.width, checked.height)
+            labels = check_labels(rows, file_of(image.labels), self.report, fix=self._fix)
         elif source.task == "classify":
             self.report.note(Code.IMAGE_WITHOUT_CLASS, f"{image.path} has no class; it was left out", image.path)
             return size

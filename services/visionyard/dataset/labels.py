@@ -6,6 +6,9 @@ from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from visionyard.dataset.findings import Code, Report
 from visionyard.dataset.formats.shapes import LabelRow, Shape
 from visionyard.kit.artifacts.manifest import Label
@@ -18,7 +21,7 @@ _NO_CONFIDENCE = -1.0
 _HEAD = 9
 
 
-def check_labels(rows: Iterable[LabelRow], file: str, report: Report) -> list[LabelRow]:
+def check_labels(rows: Iterable[LabelRow], file: str, report: Report, *, fix: bool = False) -> list[LabelRow]:
     """Keeps the good labels of an image and lists the others.
 
     What reaches beyond the picture's edge is clipped to it, as Ultralytics does when it trains; a box whose centre or size is outside by more than one per cent is an error.
@@ -27,13 +30,14 @@ def check_labels(rows: Iterable[LabelRow], file: str, report: Report) -> list[La
         rows: The labels.
         file: Where they stand, for messages.
         report: Counts and lists.
+        fix: Whether boxes whose corners are swapped are mended; else they are dropped.
     """
     kept: list[LabelRow] = []
     seen: set[bytes] = set()
     noted: dict[Code, tuple[int, int]] = {}  # the first line, and how many
     for row in rows:
         report.labels.found += 1
-        label = _inside(row, file, report)
+        label = _inside(row, file, report, fix=fix)
         if label is None:
             continue
         key = likeness(label)
@@ -81,12 +85,17 @@ def _drop(report: Report, code: Code, message: str, file: str, line: int) -> Non
     report.note(code, f"{_at(file, line)} {message}", file, line)
 
 
-def _inside(row: LabelRow, file: str, report: Report) -> LabelRow | None:
+def _inside(written: LabelRow, file: str, report: Report, *, fix: bool) -> LabelRow | None:
     """The label within the picture, or None where it was dropped."""
+    row = _unswapped(written) if fix else written
     problem = _problem(row)
     if problem is not None:
         _drop(report, *problem, file, row.line)
         return None
+    if row is not written:
+        report.note(
+            Code.SWAPPED_CORNERS, f"{_at(file, row.line)} had its corners swapped; they were put in order", file, row.line, fixed=True
+        )
     if row.shape is Shape.IMAGE:
         return replace(row, cx=0.5, cy=0.5, w=1.0, h=1.0)
     cx, cy, w, h = row.cx, row.cy, row.w, row.h
@@ -102,6 +111,13 @@ def _inside(row: LabelRow, file: str, report: Report) -> LabelRow | None:
     return replace(row, cx=cx, cy=cy, w=w, h=h, points=points)
 
 
+def _unswapped(row: LabelRow) -> LabelRow:
+    """A box whose right edge was written left of its left one, or its bottom above its top, put right; any other label as it is."""
+    if row.problem is None and row.shape in {Shape.BOX, Shape.KEYPOINTS} and (row.w < 0 or row.h < 0):
+        return replace(row, w=abs(row.w), h=abs(row.h))
+    return row
+
+
 def _problem(row: LabelRow) -> tuple[Code, str] | None:
     """Why a label cannot be used; None where it can."""
     if row.problem is not None:
@@ -110,7 +126,8 @@ def _problem(row: LabelRow) -> tuple[Code, str] | None:
         return None
     cx, cy, w, h = row.cx, row.cy, row.w, row.h
     if w <= 0 or h <= 0:
-        return Code.ZERO_AREA_BOX, f"is a box without area (width {w:.6g}, height {h:.6g} of the picture's)"
+        code, what = (Code.SWAPPED_CORNERS, "with its corners swapped") if w and h else (Code.ZERO_AREA_BOX, "without area")
+        return code, f"is a box {what} (width {w:.6g}, height {h:.6g} of the picture's)"
     if not all(-_LEEWAY <= value <= 1 + _LEEWAY for value in (cx, cy, w, h)):
         return Code.OUT_OF_RANGE, f"has centre {cx:.6g}, {cy:.6g} and size {w:.6g}, {h:.6g}, outside of 0 to 1"
     if min(cx + w / 2, 1.0) <= max(cx - w / 2, 0.0) or min(cy + h / 2, 1.0) <= max(cy - h / 2, 0.0):
@@ -165,3 +182,19 @@ def decode_labels(data: bytes) -> Iterator[LabelRow]:
             points=points,
             confidence=None if confidence == _NO_CONFIDENCE else confidence,
         )
+
+
+def boxes_of(data: bytes) -> NDArray[np.float64]:
+    """Class and box of what :func:`encode_labels` wrote, all at once.
+
+    Returns:
+        FLOAT64 [labels, 5]: class id, then the box's centre x, centre y, width and height in shares of the picture.
+    """
+    values = np.frombuffer(data, dtype=np.float64)
+    if values[_HEAD - 1 :: _HEAD].any():  # labels with points are of unequal length
+        starts, at = [], 0
+        while at < len(values):
+            starts.append(at)
+            at += _HEAD + int(values[at + _HEAD - 1])
+        return np.stack([values[start + 2 : start + 7] for start in starts])
+    return values.reshape(-1, _HEAD)[:, 2:7]

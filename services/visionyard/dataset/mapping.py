@@ -208,4 +208,5 @@ def report_to_proto(report: dict[str, Any]) -> dataset_pb2.ImportReport:
         format_reason=report["format_reason"],
         split_reason=report["split_reason"],
         task_reason=report.get("task_reason", ""),
+        classes=[dataset_pb2.ClassCounts(**counts) for counts in report.get("classes", [])],
     )

@@ -15,6 +15,7 @@ from visionyard.dataset.catalogue import Catalogue
 from visionyard.dataset.deletion import Deletions
 from visionyard.dataset.imports import Imports
 from visionyard.dataset.metrics import Metrics
+from visionyard.dataset.preview_mapping import preview_from_proto, preview_to_proto
 from visionyard.dataset.v1 import (
     dataset_pb2,
     dataset_service_pb2,
@@ -29,6 +30,9 @@ from visionyard.kit.server.listing import list_page
 
 Context = grpc.aio.ServicerContext[Any, Any]
 _PARTS_AT_ONCE = 32
+_CHUNK_BYTES = 1 << 20
+_DRAWING_AT_ONCE = 2
+"""Each holds a decoded picture, up to 192 MiB."""
 
 
 def _job_name(name: str) -> ResourceName:
@@ -48,6 +52,7 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
         self._catalogue = catalogue
         self._deletions = deletions
         self._metrics = metrics
+        self._drawing = asyncio.Semaphore(_DRAWING_AT_ONCE)
 
     async def GetDataset(self, request: dataset_service_pb2.GetDatasetRequest, _context: Context) -> dataset_service_pb2.GetDatasetResponse:
         """Reads a dataset."""
@@ -84,6 +89,31 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
         version = await asyncio.to_thread(self._catalogue.get_version, VersionName.parse(request.name, "datasets"))
         report = await asyncio.to_thread(self._catalogue.report, version)
         return dataset_service_pb2.GetImportReportResponse(report=mapping.report_to_proto(report))
+
+    async def RenderImportReport(
+        self, request: dataset_service_pb2.RenderImportReportRequest, _context: Context
+    ) -> AsyncIterator[dataset_service_pb2.RenderImportReportResponse]:
+        """Streams the page of a version's report."""
+        version = await asyncio.to_thread(self._catalogue.get_version, VersionName.parse(request.name, "datasets"))
+        async with self._drawing:
+            page = await asyncio.to_thread(self._catalogue.page, version)
+        for start in range(0, len(page), _CHUNK_BYTES):
+            yield dataset_service_pb2.RenderImportReportResponse(data=page[start : start + _CHUNK_BYTES])
+
+    async def PreviewDatasetVersion(
+        self, request: dataset_service_pb2.PreviewDatasetVersionRequest, _context: Context
+    ) -> AsyncIterator[dataset_service_pb2.PreviewDatasetVersionResponse]:
+        """Streams images with thumbnails."""
+        wanted = preview_from_proto(request)
+        version = await asyncio.to_thread(self._catalogue.get_version, VersionName.parse(request.name, "datasets"))
+        images = await asyncio.to_thread(self._catalogue.preview, version, wanted)
+        while True:
+            async with self._drawing:
+                some = await asyncio.to_thread(lambda: list(itertools.islice(images, _PARTS_AT_ONCE)))
+            for row, thumbnail in some:
+                yield dataset_service_pb2.PreviewDatasetVersionResponse(image=preview_to_proto(version, row, thumbnail))
+            if not some:
+                return
 
     async def DiffDatasetVersions(
         self, request: dataset_service_pb2.DiffDatasetVersionsRequest, _context: Context

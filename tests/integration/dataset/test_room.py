@@ -55,13 +55,23 @@ def test_the_real_sets_come_in_with_their_counts(room, test_data):
             assert {s.name: s.image_count for s in version.splits} == splits, folder
         assert version == job.dataset_version
         reports[folder] = report
-    assert [(Path(f.file).name, f.line, f.code) for f in reports["voc_bccd"].findings] == [
-        ("BloodImage_00338.xml", 158, "ZERO_AREA_BOX"),
-        ("BloodImage_00343.xml", 50, "ZERO_AREA_BOX"),
+    assert [(Path(f.file).name, f.line, f.code, f.image, list(f.related)) for f in reports["voc_bccd"].findings] == [
+        ("", 0, "CLASS_IMBALANCE", "", []),
+        ("BloodImage_00338.xml", 158, "ZERO_AREA_BOX", "val/BloodImage_00338.jpg", []),
+        ("BloodImage_00343.xml", 50, "ZERO_AREA_BOX", "train/BloodImage_00343.jpg", []),
+        ("BloodImage_00037.jpg", 0, "NEAR_LEAKAGE", "val/BloodImage_00037.jpg", ["train/BloodImage_00038.jpg"]),
     ]
     assert {c.name: c.label_count for c in room.version("bccd").classes} == {"RBC": 4153, "WBC": 372, "Platelets": 361}
     coco = Counter(f.code for f in reports["coco128"].findings)
-    assert coco == {"SPLIT_MISSING": 1, "IMAGE_WITHOUT_LABELS": 2, "LABEL_WITHOUT_IMAGE": 2}
+    judged = {
+        "CHANNELS_DIFFER": 1,
+        "CLASS_IMBALANCE": 1,
+        "CLASS_NOT_IN_SPLIT": 1,
+        "CLASS_WITHOUT_LABELS": 1,
+        "RARE_CLASS": 1,
+        "TINY_OBJECTS": 1,
+    }
+    assert coco == {"SPLIT_MISSING": 1, "IMAGE_WITHOUT_LABELS": 2, "LABEL_WITHOUT_IMAGE": 2} | judged
     assert dict(reports["coco128"].dropped_by_code) == {"LABEL_WITHOUT_IMAGE": 12}
     listed = room.datasets.ListDatasets(dataset_service_pb2.ListDatasetsRequest(parent="projects/default", page_size=3))
     assert [d.name.rpartition("/")[2] for d in listed.datasets] == ["bccd", "coco128", "combat"]
@@ -76,6 +86,40 @@ def test_the_real_sets_come_in_with_their_counts(room, test_data):
     assert second.digest == first.digest
     assert second.stored_bytes <= first.stored_bytes * 0.02
     assert not any("/uploads/" in key or key.startswith("queue/") for key in room.listing())
+
+
+def test_a_version_is_shown_as_a_page_and_as_thumbnails(room):
+    room.good(generated(), "set")
+    name = "projects/default/datasets/set/versions/-"
+    page = b"".join(part.data for part in room.datasets.RenderImportReport(dataset_service_pb2.RenderImportReportRequest(name=name)))
+    assert page.startswith(b"<!doctype html>")
+    assert page.rstrip().endswith(b"</html>")
+    assert page.count(b"data:image/jpeg;base64,") == 28
+    request = dataset_service_pb2.PreviewDatasetVersionRequest(name=name, split="train", image_count=20, thumbnail_side_px=64)
+    images = [answer.image for answer in room.datasets.PreviewDatasetVersion(request)]
+    rows = [row for row in room.rows("set") if row.split == "train"]
+    assert [image.image for image in images] == [f"train/{row.name}" for row in rows[:20]]
+    for image in images:
+        assert max(cv2.imdecode(np.frombuffer(image.thumbnail, np.uint8), cv2.IMREAD_COLOR).shape) == 64
+        assert [label.class_name for label in image.labels] in (["a"], ["b"])
+    request.after_image = images[-1].image
+    rest = [answer.image.image for answer in room.datasets.PreviewDatasetVersion(request)]
+    assert rest == [f"train/{row.name}" for row in rows[20:]]
+    for call, wanted in (
+        (
+            lambda: room.datasets.PreviewDatasetVersion(dataset_service_pb2.PreviewDatasetVersionRequest(name=name, split="dev")),
+            "INVALID_FIELD",
+        ),
+        (
+            lambda: room.datasets.RenderImportReport(
+                dataset_service_pb2.RenderImportReportRequest(name="projects/default/datasets/none/versions/1")
+            ),
+            "DATASET_NOT_FOUND",
+        ),
+    ):
+        with pytest.raises(grpc.RpcError) as caught:
+            list(call())
+        assert reason(rpc_status.from_call(caught.value)) == wanted
 
 
 def test_a_version_is_downloaded_whole_and_from_the_middle(room):

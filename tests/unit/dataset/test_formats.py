@@ -139,7 +139,7 @@ def test_voc_coordinates_are_taken_as_written_and_classes_are_sorted(bench):
     ("objects", "code", "line"),
     [
         ([("x", 5, 5, 5, 9)], "ZERO_AREA_BOX", 3),
-        ([("x", 9, 5, 5, 9)], "ZERO_AREA_BOX", 3),
+        ([("x", 9, 5, 5, 9)], "SWAPPED_CORNERS", 3),
         ([("x", 1, 1, 9, 9), ("x", 1, 1, 9, 9)], "DUPLICATE_BOX", 4),
         ([("x", "nan", 1, 9, 9)], "NOT_A_NUMBER", 3),
         ([("x", "", 1, 9, 9)], "MALFORMED_LABEL", 3),

@@ -85,7 +85,7 @@ SICK = {
     "negative class": ("-1 0.5 0.5 0.2 0.2", "UNKNOWN_CLASS"),
     "half a class": ("0.5 0.5 0.5 0.2 0.2", "MALFORMED_LABEL"),
     "no area": ("0 0.5 0.5 0 0.2", "ZERO_AREA_BOX"),
-    "negative size": ("0 0.5 0.5 -0.1 0.2", "ZERO_AREA_BOX"),
+    "negative size": ("0 0.5 0.5 -0.1 0.2", "SWAPPED_CORNERS"),
     "twice": ("0 0.5 0.5 0.25 0.25", "DUPLICATE_BOX"),
     "words": ("zero point five", "MALFORMED_LABEL"),
     "short": ("0 0.5 0.5 0.2", "MALFORMED_LABEL"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from visionyard.dataset.class_names import list_alike
 from visionyard.dataset.curation.loading import held_image, label_row
 from visionyard.dataset.findings import Code, Report
 from visionyard.dataset.held import HeldImages
@@ -28,11 +29,7 @@ def merged_classes(lists: Iterable[Sequence[str]], names: Mapping[str, str], rep
     """
     ids: dict[str, int] = {}
     mapped = [[ids.setdefault(names.get(name, name), len(ids)) for name in names_of] for names_of in lists]
-    alike: dict[str, str] = {}
-    for name in ids:
-        first = alike.setdefault("".join(name.casefold().split()), name)
-        if first != name:
-            report.note(Code.CLASS_NAMES_ALIKE, f"the classes {first!r} and {name!r} stayed two classes, though their names are alike")
+    list_alike(ids, report)
     return tuple(ids), mapped
 
 

@@ -380,6 +380,7 @@ class ImportReport(_message.Message):
     FORMAT_REASON_FIELD_NUMBER: _builtins.int
     SPLIT_REASON_FIELD_NUMBER: _builtins.int
     TASK_REASON_FIELD_NUMBER: _builtins.int
+    CLASSES_FIELD_NUMBER: _builtins.int
     findings_truncated: _builtins.bool
     """Whether there were more findings than are listed; the counts are whole all the same."""
     format: _builtins.str
@@ -406,6 +407,10 @@ class ImportReport(_message.Message):
     def dropped_by_code(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """How many labels each finding code dropped; together `labels.dropped`."""
 
+    @_builtins.property
+    def classes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClassCounts]:
+        """The labels of each class by split, in the order of the classes' ids; empty where the import did not get so far."""
+
     def __init__(
         self,
         *,
@@ -418,14 +423,53 @@ class ImportReport(_message.Message):
         format_reason: _builtins.str = ...,
         split_reason: _builtins.str = ...,
         task_reason: _builtins.str = ...,
+        classes: _abc.Iterable[Global___ClassCounts] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["images", b"images", "labels", b"labels"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped_by_code", b"dropped_by_code", "findings", b"findings", "findings_truncated", b"findings_truncated", "format", b"format", "format_reason", b"format_reason", "images", b"images", "labels", b"labels", "split_reason", b"split_reason", "task_reason", b"task_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "dropped_by_code", b"dropped_by_code", "findings", b"findings", "findings_truncated", b"findings_truncated", "format", b"format", "format_reason", b"format_reason", "images", b"images", "labels", b"labels", "split_reason", b"split_reason", "task_reason", b"task_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImportReport: _TypeAlias = ImportReport  # noqa: Y015
+
+@_typing.final
+class ClassCounts(_message.Message):
+    """How many labels of a class a version has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TRAIN_LABEL_COUNT_FIELD_NUMBER: _builtins.int
+    VAL_LABEL_COUNT_FIELD_NUMBER: _builtins.int
+    TEST_LABEL_COUNT_FIELD_NUMBER: _builtins.int
+    TINY_LABEL_COUNT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The class's name."""
+    train_label_count: _builtins.int
+    """In train."""
+    val_label_count: _builtins.int
+    """In val."""
+    test_label_count: _builtins.int
+    """In test."""
+    tiny_label_count: _builtins.int
+    """Those of all splits whose shorter side is below 8 pixels when the picture's longer side is scaled to 640."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        train_label_count: _builtins.int = ...,
+        val_label_count: _builtins.int = ...,
+        test_label_count: _builtins.int = ...,
+        tiny_label_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "test_label_count", b"test_label_count", "tiny_label_count", b"tiny_label_count", "train_label_count", b"train_label_count", "val_label_count", b"val_label_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClassCounts: _TypeAlias = ClassCounts  # noqa: Y015
 
 @_typing.final
 class Finding(_message.Message):
@@ -441,6 +485,7 @@ class Finding(_message.Message):
     REMEDY_FIELD_NUMBER: _builtins.int
     IMAGE_FIELD_NUMBER: _builtins.int
     FIXED_FIELD_NUMBER: _builtins.int
+    RELATED_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """What it is, for programs: "ZERO_AREA_BOX", "LABEL_WITHOUT_IMAGE", ..."""
     severity: Global___Severity.ValueType
@@ -457,6 +502,10 @@ class Finding(_message.Message):
     """The image of the version that it is about, `{split}/{name}`; empty where that is none, or not one."""
     fixed: _builtins.bool
     """Whether the import mended it, as it was asked to."""
+    @_builtins.property
+    def related(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Other images of the version that belong to it, `{split}/{name}`: those that the image looks like."""
+
     def __init__(
         self,
         *,
@@ -468,10 +517,11 @@ class Finding(_message.Message):
         remedy: _builtins.str = ...,
         image: _builtins.str = ...,
         fixed: _builtins.bool = ...,
+        related: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "file", b"file", "fixed", b"fixed", "image", b"image", "line", b"line", "message", b"message", "remedy", b"remedy", "severity", b"severity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "file", b"file", "fixed", b"fixed", "image", b"image", "line", b"line", "message", b"message", "related", b"related", "remedy", b"remedy", "severity", b"severity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from visionyard.dataset.v1 import dataset_pb2 as visionyard_dot_dataset_dot_v1_dot_dataset__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+visionyard/dataset/v1/dataset_service.proto\x12\x15visionyard.dataset.v1\x1a#visionyard/dataset/v1/dataset.proto\"!\n\x11GetDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"E\n\x12GetDatasetResponse\x12/\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1e.visionyard.dataset.v1.Dataset\"\\\n\x13ListDatasetsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"a\n\x14ListDatasetsResponse\x12\x30\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x1e.visionyard.dataset.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"(\n\x18GetDatasetVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"[\n\x19GetDatasetVersionResponse\x12>\n\x0f\x64\x61taset_version\x18\x01 \x01(\x0b\x32%.visionyard.dataset.v1.DatasetVersion\"c\n\x1aListDatasetVersionsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"w\n\x1bListDatasetVersionsResponse\x12?\n\x10\x64\x61taset_versions\x18\x01 \x03(\x0b\x32%.visionyard.dataset.v1.DatasetVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x16GetImportReportRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"N\n\x17GetImportReportResponse\x12\x33\n\x06report\x18\x01 \x01(\x0b\x32#.visionyard.dataset.v1.ImportReport\"\x90\x01\n\x1d\x44ownloadDatasetVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nafter_path\x18\x02 \x01(\t\x12\x34\n\x06layout\x18\x03 \x01(\x0e\x32$.visionyard.dataset.v1.DatasetLayout\x12\x17\n\x0funcertain_count\x18\x04 \x01(\x05\"9\n\x1a\x44iffDatasetVersionsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05other\x18\x02 \x01(\t\"O\n\x1b\x44iffDatasetVersionsResponse\x12\x30\n\x04\x64iff\x18\x01 \x01(\x0b\x32\".visionyard.dataset.v1.DatasetDiff\"\xcf\x02\n\x0b\x44\x61tasetDiff\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05other\x18\x02 \x01(\t\x12\x32\n\x05\x61\x64\x64\x65\x64\x18\x03 \x01(\x0b\x32#.visionyard.dataset.v1.ImageChanges\x12\x34\n\x07removed\x18\x04 \x01(\x0b\x32#.visionyard.dataset.v1.ImageChanges\x12\x37\n\nrelabelled\x18\x05 \x01(\x0b\x32#.visionyard.dataset.v1.ImageChanges\x12\x32\n\x05moved\x18\x06 \x01(\x0b\x32#.visionyard.dataset.v1.ImageChanges\x12\x17\n\x0funchanged_count\x18\x07 \x01(\x03\x12\x33\n\x07\x63lasses\x18\x08 \x03(\x0b\x32\".visionyard.dataset.v1.ClassChange\"3\n\x0cImageChanges\x12\x13\n\x0bimage_count\x18\x01 \x01(\x03\x12\x0e\n\x06images\x18\x02 \x03(\t\"K\n\x0b\x43lassChange\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0blabel_count\x18\x02 \x01(\x03\x12\x19\n\x11other_label_count\x18\x03 \x01(\x03\"o\n\x1e\x44ownloadDatasetVersionResponse\x12\x35\n\x04\x66ile\x18\x01 \x01(\x0b\x32%.visionyard.dataset.v1.DownloadedFileH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"[\n\x0e\x44ownloadedFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x12\n\nfile_count\x18\x03 \x01(\x03\x12\x13\n\x0btotal_bytes\x18\x04 \x01(\x03\";\n\x14\x44\x65leteDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\"Q\n\x15\x44\x65leteDatasetResponse\x12\x38\n\x08\x64\x65letion\x18\x01 \x01(\x0b\x32&.visionyard.dataset.v1.DatasetDeletion\"B\n\x1b\x44\x65leteDatasetVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\"X\n\x1c\x44\x65leteDatasetVersionResponse\x12\x38\n\x08\x64\x65letion\x18\x01 \x01(\x0b\x32&.visionyard.dataset.v1.DatasetDeletion\";\n\x0f\x44\x61tasetDeletion\x12\x10\n\x08versions\x18\x01 \x03(\t\x12\x16\n\x0e\x66reeable_bytes\x18\x02 \x01(\x03*\xb2\x01\n\rDatasetLayout\x12\x1e\n\x1a\x44\x41TASET_LAYOUT_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44\x41TASET_LAYOUT_YOLO\x10\x01\x12\x17\n\x13\x44\x41TASET_LAYOUT_COCO\x10\x02\x12\x16\n\x12\x44\x41TASET_LAYOUT_VOC\x10\x03\x12\x1e\n\x1a\x44\x41TASET_LAYOUT_LABELSTUDIO\x10\x04\x12\x17\n\x13\x44\x41TASET_LAYOUT_CVAT\x10\x05\x32\xb9\x08\n\x0e\x44\x61tasetService\x12\x61\n\nGetDataset\x12(.visionyard.dataset.v1.GetDatasetRequest\x1a).visionyard.dataset.v1.GetDatasetResponse\x12g\n\x0cListDatasets\x12*.visionyard.dataset.v1.ListDatasetsRequest\x1a+.visionyard.dataset.v1.ListDatasetsResponse\x12v\n\x11GetDatasetVersion\x12/.visionyard.dataset.v1.GetDatasetVersionRequest\x1a\x30.visionyard.dataset.v1.GetDatasetVersionResponse\x12|\n\x13ListDatasetVersions\x12\x31.visionyard.dataset.v1.ListDatasetVersionsRequest\x1a\x32.visionyard.dataset.v1.ListDatasetVersionsResponse\x12p\n\x0fGetImportReport\x12-.visionyard.dataset.v1.GetImportReportRequest\x1a..visionyard.dataset.v1.GetImportReportResponse\x12|\n\x13\x44iffDatasetVersions\x12\x31.visionyard.dataset.v1.DiffDatasetVersionsRequest\x1a\x32.visionyard.dataset.v1.DiffDatasetVersionsResponse\x12\x87\x01\n\x16\x44ownloadDatasetVersion\x12\x34.visionyard.dataset.v1.DownloadDatasetVersionRequest\x1a\x35.visionyard.dataset.v1.DownloadDatasetVersionResponse0\x01\x12j\n\rDeleteDataset\x12+.visionyard.dataset.v1.DeleteDatasetRequest\x1a,.visionyard.dataset.v1.DeleteDatasetResponse\x12\x7f\n\x14\x44\x65leteDatasetVersion\x12\x32.visionyard.dataset.v1.DeleteDatasetVersionRequest\x1a\x33.visionyard.dataset.v1.DeleteDatasetVersionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+visionyard/dataset/v1/dataset_service.proto\x12\x15visionyard.dataset.v1\x1a#visionyard/dataset/v1/dataset.proto\"!\n\x11GetDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"E\n\x12GetDatasetResponse\x12/\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x1e.visionyard.dataset.v1.Dataset\"\\\n\x13ListDatasetsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"a\n\x14ListDatasetsResponse\x12\x30\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x1e.visionyard.dataset.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"(\n\x18GetDatasetVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"[\n\x19GetDatasetVersionResponse\x12>\n\x0f\x64\x61taset_version\x18\x01 \x01(\x0b\x32%.visionyard.dataset.v1.DatasetVersion\"c\n\x1aListDatasetVersionsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"w\n\x1bListDatasetVersionsResponse\x12?\n\x10\x64\x61taset_versions\x18\x01 \x03(\x0b\x32%.visionyard.dataset.v1.DatasetVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x16GetImportReportRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"N\n\x17GetImportReportResponse\x12\x33\n\x06report\x18\x01 \x01(\x0b\x32#.visionyard.dataset.v1.ImportReport\")\n\x19RenderImportReportRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"*\n\x1aRenderImportReportResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\xb0\x01\n\x1cPreviewDatasetVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05split\x18\x02 \x01(\t\x12\x12\n\nclass_name\x18\x03 \x01(\t\x12\x13\n\x0bimage_count\x18\x04 \x01(\x05\x12\x19\n\x11thumbnail_side_px\x18\x05 \x01(\x05\x12\x11\n\x04seed\x18\x06 \x01(\x04H\x00\x88\x01\x01\x12\x13\n\x0b\x61\x66ter_image\x18\x07 \x01(\tB\x07\n\x05_seed\"S\n\x1dPreviewDatasetVersionResponse\x12\x32\n\x05image\x18\x01 \x01(\x0b\x32#.visionyard.dataset.v1.ImagePreview\"\x88\x01\n\x0cImagePreview\x12\r\n\x05image\x18\x01 \x01(\t\x12\x10\n\x08width_px\x18\x02 \x01(\x05\x12\x11\n\theight_px\x18\x03 \x01(\x05\x12\x31\n\x06labels\x18\x04 \x03(\x0b\x32!.visionyard.dataset.v1.ImageLabel\x12\x11\n\tthumbnail\x18\x05 \x01(\x0c\"\xc5\x01\n\nImageLabel\x12\x10\n\x08\x63lass_id\x18\x01 \x01(\x05\x12\x12\n\nclass_name\x18\x02 \x01(\t\x12\x16\n\x0e\x63\x65nter_x_ratio\x18\x03 \x01(\x01\x12\x16\n\x0e\x63\x65nter_y_ratio\x18\x04 \x01(\x01\x12\x13\n\x0bwidth_ratio\x18\x05 \x01(\x01\x12\x14\n\x0cheight_ratio\x18\x06 \x01(\x01\x12\x0e\n\x06points\x18\x07 \x03(\x01\x12\x17\n\nconfidence\x18\x08 \x01(\x01H\x00\x88\x01\x01\x42\r\n\x0b_confidence\"\x90\x01\n\x1d\x44ownloadDatasetVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nafter_path\x18\x02 \x01(\t\x12\x34\n\x06layout\x18\x03 \x01(\x0e\x32$.visionyard.dataset.v1.DatasetLayout\x12\x17\n\x0funcertain_count\x18\x04 \x01(\x05\"9\n\x1a\x44iffDatasetVersionsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05other\x18\x02 \x01(\t\"O\n\x1b\x44iffDatasetVersionsResponse\x12\x30\n\x04\x64iff\x18\x01 \x01(\x0b\x32\".visionyard.dataset.v1.DatasetDiff\"\xcf\x02\n\x0b\x44\x61tasetDiff\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05other\x18\x02 \x01(\t\x12\x32\n\x05\x61\x64\x64\x65\x64\x18\x03 \x01(\x0b\x32#.visionyard.dataset.v1.ImageChanges\x12\x34\n\x07removed\x18\x04 \x01(\x0b\x32#.visionyard.dataset.v1.ImageChanges\x12\x37\n\nrelabelled\x18\x05 \x01(\x0b\x32#.visionyard.dataset.v1.ImageChanges\x12\x32\n\x05moved\x18\x06 \x01(\x0b\x32#.visionyard.dataset.v1.ImageChanges\x12\x17\n\x0funchanged_count\x18\x07 \x01(\x03\x12\x33\n\x07\x63lasses\x18\x08 \x03(\x0b\x32\".visionyard.dataset.v1.ClassChange\"3\n\x0cImageChanges\x12\x13\n\x0bimage_count\x18\x01 \x01(\x03\x12\x0e\n\x06images\x18\x02 \x03(\t\"K\n\x0b\x43lassChange\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0blabel_count\x18\x02 \x01(\x03\x12\x19\n\x11other_label_count\x18\x03 \x01(\x03\"o\n\x1e\x44ownloadDatasetVersionResponse\x12\x35\n\x04\x66ile\x18\x01 \x01(\x0b\x32%.visionyard.dataset.v1.DownloadedFileH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"[\n\x0e\x44ownloadedFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x12\n\nfile_count\x18\x03 \x01(\x03\x12\x13\n\x0btotal_bytes\x18\x04 \x01(\x03\";\n\x14\x44\x65leteDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\"Q\n\x15\x44\x65leteDatasetResponse\x12\x38\n\x08\x64\x65letion\x18\x01 \x01(\x0b\x32&.visionyard.dataset.v1.DatasetDeletion\"B\n\x1b\x44\x65leteDatasetVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\"X\n\x1c\x44\x65leteDatasetVersionResponse\x12\x38\n\x08\x64\x65letion\x18\x01 \x01(\x0b\x32&.visionyard.dataset.v1.DatasetDeletion\";\n\x0f\x44\x61tasetDeletion\x12\x10\n\x08versions\x18\x01 \x03(\t\x12\x16\n\x0e\x66reeable_bytes\x18\x02 \x01(\x03*\xb2\x01\n\rDatasetLayout\x12\x1e\n\x1a\x44\x41TASET_LAYOUT_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44\x41TASET_LAYOUT_YOLO\x10\x01\x12\x17\n\x13\x44\x41TASET_LAYOUT_COCO\x10\x02\x12\x16\n\x12\x44\x41TASET_LAYOUT_VOC\x10\x03\x12\x1e\n\x1a\x44\x41TASET_LAYOUT_LABELSTUDIO\x10\x04\x12\x17\n\x13\x44\x41TASET_LAYOUT_CVAT\x10\x05\x32\xbd\n\n\x0e\x44\x61tasetService\x12\x61\n\nGetDataset\x12(.visionyard.dataset.v1.GetDatasetRequest\x1a).visionyard.dataset.v1.GetDatasetResponse\x12g\n\x0cListDatasets\x12*.visionyard.dataset.v1.ListDatasetsRequest\x1a+.visionyard.dataset.v1.ListDatasetsResponse\x12v\n\x11GetDatasetVersion\x12/.visionyard.dataset.v1.GetDatasetVersionRequest\x1a\x30.visionyard.dataset.v1.GetDatasetVersionResponse\x12|\n\x13ListDatasetVersions\x12\x31.visionyard.dataset.v1.ListDatasetVersionsRequest\x1a\x32.visionyard.dataset.v1.ListDatasetVersionsResponse\x12p\n\x0fGetImportReport\x12-.visionyard.dataset.v1.GetImportReportRequest\x1a..visionyard.dataset.v1.GetImportReportResponse\x12{\n\x12RenderImportReport\x12\x30.visionyard.dataset.v1.RenderImportReportRequest\x1a\x31.visionyard.dataset.v1.RenderImportReportResponse0\x01\x12\x84\x01\n\x15PreviewDatasetVersion\x12\x33.visionyard.dataset.v1.PreviewDatasetVersionRequest\x1a\x34.visionyard.dataset.v1.PreviewDatasetVersionResponse0\x01\x12|\n\x13\x44iffDatasetVersions\x12\x31.visionyard.dataset.v1.DiffDatasetVersionsRequest\x1a\x32.visionyard.dataset.v1.DiffDatasetVersionsResponse\x12\x87\x01\n\x16\x44ownloadDatasetVersion\x12\x34.visionyard.dataset.v1.DownloadDatasetVersionRequest\x1a\x35.visionyard.dataset.v1.DownloadDatasetVersionResponse0\x01\x12j\n\rDeleteDataset\x12+.visionyard.dataset.v1.DeleteDatasetRequest\x1a,.visionyard.dataset.v1.DeleteDatasetResponse\x12\x7f\n\x14\x44\x65leteDatasetVersion\x12\x32.visionyard.dataset.v1.DeleteDatasetVersionRequest\x1a\x33.visionyard.dataset.v1.DeleteDatasetVersionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'visionyard.dataset.v1.dataset_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DATASETLAYOUT']._serialized_start=2208
-  _globals['_DATASETLAYOUT']._serialized_end=2386
+  _globals['_DATASETLAYOUT']._serialized_start=2898
+  _globals['_DATASETLAYOUT']._serialized_end=3076
   _globals['_GETDATASETREQUEST']._serialized_start=107
   _globals['_GETDATASETREQUEST']._serialized_end=140
   _globals['_GETDATASETRESPONSE']._serialized_start=142
@@ -54,32 +54,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETIMPORTREPORTREQUEST']._serialized_end=801
   _globals['_GETIMPORTREPORTRESPONSE']._serialized_start=803
   _globals['_GETIMPORTREPORTRESPONSE']._serialized_end=881
-  _globals['_DOWNLOADDATASETVERSIONREQUEST']._serialized_start=884
-  _globals['_DOWNLOADDATASETVERSIONREQUEST']._serialized_end=1028
-  _globals['_DIFFDATASETVERSIONSREQUEST']._serialized_start=1030
-  _globals['_DIFFDATASETVERSIONSREQUEST']._serialized_end=1087
-  _globals['_DIFFDATASETVERSIONSRESPONSE']._serialized_start=1089
-  _globals['_DIFFDATASETVERSIONSRESPONSE']._serialized_end=1168
-  _globals['_DATASETDIFF']._serialized_start=1171
-  _globals['_DATASETDIFF']._serialized_end=1506
-  _globals['_IMAGECHANGES']._serialized_start=1508
-  _globals['_IMAGECHANGES']._serialized_end=1559
-  _globals['_CLASSCHANGE']._serialized_start=1561
-  _globals['_CLASSCHANGE']._serialized_end=1636
-  _globals['_DOWNLOADDATASETVERSIONRESPONSE']._serialized_start=1638
-  _globals['_DOWNLOADDATASETVERSIONRESPONSE']._serialized_end=1749
-  _globals['_DOWNLOADEDFILE']._serialized_start=1751
-  _globals['_DOWNLOADEDFILE']._serialized_end=1842
-  _globals['_DELETEDATASETREQUEST']._serialized_start=1844
-  _globals['_DELETEDATASETREQUEST']._serialized_end=1903
-  _globals['_DELETEDATASETRESPONSE']._serialized_start=1905
-  _globals['_DELETEDATASETRESPONSE']._serialized_end=1986
-  _globals['_DELETEDATASETVERSIONREQUEST']._serialized_start=1988
-  _globals['_DELETEDATASETVERSIONREQUEST']._serialized_end=2054
-  _globals['_DELETEDATASETVERSIONRESPONSE']._serialized_start=2056
-  _globals['_DELETEDATASETVERSIONRESPONSE']._serialized_end=2144
-  _globals['_DATASETDELETION']._serialized_start=2146
-  _globals['_DATASETDELETION']._serialized_end=2205
-  _globals['_DATASETSERVICE']._serialized_start=2389
-  _globals['_DATASETSERVICE']._serialized_end=3470
+  _globals['_RENDERIMPORTREPORTREQUEST']._serialized_start=883
+  _globals['_RENDERIMPORTREPORTREQUEST']._serialized_end=924
+  _globals['_RENDERIMPORTREPORTRESPONSE']._serialized_start=926
+  _globals['_RENDERIMPORTREPORTRESPONSE']._serialized_end=968
+  _globals['_PREVIEWDATASETVERSIONREQUEST']._serialized_start=971
+  _globals['_PREVIEWDATASETVERSIONREQUEST']._serialized_end=1147
+  _globals['_PREVIEWDATASETVERSIONRESPONSE']._serialized_start=1149
+  _globals['_PREVIEWDATASETVERSIONRESPONSE']._serialized_end=1232
+  _globals['_IMAGEPREVIEW']._serialized_start=1235
+  _globals['_IMAGEPREVIEW']._serialized_end=1371
+  _globals['_IMAGELABEL']._serialized_start=1374
+  _globals['_IMAGELABEL']._serialized_end=1571
+  _globals['_DOWNLOADDATASETVERSIONREQUEST']._serialized_start=1574
+  _globals['_DOWNLOADDATASETVERSIONREQUEST']._serialized_end=1718
+  _globals['_DIFFDATASETVERSIONSREQUEST']._serialized_start=1720
+  _globals['_DIFFDATASETVERSIONSREQUEST']._serialized_end=1777
+  _globals['_DIFFDATASETVERSIONSRESPONSE']._serialized_start=1779
+  _globals['_DIFFDATASETVERSIONSRESPONSE']._serialized_end=1858
+  _globals['_DATASETDIFF']._serialized_start=1861
+  _globals['_DATASETDIFF']._serialized_end=2196
+  _globals['_IMAGECHANGES']._serialized_start=2198
+  _globals['_IMAGECHANGES']._serialized_end=2249
+  _globals['_CLASSCHANGE']._serialized_start=2251
+  _globals['_CLASSCHANGE']._serialized_end=2326
+  _globals['_DOWNLOADDATASETVERSIONRESPONSE']._serialized_start=2328
+  _globals['_DOWNLOADDATASETVERSIONRESPONSE']._serialized_end=2439
+  _globals['_DOWNLOADEDFILE']._serialized_start=2441
+  _globals['_DOWNLOADEDFILE']._serialized_end=2532
+  _globals['_DELETEDATASETREQUEST']._serialized_start=2534
+  _globals['_DELETEDATASETREQUEST']._serialized_end=2593
+  _globals['_DELETEDATASETRESPONSE']._serialized_start=2595
+  _globals['_DELETEDATASETRESPONSE']._serialized_end=2676
+  _globals['_DELETEDATASETVERSIONREQUEST']._serialized_start=2678
+  _globals['_DELETEDATASETVERSIONREQUEST']._serialized_end=2744
+  _globals['_DELETEDATASETVERSIONRESPONSE']._serialized_start=2746
+  _globals['_DELETEDATASETVERSIONRESPONSE']._serialized_end=2834
+  _globals['_DATASETDELETION']._serialized_start=2836
+  _globals['_DATASETDELETION']._serialized_end=2895
+  _globals['_DATASETSERVICE']._serialized_start=3079
+  _globals['_DATASETSERVICE']._serialized_end=4420
 # @@protoc_insertion_point(module_scope)

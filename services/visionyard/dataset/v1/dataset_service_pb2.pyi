@@ -323,6 +323,216 @@ class GetImportReportResponse(_message.Message):
 Global___GetImportReportResponse: _TypeAlias = GetImportReportResponse  # noqa: Y015
 
 @_typing.final
+class RenderImportReportRequest(_message.Message):
+    """Asks for the page of an import report."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The version, `projects/{project}/datasets/{dataset}/versions/{number}`; "-" as the number means the newest."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderImportReportRequest: _TypeAlias = RenderImportReportRequest  # noqa: Y015
+
+@_typing.final
+class RenderImportReportResponse(_message.Message):
+    """A part of the page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """The next bytes of an HTML file in UTF-8; the whole has less than 5,000,000."""
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderImportReportResponse: _TypeAlias = RenderImportReportResponse  # noqa: Y015
+
+@_typing.final
+class PreviewDatasetVersionRequest(_message.Message):
+    """Asks for thumbnails."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SPLIT_FIELD_NUMBER: _builtins.int
+    CLASS_NAME_FIELD_NUMBER: _builtins.int
+    IMAGE_COUNT_FIELD_NUMBER: _builtins.int
+    THUMBNAIL_SIDE_PX_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    AFTER_IMAGE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The version, `projects/{project}/datasets/{dataset}/versions/{number}`; "-" as the number means the newest."""
+    split: _builtins.str
+    """Only images of this split: "train", "val" or "test"; empty for all."""
+    class_name: _builtins.str
+    """Only images with a label of the class of this name; empty for all."""
+    image_count: _builtins.int
+    """At most so many images, from 1 to 1000; 0 means 100."""
+    thumbnail_side_px: _builtins.int
+    """The longer side of a thumbnail in pixels, from 32 to 1024; 0 means 256. A smaller picture stays as it is."""
+    seed: _builtins.int
+    """Draw the images by this seed from all that fit; left out: the first in the order of split and name."""
+    after_image: _builtins.str
+    """Without a seed: begin behind this image, `{split}/{name}`; empty for the first."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        split: _builtins.str = ...,
+        class_name: _builtins.str = ...,
+        image_count: _builtins.int = ...,
+        thumbnail_side_px: _builtins.int = ...,
+        seed: _builtins.int | None = ...,
+        after_image: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "seed", b"seed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "after_image", b"after_image", "class_name", b"class_name", "image_count", b"image_count", "name", b"name", "seed", b"seed", "split", b"split", "thumbnail_side_px", b"thumbnail_side_px"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+
+Global___PreviewDatasetVersionRequest: _TypeAlias = PreviewDatasetVersionRequest  # noqa: Y015
+
+@_typing.final
+class PreviewDatasetVersionResponse(_message.Message):
+    """One image of the answer, in the order of split and name, or of the draw."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def image(self) -> Global___ImagePreview:
+        """The image."""
+
+    def __init__(
+        self,
+        *,
+        image: Global___ImagePreview | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewDatasetVersionResponse: _TypeAlias = PreviewDatasetVersionResponse  # noqa: Y015
+
+@_typing.final
+class ImagePreview(_message.Message):
+    """An image of a version with its labels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_FIELD_NUMBER: _builtins.int
+    WIDTH_PX_FIELD_NUMBER: _builtins.int
+    HEIGHT_PX_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    THUMBNAIL_FIELD_NUMBER: _builtins.int
+    image: _builtins.str
+    """`{split}/{name}`."""
+    width_px: _builtins.int
+    """The width of the upright picture in pixels."""
+    height_px: _builtins.int
+    """The height of the upright picture in pixels."""
+    thumbnail: _builtins.bytes
+    """A JPEG file of the picture with the labels drawn."""
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImageLabel]:
+        """Its labels by class and place."""
+
+    def __init__(
+        self,
+        *,
+        image: _builtins.str = ...,
+        width_px: _builtins.int = ...,
+        height_px: _builtins.int = ...,
+        labels: _abc.Iterable[Global___ImageLabel] | None = ...,
+        thumbnail: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["height_px", b"height_px", "image", b"image", "labels", b"labels", "thumbnail", b"thumbnail", "width_px", b"width_px"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImagePreview: _TypeAlias = ImagePreview  # noqa: Y015
+
+@_typing.final
+class ImageLabel(_message.Message):
+    """A label of an image. Ratios are shares of the upright picture's width or height, from 0 to 1."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLASS_ID_FIELD_NUMBER: _builtins.int
+    CLASS_NAME_FIELD_NUMBER: _builtins.int
+    CENTER_X_RATIO_FIELD_NUMBER: _builtins.int
+    CENTER_Y_RATIO_FIELD_NUMBER: _builtins.int
+    WIDTH_RATIO_FIELD_NUMBER: _builtins.int
+    HEIGHT_RATIO_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    class_id: _builtins.int
+    """The class's id, from 0."""
+    class_name: _builtins.str
+    """The class's name."""
+    center_x_ratio: _builtins.float
+    """The x of the box's centre. Of a class of the whole picture the box is the picture."""
+    center_y_ratio: _builtins.float
+    """The centre's y."""
+    width_ratio: _builtins.float
+    """The box's width."""
+    height_ratio: _builtins.float
+    """The box's height."""
+    confidence: _builtins.float
+    """Of a predicted label that nobody has confirmed, from 0 to 1; left out for a person's."""
+    @_builtins.property
+    def points(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """By the version's task: a polygon's corners, a rotated box's four corners (x and y each), or keypoints (x, y and, where the layout says so, visibility 0, 1 or 2 each); else empty."""
+
+    def __init__(
+        self,
+        *,
+        class_id: _builtins.int = ...,
+        class_name: _builtins.str = ...,
+        center_x_ratio: _builtins.float = ...,
+        center_y_ratio: _builtins.float = ...,
+        width_ratio: _builtins.float = ...,
+        height_ratio: _builtins.float = ...,
+        points: _abc.Iterable[_builtins.float] | None = ...,
+        confidence: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "confidence", b"confidence"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "center_x_ratio", b"center_x_ratio", "center_y_ratio", b"center_y_ratio", "class_id", b"class_id", "class_name", b"class_name", "confidence", b"confidence", "height_ratio", b"height_ratio", "points", b"points", "width_ratio", b"width_ratio"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__confidence: _TypeAlias = _typing.Literal["confidence"]  # noqa: Y015
+    _WhichOneofArgType__confidence: _TypeAlias = _typing.Literal["_confidence", b"_confidence"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__confidence) -> _WhichOneofReturnType__confidence | None: ...
+
+Global___ImageLabel: _TypeAlias = ImageLabel  # noqa: Y015
+
+@_typing.final
 class DownloadDatasetVersionRequest(_message.Message):
     """Asks for a version's files."""
 

@@ -60,6 +60,16 @@ class DatasetServiceStub:
                 request_serializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.GetImportReportRequest.SerializeToString,
                 response_deserializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.GetImportReportResponse.FromString,
                 _registered_method=True)
+        self.RenderImportReport = channel.unary_stream(
+                '/visionyard.dataset.v1.DatasetService/RenderImportReport',
+                request_serializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.RenderImportReportRequest.SerializeToString,
+                response_deserializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.RenderImportReportResponse.FromString,
+                _registered_method=True)
+        self.PreviewDatasetVersion = channel.unary_stream(
+                '/visionyard.dataset.v1.DatasetService/PreviewDatasetVersion',
+                request_serializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.PreviewDatasetVersionRequest.SerializeToString,
+                response_deserializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.PreviewDatasetVersionResponse.FromString,
+                _registered_method=True)
         self.DiffDatasetVersions = channel.unary_unary(
                 '/visionyard.dataset.v1.DatasetService/DiffDatasetVersions',
                 request_serializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.DiffDatasetVersionsRequest.SerializeToString,
@@ -121,6 +131,20 @@ class DatasetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RenderImportReport(self, request, context):
+        """The same and what the version holds as one HTML page with pictures, which needs nothing from outside. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewDatasetVersion(self, request, context):
+        """Images of a version as thumbnails with their labels drawn. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DiffDatasetVersions(self, request, context):
         """What differs between two versions: images, labels, classes. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND).
         """
@@ -177,6 +201,16 @@ def add_DatasetServiceServicer_to_server(servicer, server):
                     servicer.GetImportReport,
                     request_deserializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.GetImportReportRequest.FromString,
                     response_serializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.GetImportReportResponse.SerializeToString,
+            ),
+            'RenderImportReport': grpc.unary_stream_rpc_method_handler(
+                    servicer.RenderImportReport,
+                    request_deserializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.RenderImportReportRequest.FromString,
+                    response_serializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.RenderImportReportResponse.SerializeToString,
+            ),
+            'PreviewDatasetVersion': grpc.unary_stream_rpc_method_handler(
+                    servicer.PreviewDatasetVersion,
+                    request_deserializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.PreviewDatasetVersionRequest.FromString,
+                    response_serializer=visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.PreviewDatasetVersionResponse.SerializeToString,
             ),
             'DiffDatasetVersions': grpc.unary_unary_rpc_method_handler(
                     servicer.DiffDatasetVersions,
@@ -335,6 +369,60 @@ class DatasetService:
             '/visionyard.dataset.v1.DatasetService/GetImportReport',
             visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.GetImportReportRequest.SerializeToString,
             visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.GetImportReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenderImportReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/visionyard.dataset.v1.DatasetService/RenderImportReport',
+            visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.RenderImportReportRequest.SerializeToString,
+            visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.RenderImportReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewDatasetVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/visionyard.dataset.v1.DatasetService/PreviewDatasetVersion',
+            visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.PreviewDatasetVersionRequest.SerializeToString,
+            visionyard_dot_dataset_dot_v1_dot_dataset__service__pb2.PreviewDatasetVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

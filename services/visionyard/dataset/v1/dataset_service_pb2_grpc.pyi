@@ -43,6 +43,10 @@ class DatasetServiceStub:
     """The versions of a dataset, newest first. NOT_FOUND (DATASET_NOT_FOUND)."""
     GetImportReport: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.GetImportReportRequest, _dataset_service_pb2.GetImportReportResponse]
     """What the import that made a version found. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND)."""
+    RenderImportReport: _grpc.UnaryStreamMultiCallable[_dataset_service_pb2.RenderImportReportRequest, _dataset_service_pb2.RenderImportReportResponse]
+    """The same and what the version holds as one HTML page with pictures, which needs nothing from outside. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND)."""
+    PreviewDatasetVersion: _grpc.UnaryStreamMultiCallable[_dataset_service_pb2.PreviewDatasetVersionRequest, _dataset_service_pb2.PreviewDatasetVersionResponse]
+    """Images of a version as thumbnails with their labels drawn. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD)."""
     DiffDatasetVersions: _grpc.UnaryUnaryMultiCallable[_dataset_service_pb2.DiffDatasetVersionsRequest, _dataset_service_pb2.DiffDatasetVersionsResponse]
     """What differs between two versions: images, labels, classes. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND)."""
     DownloadDatasetVersion: _grpc.UnaryStreamMultiCallable[_dataset_service_pb2.DownloadDatasetVersionRequest, _dataset_service_pb2.DownloadDatasetVersionResponse]
@@ -69,6 +73,10 @@ class DatasetServiceAsyncStub(DatasetServiceStub):
     """The versions of a dataset, newest first. NOT_FOUND (DATASET_NOT_FOUND)."""
     GetImportReport: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.GetImportReportRequest, _dataset_service_pb2.GetImportReportResponse]  # type: ignore[assignment]
     """What the import that made a version found. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND)."""
+    RenderImportReport: _aio.UnaryStreamMultiCallable[_dataset_service_pb2.RenderImportReportRequest, _dataset_service_pb2.RenderImportReportResponse]  # type: ignore[assignment]
+    """The same and what the version holds as one HTML page with pictures, which needs nothing from outside. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND)."""
+    PreviewDatasetVersion: _aio.UnaryStreamMultiCallable[_dataset_service_pb2.PreviewDatasetVersionRequest, _dataset_service_pb2.PreviewDatasetVersionResponse]  # type: ignore[assignment]
+    """Images of a version as thumbnails with their labels drawn. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD)."""
     DiffDatasetVersions: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.DiffDatasetVersionsRequest, _dataset_service_pb2.DiffDatasetVersionsResponse]  # type: ignore[assignment]
     """What differs between two versions: images, labels, classes. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND)."""
     DownloadDatasetVersion: _aio.UnaryStreamMultiCallable[_dataset_service_pb2.DownloadDatasetVersionRequest, _dataset_service_pb2.DownloadDatasetVersionResponse]  # type: ignore[assignment]
@@ -122,6 +130,22 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_dataset_service_pb2.GetImportReportResponse, _abc.Awaitable[_dataset_service_pb2.GetImportReportResponse]]:
         """What the import that made a version found. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND)."""
+
+    @_abc_1.abstractmethod
+    def RenderImportReport(
+        self,
+        request: _dataset_service_pb2.RenderImportReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_dataset_service_pb2.RenderImportReportResponse], _abc.AsyncIterator[_dataset_service_pb2.RenderImportReportResponse]]:
+        """The same and what the version holds as one HTML page with pictures, which needs nothing from outside. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND)."""
+
+    @_abc_1.abstractmethod
+    def PreviewDatasetVersion(
+        self,
+        request: _dataset_service_pb2.PreviewDatasetVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_dataset_service_pb2.PreviewDatasetVersionResponse], _abc.AsyncIterator[_dataset_service_pb2.PreviewDatasetVersionResponse]]:
+        """Images of a version as thumbnails with their labels drawn. NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND), INVALID_ARGUMENT (INVALID_FIELD)."""
 
     @_abc_1.abstractmethod
     def DiffDatasetVersions(
