@@ -105,8 +105,6 @@ class Converter:
         class_ids: The final id of each class id that labels have.
         keypoints: What the keypoints of a pose version are.
 
-    Attributes:
-
     Raises:
         YardError: NO_LABELS, the task is ``pose`` but nothing tells what the keypoints are.
     """
