@@ -24,6 +24,7 @@ from visionyard.kit.objectstore.port import ObjectStore
 from visionyard.kit.objectstore.readiness import StoreReadiness
 from visionyard.kit.objectstore.s3 import open_store
 from visionyard.kit.server.app import App, BackgroundTask, Service
+from visionyard.kit.transfer.copies import LocalCopies
 from visionyard.kit.transfer.servicer import TransferServicer
 from visionyard.kit.transfer.uploads import UploadStore
 from visionyard.transfer.v1.transfer_service_pb2_grpc import add_TransferServiceServicer_to_server
@@ -46,7 +47,7 @@ def build(settings: DatasetSettings, registry: CollectorRegistry, store: ObjectS
     """
     metrics = Metrics(registry)
     jobs = JobService(store, JobKind.IMPORT)
-    uploads = UploadStore(store, settings.upload_limit_bytes)
+    uploads = UploadStore(store, settings.upload_limit_bytes, copies=LocalCopies(settings.upload_copies()))
     catalogue = Catalogue(store)
     aftercare = Aftercare(jobs.records, uploads, metrics, timedelta(days=settings.upload_keep_days))
     dispatcher = Dispatcher(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 
 from visionyard.kit.config import Address, JobServiceSettings, listen_field, metrics_listen_field
@@ -27,3 +29,7 @@ class DatasetSettings(JobServiceSettings):
     upload_keep_days: float = Field(
         7.0, gt=0, le=3650, description="Days after which an upload that nothing came of is deleted; longer than a job may wait."
     )
+
+    def upload_copies(self) -> Path:
+        """Where copies of uploads lie for the workers of this machine."""
+        return self.work_dir / "uploads"

@@ -19,6 +19,7 @@ from visionyard.kit.errors import Reason, YardError, invalid_field
 from visionyard.kit.names import ProjectName, ResourceName
 from visionyard.kit.objectstore.documents import Document, Documents
 from visionyard.kit.objectstore.port import Conflict, NotFound, ObjectStore
+from visionyard.kit.transfer.copies import LocalCopies
 from visionyard.kit.transfer.parts import PartsReader, StoredPart, contiguous
 from visionyard.kit.transfer.writer import UploadWriter
 
@@ -56,12 +57,14 @@ class UploadStore:
     Args:
         store: The bucket.
         limit_bytes: The largest file that may be uploaded.
+        copies: This machine's copies of what came through it; None where none are kept.
     """
 
-    def __init__(self, store: ObjectStore, limit_bytes: int) -> None:
+    def __init__(self, store: ObjectStore, limit_bytes: int, *, copies: LocalCopies | None = None) -> None:
         self._store = store
         self._documents = Documents(store)
         self._limit_bytes = limit_bytes
+        self._copies = copies
 
     def start(self, project: ProjectName, size: int, sha256: str, request_id: str) -> Upload:
         """Begins an upload, or finds the one that was begun with the same arguments.
@@ -140,7 +143,10 @@ class UploadStore:
             YardError: UPLOAD_NOT_FOUND.
             StoreUnavailable: the store does not answer.
         """
-        return UploadWriter(self._store, _parts_prefix(name), self.get(name), self.finish)
+        upload = self.get(name)
+        fresh = self._copies is not None and not upload.committed and not upload.complete
+        copy = self._copies.begin(name, upload.size) if self._copies is not None and fresh else None
+        return UploadWriter(self._store, _parts_prefix(name), upload, self.finish, copy)
 
     def finish(self, name: ResourceName, digest: str | None) -> Upload:
         """Looks whether all bytes are there, and if so whether they are the announced ones.
@@ -181,6 +187,8 @@ class UploadStore:
     def open(self, name: ResourceName) -> BinaryIO:
         """A complete upload's bytes, seekable, with flat memory (about 25 MiB); zipfile and tarfile read it as a file. Close it.
 
+        They come from this machine's copy where there is one, else from the bucket.
+
         Raises:
             YardError: UPLOAD_NOT_FOUND; UPLOAD_INCOMPLETE.
             StoreUnavailable: the store does not answer.
@@ -192,6 +200,8 @@ class UploadStore:
                 f"of the upload {name.id!r} only {upload.committed} of {upload.size} bytes have arrived: send the rest first",
                 {"committed_bytes": str(upload.committed), "size_bytes": str(upload.size)},
             )
+        if self._copies is not None and (copy := self._copies.open(name, upload.size)) is not None:
+            return copy
         return cast("BinaryIO", io.BufferedReader(PartsReader(self._store, self._parts(name), upload.size), _READ_BYTES))
 
     def delete(self, name: ResourceName) -> None:
@@ -200,6 +210,8 @@ class UploadStore:
         Raises:
             StoreUnavailable: the store does not answer.
         """
+        if self._copies is not None:
+            self._copies.delete(name)
         self._store.delete(_complete_key(name))
         self._store.delete_many(entry.key for entry in self._store.list(_parts_prefix(name)))
         self._store.delete(_document_key(name))
@@ -229,7 +241,16 @@ class UploadStore:
             if info.now - info.last_modified > older_than:
                 self.delete(name)
                 swept.append(name)
+        if self._copies is not None:
+            self._copies.sweep(self._is_known)
         return swept
+
+    def _is_known(self, name: ResourceName) -> bool:
+        try:
+            self._store.head(_document_key(name))
+        except NotFound:
+            return False
+        return True
 
     def _all(self) -> Iterator[ResourceName]:
         for project in self._store.list("projects/", delimiter="/"):

@@ -11,6 +11,7 @@ import google_crc32c
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.names import ResourceName
 from visionyard.kit.objectstore.port import ObjectStore
+from visionyard.kit.transfer.copies import LocalCopy
 from visionyard.kit.transfer.parts import PART_BYTES, Part, store_part
 
 if TYPE_CHECKING:
@@ -28,13 +29,22 @@ class UploadWriter:
         prefix: The prefix of the upload's parts.
         upload: As it stood when the stream began.
         finish: Completes the upload of a name, given its sha256 where that is known from the stream; :meth:`UploadStore.finish`.
+        copy: Gets the bytes too, for a worker on this machine; None where none is kept.
     """
 
-    def __init__(self, store: ObjectStore, prefix: str, upload: Upload, finish: Callable[[ResourceName, str | None], Upload]) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        prefix: str,
+        upload: Upload,
+        finish: Callable[[ResourceName, str | None], Upload],
+        copy: LocalCopy | None = None,
+    ) -> None:
         self.upload = upload
         self._store = store
         self._prefix = prefix
         self._finish = finish
+        self._copy = copy
         self._position = upload.committed
         self._buffer = bytearray()
         # Only a stream that brings and stores the whole file, alone, can tell the file's sha256 without reading it back.
@@ -99,6 +109,8 @@ class UploadWriter:
         if self._digest is not None and part.offset == self._hashed:
             self._digest.update(part.data)
             self._hashed += len(part.data)
+            if self._copy is not None:
+                self._copy.write(part.data)
         if not store_part(self._store, self._prefix, part):
             self._digest = None
 
@@ -106,4 +118,15 @@ class UploadWriter:
         """Says how the upload stands after everything was stored; see :meth:`UploadStore.finish`. Blocks."""
         whole = self._digest is not None and self._hashed == self.upload.size
         digest = self._digest.hexdigest() if self._digest is not None and whole else None
-        return self._finish(self.upload.name, digest)
+        try:
+            upload = self._finish(self.upload.name, digest)
+            if self._copy is not None and digest is not None and upload.complete:
+                self._copy.keep()
+        finally:
+            self.close()
+        return upload
+
+    def close(self) -> None:
+        """Nothing more is stored through it; to be called also where the stream broke. Blocks for a moment at most."""
+        if self._copy is not None:
+            self._copy.drop()
