@@ -124,14 +124,14 @@ async def bring_in(path: Path, name: str, images: Path | None, options: ImportOp
     sources = [open_labels(path), *([open_source(images)] if images else [])]
     for sentence in (sentence for source in sources for sentence in source.skipped):
         session.progress.say(sentence)
-    digests = [await source.sha256(following.transfer(session, source.name)) for source in sources]
+    identities = [await source.identity() for source in sources]
     options["source_name"] = output.plain(sources[0].name)
 
     async def create(uploads: list[str], request_id: str) -> import_job_pb2.ImportJob:
         images_upload = uploads[1] if images else ""
         return await imports.create(name, uploads[0], images_upload=images_upload, request_id=request_id, **options)
 
-    with session.pending("dataset import", name=name, sha256=digests, **options) as pending:
+    with session.pending("dataset import", name=name, sources=identities, **options) as pending:
         job = await following.begin_with_uploads(session, "dataset", sources, pending, create, imports.get)
         await conclude(session, job, pending, detach=detach)
 

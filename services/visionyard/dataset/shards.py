@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from visionyard.kit.tar_header import HeaderTemplate
+
 SHARD_BYTES = 64 << 20
 """The largest shard, unless one image alone is larger. One request stores it, while the next one is written."""
 _BLOCK = 512
-_NAME, _SIZE, _CHECKSUM = slice(0, 100), slice(124, 136), slice(148, 156)
+_HEADERS = HeaderTemplate(tarfile.TarInfo(), tarfile.USTAR_FORMAT)
 _END = bytes(2 * _BLOCK)
 
 
@@ -70,7 +72,7 @@ class ShardWriter:
         if self._file is None:
             self._begin()
         place = Place(str(len(self.keys)), self._size + _BLOCK, len(data))
-        self._write(_header(f"{sha256}.{suffix}", len(data)), data, bytes(-len(data) % _BLOCK))
+        self._write(_HEADERS.header(f"{sha256}.{suffix}", len(data)), data, bytes(-len(data) % _BLOCK))
         return place
 
     def _begin(self) -> None:
@@ -107,32 +109,3 @@ class ShardWriter:
     def resolve(self, place: Place) -> Place:
         """The place with its shard's key, once that was handed over."""
         return Place(self.keys[int(place.shard)], place.offset, place.length) if place.shard.isdigit() else place
-
-
-def _template() -> bytes:
-    header = bytearray(tarfile.TarInfo().tobuf(tarfile.USTAR_FORMAT))
-    header[_CHECKSUM] = b" " * 8
-    return bytes(header)
-
-
-_TEMPLATE = _template()
-_TEMPLATE_SUM = sum(_TEMPLATE[_NAME.stop :]) - sum(_TEMPLATE[_SIZE])
-
-
-def _header(name: str, size: int) -> bytes:
-    """What ``tarfile`` writes as the ustar header of a regular file of that name, of at most 100 bytes, and of less than 8 GiB; in a tenth of the time.
-
-    POSIX.1-2024 pax, "ustar Interchange Format": the checksum is the sum of all bytes, its own eight taken as blanks.
-    """
-    encoded, length = name.encode().ljust(100, b"\0"), b"%011o\0" % size
-    checksum = _TEMPLATE_SUM + sum(encoded) + sum(length)
-    return b"".join(
-        (
-            encoded,
-            _TEMPLATE[_NAME.stop : _SIZE.start],
-            length,
-            _TEMPLATE[_SIZE.stop : _CHECKSUM.start],
-            b"%06o\0 " % checksum,
-            _TEMPLATE[156:],
-        )
-    )

@@ -9,21 +9,12 @@ import threading
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from visionyard.dataset.publishing import Publisher
-from visionyard.dataset.shards import ShardWriter, _header
+from visionyard.dataset.shards import ShardWriter
 from visionyard.kit.names import ResourceName
 from visionyard.kit.objectstore.memory import MemoryObjectStore
 from visionyard.kit.objectstore.port import StoreUnavailable
-
-
-@given(st.text("0123456789abcdef", min_size=64, max_size=64), st.sampled_from(["jpg", "png"]), st.integers(0, 8**11 - 1))
-def test_the_header_is_what_tarfile_writes(sha256, suffix, size):
-    info = tarfile.TarInfo(f"{sha256}.{suffix}")
-    info.size = size
-    assert _header(info.name, size) == info.tobuf(tarfile.USTAR_FORMAT)
 
 
 def test_images_lie_where_their_places_say(tmp_path):

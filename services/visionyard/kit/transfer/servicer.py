@@ -112,6 +112,7 @@ class _Storing:
 
     async def take(self, request: pb.WriteUploadRequest) -> None:
         """Takes a chunk; waits while a part is full and the one before is not stored yet."""
+        self._writer.announce(request.sha256)
         part = self._writer.add(request.offset, request.data, request.crc32c)
         if part is not None:
             self._waiting.append(part)

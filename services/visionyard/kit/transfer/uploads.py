@@ -1,14 +1,13 @@
 """Uploads that can be broken off at any byte and taken up again.
 
 In the bucket, under ``projects/{project}/uploads/{upload}/``: ``upload.json`` (what was announced; immutable), ``parts/{offset:016d}`` and ``complete``,
-written once all bytes are there and their sha256 fits.
+written once all bytes are there and their sha256 fits, which it holds.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,10 +20,9 @@ from visionyard.kit.objectstore.documents import Document, Documents
 from visionyard.kit.objectstore.port import Conflict, NotFound, ObjectStore
 from visionyard.kit.transfer.copies import LocalCopies
 from visionyard.kit.transfer.parts import PartsReader, StoredPart, contiguous
-from visionyard.kit.transfer.writer import UploadWriter
+from visionyard.kit.transfer.writer import SHA256, UploadWriter
 
 COLLECTION = "uploads"
-_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _ID_DIGITS = 32
 _MAX_REQUEST_ID = 200
 _READ_BYTES = 1024 * 1024
@@ -37,7 +35,7 @@ class Upload:
     Attributes:
         name: ``projects/{project}/uploads/{upload}``.
         size: The size of the whole file, in bytes.
-        sha256: The sha256 of the whole file, as announced.
+        sha256: The sha256 of the whole file, as announced; empty where that comes at the end.
         committed: How many bytes are stored, from the beginning.
         complete: Whether all bytes are there and their sha256 fits.
         create_time: When it was begun, by the store's clock.
@@ -72,8 +70,8 @@ class UploadStore:
         Args:
             project: Where it belongs.
             size: The size of the whole file, in bytes.
-            sha256: The sha256 of the whole file, 64 lower-case hexadecimal digits.
-            request_id: The client's key, which tells apart two uploads of the same bytes; may be empty.
+            sha256: The sha256 of the whole file, 64 lower-case hexadecimal digits; empty where it is announced at the end.
+            request_id: The client's key, which tells apart two uploads of the same bytes; may be empty where ``sha256`` is not.
 
         Raises:
             YardError: INVALID_FIELD; REQUEST_TOO_LARGE.
@@ -85,17 +83,19 @@ class UploadStore:
         with suppress(Conflict):
             self._documents.create(_document_key(name), {"size": size, "sha256": sha256})
         if not size:
-            self._store.put(_complete_key(name), b"")
+            self._store.put(_complete_key(name), hashlib.sha256().hexdigest().encode())
         return self.get(name)
 
     def _check(self, size: int, sha256: str, request_id: str) -> None:
         if size < 0:
             raise invalid_field("size_bytes", f"must be 0 or more, but is {size}")
-        if not _SHA256.match(sha256):
+        if not sha256 and not request_id:
+            raise invalid_field("request_id", "must be given where no sha256 is")
+        if sha256 and not SHA256.match(sha256):
             raise invalid_field("sha256", "must be 64 lower-case hexadecimal digits")
         if len(request_id) > _MAX_REQUEST_ID:
             raise invalid_field("request_id", f"must have at most {_MAX_REQUEST_ID} characters")
-        if not size and sha256 != hashlib.sha256().hexdigest():
+        if not size and sha256 not in {"", hashlib.sha256().hexdigest()}:
             raise invalid_field("sha256", "is not that of an empty file, but size_bytes is 0")
         if size > self._limit_bytes:
             raise YardError(
@@ -115,7 +115,10 @@ class UploadStore:
         size = int(document.body["size"])
         complete = self._is_complete(name)
         committed = size if complete else _end(self._parts(name))
-        return Upload(name, size, str(document.body["sha256"]), min(committed, size), complete, document.last_modified)
+        sha256 = str(document.body["sha256"])
+        if complete and not sha256:
+            sha256 = self._store.get(_complete_key(name)).data.decode()
+        return Upload(name, size, sha256, min(committed, size), complete, document.last_modified)
 
     def _read(self, name: ResourceName) -> Document:
         try:
@@ -148,15 +151,16 @@ class UploadStore:
         copy = self._copies.begin(name, upload.size) if self._copies is not None and fresh else None
         return UploadWriter(self._store, _parts_prefix(name), upload, self.finish, copy)
 
-    def finish(self, name: ResourceName, digest: str | None) -> Upload:
+    def finish(self, name: ResourceName, digest: str | None, announced: str = "") -> Upload:
         """Looks whether all bytes are there, and if so whether they are the announced ones.
 
         Args:
             name: The upload.
             digest: The sha256 of the bytes where they all came in one stream; None to read them back.
+            announced: The sha256 that the last chunk brought; counts where the upload was begun without one.
 
         Returns:
-            The upload as it stands; complete, or with bytes missing.
+            The upload as it stands; complete, or with bytes or its sha256 missing.
 
         Raises:
             YardError: UPLOAD_CORRUPT, its sha256 is another one; it is deleted. UPLOAD_NOT_FOUND.
@@ -165,16 +169,19 @@ class UploadStore:
         upload = self.get(name)
         if upload.complete or upload.committed < upload.size:
             return upload
+        wanted = upload.sha256 or announced
+        if not wanted:
+            return upload
         found = digest or self._digest(upload)
-        if found != upload.sha256:
+        if found != wanted:
             self.delete(name)
             raise YardError(
                 Reason.UPLOAD_CORRUPT,
-                f"the uploaded bytes have the sha256 {found}, but {upload.sha256} was announced: the file changed meanwhile or was damaged"
+                f"the uploaded bytes have the sha256 {found}, but {wanted} was announced: the file changed meanwhile or was damaged"
                 " on its way; the upload was deleted, begin it anew",
                 {"offset": "0"},
             )
-        self._store.put(_complete_key(name), b"")
+        self._store.put(_complete_key(name), found.encode())
         return self.get(name)
 
     def _digest(self, upload: Upload) -> str:

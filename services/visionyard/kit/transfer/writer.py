@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import google_crc32c
 
-from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.errors import Reason, YardError, invalid_field
 from visionyard.kit.names import ResourceName
 from visionyard.kit.objectstore.port import ObjectStore
 from visionyard.kit.transfer.copies import LocalCopy
@@ -17,6 +18,8 @@ from visionyard.kit.transfer.parts import PART_BYTES, Part, store_part
 if TYPE_CHECKING:
     from visionyard.kit.transfer.uploads import Upload
 
+SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+"""A sha256 as it is written."""
 MAX_CHUNK_BYTES = 2 * 1024 * 1024
 """The largest chunk that is taken."""
 
@@ -28,7 +31,7 @@ class UploadWriter:
         store: The bucket.
         prefix: The prefix of the upload's parts.
         upload: As it stood when the stream began.
-        finish: Completes the upload of a name, given its sha256 where that is known from the stream; :meth:`UploadStore.finish`.
+        finish: Completes the upload of a name, given its sha256 where that is known from the stream, and the one that was announced in it; :meth:`UploadStore.finish`.
         copy: Gets the bytes too, for a worker on this machine; None where none is kept.
     """
 
@@ -37,7 +40,7 @@ class UploadWriter:
         store: ObjectStore,
         prefix: str,
         upload: Upload,
-        finish: Callable[[ResourceName, str | None], Upload],
+        finish: Callable[[ResourceName, str | None, str], Upload],
         copy: LocalCopy | None = None,
     ) -> None:
         self.upload = upload
@@ -50,6 +53,7 @@ class UploadWriter:
         # Only a stream that brings and stores the whole file, alone, can tell the file's sha256 without reading it back.
         self._digest = hashlib.sha256() if not upload.committed else None
         self._hashed = 0
+        self._announced = ""
 
     @property
     def position(self) -> int:
@@ -91,6 +95,16 @@ class UploadWriter:
         self._position += len(data)
         return self._cut(PART_BYTES) if len(self._buffer) >= PART_BYTES else None
 
+    def announce(self, sha256: str) -> None:
+        """Takes the sha256 of the whole file, 64 lower-case hexadecimal digits, from the stream; empty: none.
+
+        Raises:
+            YardError: INVALID_FIELD.
+        """
+        if sha256 and not SHA256.match(sha256):
+            raise invalid_field("sha256", "must be 64 lower-case hexadecimal digits")
+        self._announced = sha256 or self._announced
+
     def rest(self) -> Part | None:
         """What has been added and not been given out as a part; for when the stream ends or breaks."""
         return self._cut(len(self._buffer)) if self._buffer else None
@@ -119,7 +133,7 @@ class UploadWriter:
         whole = self._digest is not None and self._hashed == self.upload.size
         digest = self._digest.hexdigest() if self._digest is not None and whole else None
         try:
-            upload = self._finish(self.upload.name, digest)
+            upload = self._finish(self.upload.name, digest, self._announced)
             if self._copy is not None and digest is not None and upload.complete:
                 self._copy.keep()
         finally:
