@@ -22,6 +22,7 @@ from visionyard.dataset.source import SourceTree
 from visionyard.dataset.tasks import ShapeCounts
 from visionyard.kit.errors import Reason, YardError
 
+_IMAGES_A_REPORT = 8
 _ROWS_A_CHECK = 1000
 _NAMED_MISSING = 3
 
@@ -85,7 +86,7 @@ class Importer:
             self._scratch,
             self.report,
             lambda count: self.progress("reading the archive", count, 0, "files"),
-            lambda: self.progress("reading the structure", 0, 0, ""),
+            self.check,
         )
 
     def read(self, tree: SourceTree, format_: str, held: HeldImages) -> LabelledSource:
@@ -101,6 +102,7 @@ class Importer:
         """
         report = self.report
         report.images.found = tree.image_count
+        self.progress("reading the structure", 0, 0, "")
         source = read_source(tree, format_)
         report.format, report.format_reason = source.format, source.reason
         report.images.found = len(source.images) + len(source.left_out)
@@ -152,7 +154,8 @@ class Importer:
                     continue
                 for taken, checked in threads.add(image, data):
                     self._take(source, held, taken, checked)
-                self.progress("checking images", seen, total, "images")
+                if seen % _IMAGES_A_REPORT == 1:
+                    self.progress("checking images", seen, total, "images")
             for taken, checked in threads.rest():
                 self._take(source, held, taken, checked)
         self.progress("storing images", total, total, "images")

@@ -27,7 +27,7 @@ from visionyard.dataset.index import encode_segment, store_segment
 from visionyard.dataset.shards import ShardWriter
 from visionyard.kit.artifacts import versions
 from visionyard.kit.artifacts.dataset import DatasetClass, DatasetSplit, DatasetVersion, iterate_manifest, newest_dataset_version
-from visionyard.kit.artifacts.manifest import SPLITS, ManifestRow, content_digest, encode_manifest
+from visionyard.kit.artifacts.manifest import SPLITS, ContentDigest, ManifestRow, encode_manifest
 from visionyard.kit.names import ResourceName, VersionName
 from visionyard.kit.objectstore.port import ObjectStore, StoreUnavailable
 
@@ -75,6 +75,7 @@ class Publisher:
         self._written: list[str] = []
         self._storing = ThreadPoolExecutor(1, "shard")
         self._on_its_way: Future[None] | None = None
+        self._segment = b""
 
     @property
     def maker(self) -> dict[str, str]:
@@ -144,7 +145,9 @@ class Publisher:
         self._storing.shutdown()
         tally = _Tally()
         keypoints = content.keypoints.to_json() if content.keypoints else None
-        digest = content_digest(content.task, content.class_names, tally.count(content.rows(writer)), keypoints)
+        content_digest = ContentDigest(content.task, content.class_names, keypoints)
+        manifest = encode_manifest(content_digest.passing(tally.count(content.rows(writer))), self.maker)
+        digest = content_digest.value()
         newest = newest_dataset_version(self._store, self._dataset)
         if newest is not None and newest.digest == digest:
             report.note(
@@ -154,11 +157,10 @@ class Publisher:
             self.abandon()
             return {"version": str(newest.name), "report_key": self.failed_report(report), "written": []}
         project, shards = self._dataset.project, writer.keys if writer else []
-        manifest = encode_manifest(content.rows(writer), self.maker)
         report_bytes = _json({**report.to_json(), "maker": self.maker})
         manifest_key = f"projects/{project}/manifests/{hashlib.sha256(manifest).hexdigest()}.parquet"
         report_key = f"projects/{project}/reports/{hashlib.sha256(report_bytes).hexdigest()}.json"
-        segment = encode_segment(content.rows(writer), shards) if shards else b""
+        self._segment = segment = encode_segment(content.rows(writer), shards) if shards else b""
         version = DatasetVersion(
             name=VersionName(self._dataset, None),
             digest=digest,
@@ -187,7 +189,9 @@ class Publisher:
         document = versions.publish(self._store, self._dataset, prepared["body"], str(self._job), self._create_time)
         version = DatasetVersion.from_document(document)
         if prepared["shards"]:
-            store_segment(self._store, self._dataset.project, encode_segment(iterate_manifest(self._store, version), prepared["shards"]))
+            # An attempt that found the decision made has only the manifest to tell it by.
+            segment = self._segment or encode_segment(iterate_manifest(self._store, version), prepared["shards"])
+            store_segment(self._store, self._dataset.project, segment)
         used = {*prepared["shards"], version.manifest_key, version.report_key}
         self._store.delete_many([key for key in self._stale if key not in used])
         return {"version": str(version.name), "report_key": version.report_key, "written": []}
