@@ -59,6 +59,7 @@ def build(settings: DatasetSettings, registry: CollectorRegistry, store: ObjectS
         settings.lease_s,
         stop_workers=settings.stop_workers,
     )
+    jobs.tell(dispatcher.wake)
     imports = ImportJobServicer(Imports(jobs, catalogue, uploads), metrics)
     transfers = TransferServicer(store, uploads, DatasetFiles(store, catalogue))
     readiness = StoreReadiness(store)

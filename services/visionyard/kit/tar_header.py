@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+from typing import Literal
 
 _NAME, _SIZE, _CHECKSUM = slice(0, 100), slice(124, 136), slice(148, 156)
 _MAX_SIZE = 8**11
@@ -18,7 +19,7 @@ class HeaderTemplate:
         form: ``tarfile.USTAR_FORMAT`` or ``tarfile.GNU_FORMAT``.
     """
 
-    def __init__(self, info: tarfile.TarInfo, form: int) -> None:
+    def __init__(self, info: tarfile.TarInfo, form: Literal[0, 1]) -> None:
         self._info = info
         self._form = form
         block = info.tobuf(form)

@@ -13,7 +13,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -146,7 +146,7 @@ def _batches(rows: list[ManifestRow]) -> Iterator[list[ManifestRow]]:
         yield batch
 
 
-def _write_images(images: Iterable[tuple[ManifestRow, bytes]], building: Path, classes: Sequence[str]) -> int:
+def _write_images(images: Iterable[tuple[ManifestRow, bytes]], building: Path, classes: tuple[str, ...]) -> int:
     count = 0
     for row, image in images:
         (building / image_path(row, classes)).write_bytes(image)
