@@ -1,38 +1,113 @@
-"""Images imported per second: a generated YOLO archive of JPEGs of 640 x 480."""
+"""Imports: images per second beside Datumaro's, the price of a version with 1 % new images, memory, and what following a long list of versions takes."""
 
 from __future__ import annotations
 
-import zipfile
+import json
+import os
+import shutil
+import statistics
+import subprocess
 from pathlib import Path
 
-import cv2
-import numpy as np
+import pictures
+from processes import watched
 from stack import Stack, say, timed
 
-IMAGES = 1000
-
-
-def archive(path: Path, images: int = IMAGES) -> int:
-    """Writes the archive; its size in bytes. The pictures are smooth noise, so that they compress about as photos do."""
-    random = np.random.default_rng(0)
-    with zipfile.ZipFile(path, "w") as out:
-        out.writestr("data.yaml", "train: images\nnames: [a, b, c]\n")
-        for index in range(images):
-            coarse = random.integers(0, 255, (60, 80, 3), dtype=np.uint8)
-            picture = cv2.resize(coarse, (640, 480), interpolation=cv2.INTER_CUBIC)
-            picture = cv2.add(picture, random.integers(0, 24, picture.shape, dtype=np.uint8))
-            out.writestr(f"images/{index:05d}.jpg", cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes())
-            rows = [f"{random.integers(3)} {x:.4f} {y:.4f} 0.1 0.1" for x, y in random.uniform(0.1, 0.9, (8, 2))]
-            out.writestr(f"labels/{index:05d}.txt", "\n".join(rows))
-    return path.stat().st_size
+IMAGES, ROUNDS, NEW_IMAGES = 5000, 3, 50
+TINY = (10_000, 100_000)
+_DATUMARO = Path(__file__).resolve().parents[2] / ".venv-datumaro" / "bin" / "python"
 
 
 def measure(stack: Stack, folder: Path) -> None:
-    """Imports the archive once and prints images and bytes per second, the upload included."""
-    size = archive(folder / "bench.zip")
-    seconds: list[float] = []
-    with timed(seconds):
-        stack.yard("dataset", "import", folder / "bench.zip", "--name", "bench")
+    """Prints all of it; ``folder`` gets the data."""
+    sources = pictures.generate(folder / "pictures", IMAGES)
+    size = sum(path.stat().st_size for path in (sources["voc"] / "JPEGImages").iterdir())
+    say(f"import     {IMAGES} generated pictures of {pictures.WIDTH} x {pictures.HEIGHT}, {size / IMAGES / 1e3:.0f} kB each")
+    for name, source in sources.items():
+        _side_by_side(stack, folder, name, source)
+    _little_new(stack, folder, sources["voc"])
+    _memory(stack, folder)
+
+
+def _side_by_side(stack: Stack, folder: Path, name: str, source: Path) -> None:
+    """In turn, so that what else the machine does hits both; into fresh folders and projects, cleared only afterwards (deleting slows what follows it)."""
+    ours: list[float] = []
+    theirs: list[float] = []
+    cpu: dict[str, float] = {}
+    for turn in range(ROUNDS):
+        if _DATUMARO.exists():
+            theirs.append(_datumaro(source, name, folder / f"datumaro-{name}-{turn}"))
+        with watched(stack) as usage, timed(ours):
+            stack.yard("dataset", "import", source, "--name", name, project=f"{name}-{turn}")
+        cpu = usage.cpu_s
+    shown = ", ".join(f"{IMAGES / seconds:.0f}" for seconds in ours)
+    per_image = ", ".join(f"{process} {seconds / IMAGES * 1e3:.2f}" for process, seconds in cpu.items())
+    say(f"import     {name}: {shown} images/s; CPU ms an image in the last turn: {per_image}, all {sum(cpu.values()) / IMAGES * 1e3:.2f}")
+    if not theirs:
+        say("import     no comparison with Datumaro: its environment is not there, `make setup-datumaro` makes it")
+        return
+    ratio = statistics.median(their / our for our, their in zip(ours, theirs, strict=True))
     say(
-        f"import     {IMAGES} images of 640x480, {size / 1e6:.0f} MB: {seconds[0]:.1f} s, {IMAGES / seconds[0]:.0f} images/s, {size / 1e6 / seconds[0]:.0f} MB/s"
+        f"import     {name}, Datumaro: {', '.join(f'{IMAGES / s:.0f}' for s in theirs)} images/s; ours {ratio:.2f} times as fast (wanted: at least 2)"
     )
+    for turn in range(ROUNDS):
+        shutil.rmtree(folder / f"datumaro-{name}-{turn}")
+
+
+def _datumaro(source: Path, name: str, target: Path) -> float:
+    script = Path(__file__).with_name("datumaro_convert.py")
+    done = subprocess.run([_DATUMARO, script, source, name, target], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"Datumaro failed: {done.stderr[-800:]}")
+    told = json.loads(done.stdout)
+    if told["images"] != IMAGES:
+        raise SystemExit(f"Datumaro read {told['images']} of {IMAGES} images")
+    return float(told["seconds"])
+
+
+def _little_new(stack: Stack, folder: Path, source: Path) -> None:
+    """The whole source again with 1 % of its pictures replaced, and the new ones alone added to the version."""
+    first: list[float] = []
+    again: list[float] = []
+    added: list[float] = []
+    with timed(first):
+        whole = stack.yard("dataset", "import", source, "--name", "set", project="new")["import_job"]["dataset_version"]
+    changed, new = folder / "changed", folder / "new"
+    shutil.copytree(source, changed, copy_function=os.link)
+    for sub in ("JPEGImages", "Annotations"):
+        (new / sub).mkdir(parents=True)
+    for index in range(NEW_IMAGES):
+        name = f"frame_{index * (IMAGES // NEW_IMAGES):06d}"
+        data, boxes = pictures.photo(index, seed=1)
+        image = changed / "JPEGImages" / f"{name}.jpg"
+        image.unlink()  # a link to the source's
+        image.write_bytes(data)
+        data, boxes = pictures.photo(index, seed=2)
+        (new / "JPEGImages" / f"new_{name}.jpg").write_bytes(data)
+        (new / "Annotations" / f"new_{name}.xml").write_text(pictures.voc_xml(f"new_{name}", boxes), encoding="utf-8")
+    with timed(again):
+        second = stack.yard("dataset", "import", changed, "--name", "set", project="new")["import_job"]["dataset_version"]
+    with timed(added):
+        third = stack.yard("dataset", "append", "set", new, project="new")["import_job"]["dataset_version"]
+    for what, version, seconds in (("imported again with 1 % replaced", second, again), ("1 % appended", third, added)):
+        bytes_ratio = int(version["stored_bytes"]) / int(whole["stored_bytes"])
+        say(
+            f"import     {what}: {bytes_ratio:.2%} of the bytes (wanted: at most 2 %), {seconds[0]:.1f} s of {first[0]:.1f} s, "
+            f"{seconds[0] / first[0]:.2f} of the time (wanted: at most 0.20)"
+        )
+
+
+def _memory(stack: Stack, folder: Path) -> None:
+    peaks: list[float] = []
+    for count in TINY:
+        archive = folder / "tiny.tar"
+        pictures.tiny_archive(archive, count)
+        seconds: list[float] = []
+        with watched(stack) as usage, timed(seconds):
+            stack.yard("dataset", "import", archive, "--name", "tiny", project=f"tiny-{count}")
+        peaks.append(usage.worker_mb)
+        say(
+            f"import     {count} pictures of 64 x 64: {count / seconds[0]:.0f} images/s, the worker's memory peaks at {usage.worker_mb:.0f} MB (wanted: below 600)"
+        )
+        archive.unlink()
+    say(f"import     memory of {TINY[1]} over that of {TINY[0]}: {peaks[1] / peaks[0]:.2f} (wanted: at most 1.30)")

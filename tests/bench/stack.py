@@ -23,10 +23,11 @@ class Stack:
 
     home: Path
 
-    def yard(self, *words: object) -> dict[str, Any]:
-        """Runs ``yard … --json`` and returns its document."""
+    def yard(self, *words: object, project: str = "default") -> dict[str, Any]:
+        """Runs ``yard … --json`` in a project and returns its document."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("VISIONYARD_")}
         environment["VISIONYARD_HOME"] = str(self.home)
+        environment["VISIONYARD_PROJECT"] = project
         done = subprocess.run([YARD, *map(str, words), "--json"], env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"yard {' '.join(map(str, words))} exited {done.returncode}: {done.stderr.strip()[-800:]}")

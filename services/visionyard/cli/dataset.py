@@ -142,14 +142,14 @@ async def bring_in(
     sources = [*([] if address else [opened(Path(path))]), *([open_source(images)] if images else [])]
     for sentence in (sentence for source in sources for sentence in source.skipped):
         session.progress.say(sentence)
-    digests = [await source.sha256(following.transfer(session, source.name)) for source in sources]
+    identities = [await source.identity() for source in sources]
     options["source_name"] = "" if address else output.plain(sources[0].name)
 
     async def create(uploads: list[str], request_id: str) -> import_job_pb2.ImportJob:
         upload, images_upload = "" if address else uploads[0], uploads[-1] if images else ""
         return await imports.create(name, upload, source_url=address, images_upload=images_upload, request_id=request_id, **options)
 
-    with session.pending("dataset import", name=name, url=address, sha256=digests, **options) as pending:
+    with session.pending("dataset import", name=name, url=address, sources=identities, **options) as pending:
         job = await following.begin_with_uploads(session, "dataset", sources, pending, create, imports.get)
         await conclude(session, job, pending, detach=detach)
 

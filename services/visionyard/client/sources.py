@@ -23,6 +23,7 @@ from typing import Protocol
 
 from visionyard.client.errors import ClientError, local
 from visionyard.kit.errors import Reason
+from visionyard.kit.tar_header import HeaderTemplate
 
 CHUNK_BYTES = 1 << 20
 """What is read and sent at once."""
@@ -65,6 +66,21 @@ class Source(ABC):
         Raises:
             ClientError: a file is gone, cannot be read or has changed its size.
         """
+
+    @property
+    def known_sha256(self) -> str:
+        """The sha256 of all bytes where :meth:`sha256` was asked for already, else empty."""
+        return self._digest or ""
+
+    async def identity(self) -> str:
+        """What the same source has in common with itself a moment later, 64 hexadecimal digits, for a command to know that it is the same one.
+
+        The sha256 of the bytes where no cheaper answer is given.
+
+        Raises:
+            ClientError: as :meth:`open`.
+        """
+        return await self.sha256()
 
     async def sha256(self, on_progress: Callable[[str, int, int], None] | None = None) -> str:
         """The sha256 of all bytes, 64 hexadecimal digits; read once, in a thread, and kept.
@@ -134,13 +150,19 @@ class FileSource(Source):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = path.name
-        self.size_bytes = path.stat().st_size
+        status = path.stat()
+        self.size_bytes = status.st_size
+        self._identity = _identity([(os.path.realpath(path), status.st_size, status.st_mtime_ns)])
+
+    async def identity(self) -> str:
+        """By path, size and time of change, so that nothing is read."""
+        return self._identity
 
     @contextmanager
     def open(self, offset: int) -> Iterator[Reader]:
         """See :meth:`Source.open`."""
         try:
-            file = self.path.open("rb")
+            file = self.path.open("rb", buffering=0)
         except OSError as error:
             raise _unreadable(self.path, error) from error
         with file:
@@ -177,19 +199,25 @@ class TarSource(Source):
     Args:
         name: See :class:`Source`.
         files: Path in the tar, where the file is, and its size in bytes.
+        identity: What tells it from other sources without reading it; empty: the sha256 of its bytes does.
     """
 
-    def __init__(self, name: str, files: Iterable[tuple[str, Path, int]]) -> None:
+    def __init__(self, name: str, files: Iterable[tuple[str, Path, int]], identity: str = "") -> None:
         self.name = name
+        self._identity = identity
         self._entries: list[_Entry] = []
         begin = 0
         for path, file, size in sorted(files, key=lambda item: os.fsencode(item[0])):
-            entry = _Entry(path, file, size, begin, _header(path, size))
+            entry = _Entry(path, file, size, begin, _HEADERS.header(path, size))
             self._entries.append(entry)
             begin = entry.end
         self._begins = [entry.begin for entry in self._entries]
         self._end_mark = begin
         self.size_bytes = begin + len(_END)
+
+    async def identity(self) -> str:
+        """By the paths, sizes and times of change of the files, so that none is read."""
+        return self._identity or await self.sha256()
 
     @contextmanager
     def open(self, offset: int) -> Iterator[Reader]:
@@ -215,7 +243,7 @@ class TarSource(Source):
         at = max(skip - len(entry.header), 0)
         if at < entry.size:
             try:
-                with entry.file.open("rb") as file:
+                with entry.file.open("rb", buffering=0) as file:
                     file.seek(at)
                     reader = _Exactly(file, entry.size - at, entry.path)
                     while data := reader.read(CHUNK_BYTES):
@@ -241,18 +269,35 @@ class FolderSource(TarSource):
     """
 
     def __init__(self, root: Path, only: str = "") -> None:
-        files, left_out = ([(only, (root / only).stat().st_size)], []) if only else _walk(root)
+        files, left_out = ([_file(only, (root / only).stat())], []) if only else _walk(root)
         if not files:
             raise local(Reason.NO_IMAGES, f"the folder {root} has no files in it", {"path": str(root)})
         if left_out:
             what = "a symbolic link or special file" if len(left_out) == 1 else f"{len(left_out)} symbolic links or special files"
             self.skipped = (f"left out {what}, {left_out[0]} the first: copy the files themselves into the folder",)
-        super().__init__(only or f"{root.resolve().name or 'folder'}.tar", ((path, root / path, size) for path, size in files))
+        files.sort(key=lambda item: os.fsencode(item[0]))
+        identity = _identity([(os.path.realpath(root), 0, 0), *files])
+        super().__init__(only or f"{root.resolve().name or 'folder'}.tar", ((path, root / path, size) for path, size, _ in files), identity)
 
 
-def _walk(root: Path) -> tuple[list[tuple[str, int]], list[str]]:
-    """The regular files below ``root`` as (relative path, size), and what is something else."""
-    files: list[tuple[str, int]] = []
+_File = tuple[str, int, int]
+"""A path, its size in bytes and its time of change in nanoseconds."""
+
+
+def _file(path: str, status: os.stat_result) -> _File:
+    return path, status.st_size, status.st_mtime_ns
+
+
+def _identity(files: Iterable[_File]) -> str:
+    digest = hashlib.sha256()
+    for path, size, modified in files:
+        digest.update(b"%s\0%d %d\n" % (os.fsencode(path), size, modified))
+    return digest.hexdigest()
+
+
+def _walk(root: Path) -> tuple[list[_File], list[str]]:
+    """The regular files below ``root`` by their relative paths, and what is something else."""
+    files: list[_File] = []
     left_out: list[str] = []
     waiting = [""]
     while waiting:
@@ -264,7 +309,7 @@ def _walk(root: Path) -> tuple[list[tuple[str, int]], list[str]]:
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(f"{path}/")
                     elif entry.is_file(follow_symlinks=False):
-                        files.append((path, entry.stat(follow_symlinks=False).st_size))
+                        files.append(_file(path, entry.stat(follow_symlinks=False)))
                     else:
                         left_out.append(path)
         except OSError as error:
@@ -272,20 +317,22 @@ def _walk(root: Path) -> tuple[list[tuple[str, int]], list[str]]:
     return files, sorted(left_out)
 
 
-def _header(path: str, size: int) -> bytes:
-    info = tarfile.TarInfo(path)
-    info.size = size
+def _headers() -> HeaderTemplate:
+    info = tarfile.TarInfo()
     info.mode = 0o644
     info.mtime = 0
     info.uid = info.gid = 0
     info.uname = info.gname = ""
-    return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
+    return HeaderTemplate(info, tarfile.GNU_FORMAT)
+
+
+_HEADERS = _headers()
 
 
 class _Exactly:
     """Reads a file that must give so many bytes: a log file that grew must not shift the stream, one that shrank is an error."""
 
-    def __init__(self, file: io.BufferedReader, size: int, name: str) -> None:
+    def __init__(self, file: io.FileIO, size: int, name: str) -> None:
         self._file = file
         self._left = size
         self._name = name
@@ -299,21 +346,23 @@ class _Exactly:
 
 
 class _Chunks:
-    """Joins chunks of any length to reads of nearly the asked length."""
+    """Joins chunks of any length to reads of the asked length; each byte is copied once."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
-        self._buffer = bytearray()
+        self._rest = memoryview(b"")
 
     def read(self, size: int, /) -> bytes:
-        while len(self._buffer) < size:
+        pieces, left = [self._rest[:size]], size - len(self._rest)
+        self._rest = self._rest[size:]
+        while left > 0:
             chunk = next(self._chunks, None)
             if chunk is None:
                 break
-            self._buffer += chunk
-        data = bytes(self._buffer[:size])
-        del self._buffer[:size]
-        return data
+            pieces.append(memoryview(chunk)[:left])
+            self._rest = memoryview(chunk)[left:]
+            left -= len(chunk)
+        return b"".join(pieces)
 
 
 def _changed(name: str) -> ClientError:

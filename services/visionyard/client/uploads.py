@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 
 import google_crc32c
 from grpc import aio
@@ -11,7 +13,7 @@ from grpc import aio
 from visionyard.client.endpoints import Service
 from visionyard.client.errors import ClientError, local
 from visionyard.client.references import References
-from visionyard.client.sources import CHUNK_BYTES, Source
+from visionyard.client.sources import CHUNK_BYTES, Reader, Source
 from visionyard.client.transport import STREAM_TIMEOUT_S, Patience, Transport, call_metadata
 from visionyard.kit.errors import Reason
 from visionyard.kit.request_id import new_request_id
@@ -22,6 +24,7 @@ OnProgress = Callable[[str, int, int], None]
 """Called with what is being done ("reading", "uploading"), bytes done and bytes in all."""
 FINISH_TIMEOUT_S = 600.0
 """For the calls in which the server may have to read a whole upload again to check it."""
+_MESSAGES_AT_ONCE = 4
 _MOVED = frozenset({Reason.UPLOAD_OFFSET_MISMATCH.name})
 
 
@@ -54,9 +57,12 @@ class AsyncUploads:
         Raises:
             ClientError: DATA_LOSS (UPLOAD_CORRUPT) where the source changed on the way, and what reading the source raises.
         """
-        sha256 = await source.sha256(on_progress)
+        # Where nobody has asked for the sha256 yet it is taken while the bytes are sent, so that they are read once.
         request = transfer_service_pb2.StartUploadRequest(
-            parent=self._names.parent, size_bytes=source.size_bytes, sha256=sha256, request_id=request_id or new_request_id()
+            parent=self._names.parent,
+            size_bytes=source.size_bytes,
+            sha256=source.known_sha256,
+            request_id=request_id or new_request_id(),
         )
         response = await self._transport.unary(
             service, lambda channel: TransferServiceStub(channel).StartUpload, request, timeout_s=FINISH_TIMEOUT_S
@@ -124,29 +130,77 @@ class _Sender:
         self._upload = upload
         self._on_progress = on_progress
         self.failure: ClientError | None = None
+        self._digest: hashlib._Hash | None = None
+        self._read_to = 0
 
     async def chunks(self) -> AsyncIterator[transfer_service_pb2.WriteUploadRequest]:
-        offset = self._upload.committed_bytes
+        """The messages: 1 MiB each, read and hashed some at a time in a thread, the next ones while these are sent."""
         try:
-            with self._source.open(offset) as reader:
-                while offset < self._source.size_bytes or offset == self._upload.committed_bytes:
-                    data = await asyncio.to_thread(reader.read, CHUNK_BYTES)
-                    if not data and offset < self._source.size_bytes:
-                        raise changed(self._source.name)
-                    yield transfer_service_pb2.WriteUploadRequest(
-                        name=self._upload.name, offset=offset, data=data, crc32c=google_crc32c.value(data)
-                    )
-                    offset += len(data)
-                    if self._on_progress:
-                        self._on_progress("uploading", offset, self._source.size_bytes)
-                    if not data:
-                        return
+            with self._source.open(self._position()) as reader:
+                async with aclosing(self._batches(reader)) as batches:
+                    async for messages in batches:
+                        for message in messages:
+                            yield message
+                            self._tell(message.offset + len(message.data))
         except ClientError as error:
             self.failure = error
             raise
         except OSError as error:
             self.failure = local(Reason.FILE_NOT_FOUND, f"{self._source.name} can no longer be read: {error.strerror or error}")
             raise self.failure from error
+
+    async def _batches(self, reader: Reader) -> AsyncGenerator[list[transfer_service_pb2.WriteUploadRequest]]:
+        """The messages, some at a time; the next ones are read meanwhile."""
+        reading, end = asyncio.create_task(asyncio.to_thread(self._read, reader)), False
+        try:
+            while not end:
+                await asyncio.wait({reading})  # not the task itself: a cancelled call would cancel it, while its thread goes on reading
+                messages = reading.result()
+                end = self._read_to == self._source.size_bytes
+                if not end:
+                    reading = asyncio.create_task(asyncio.to_thread(self._read, reader))
+                yield messages
+        finally:
+            await asyncio.wait({reading})
+            reading.cancelled() or reading.exception()  # looked at, so that nothing is logged about it
+
+    def _position(self) -> int:
+        """Where reading begins: at the front where the sha256 is still to be taken, also of what has been sent before."""
+        self._digest = None if self._upload.sha256 else hashlib.sha256()
+        self._read_to = 0 if self._digest else self._upload.committed_bytes
+        return self._read_to
+
+    def _read(self, reader: Reader) -> list[transfer_service_pb2.WriteUploadRequest]:
+        """The next messages; what the server has already is only hashed. Blocks."""
+        messages: list[transfer_service_pb2.WriteUploadRequest] = []
+        size, committed = self._source.size_bytes, self._upload.committed_bytes
+        while len(messages) < _MESSAGES_AT_ONCE:
+            # Up to the committed offset first, so that the next chunk begins there.
+            left = committed - self._read_to if self._read_to < committed else CHUNK_BYTES
+            data = reader.read(min(CHUNK_BYTES, left))
+            if not data and self._read_to < size:
+                raise changed(self._source.name)
+            offset = self._read_to
+            self._read_to += len(data)
+            if self._digest is not None:
+                self._digest.update(data)
+            if self._read_to > committed or self._read_to == size:
+                messages.append(self._message(offset, data) if offset >= committed else self._message(size, b""))
+            if self._read_to == size:
+                break
+        return messages
+
+    def _message(self, offset: int, data: bytes) -> transfer_service_pb2.WriteUploadRequest:
+        message = transfer_service_pb2.WriteUploadRequest(
+            name=self._upload.name, offset=offset, data=data, crc32c=google_crc32c.value(data)
+        )
+        if self._digest is not None and self._read_to == self._source.size_bytes:
+            message.sha256 = self._digest.hexdigest()
+        return message
+
+    def _tell(self, done: int) -> None:
+        if self._on_progress:
+            self._on_progress("uploading", done, self._source.size_bytes)
 
 
 def changed(name: str) -> ClientError:

@@ -30,6 +30,7 @@ from visionyard.kit.objectstore.readiness import StoreReadiness
 from visionyard.kit.objectstore.s3 import open_store
 from visionyard.kit.quota import ProjectQuota
 from visionyard.kit.server.app import App, BackgroundTask, Service
+from visionyard.kit.transfer.copies import LocalCopies
 from visionyard.kit.transfer.servicer import TransferServicer
 from visionyard.kit.transfer.uploads import UploadStore
 from visionyard.transfer.v1.transfer_service_pb2_grpc import add_TransferServiceServicer_to_server
@@ -56,7 +57,7 @@ def build(settings: DatasetSettings, registry: CollectorRegistry, store: ObjectS
     metrics = Metrics(registry)
     jobs = JobService(store, JobKind.IMPORT)
     quota = ProjectQuota(store, settings.project_quota_bytes)
-    uploads = UploadStore(store, settings.upload_limit_bytes, quota)
+    uploads = UploadStore(store, settings.upload_limit_bytes, quota, copies=LocalCopies(settings.upload_copies()))
     catalogue = Catalogue(store)
     aftercare = Aftercare(jobs.records, uploads, metrics, timedelta(days=settings.upload_keep_days))
     dispatcher = Dispatcher(
@@ -68,6 +69,7 @@ def build(settings: DatasetSettings, registry: CollectorRegistry, store: ObjectS
         settings.lease_s,
         stop_workers=settings.stop_workers,
     )
+    jobs.tell(dispatcher.wake)
     imports = ImportJobServicer(Imports(jobs, catalogue, uploads, settings.allow_list()), metrics)
     transfers = TransferServicer(store, uploads, DatasetFiles(store, catalogue))
     grace, scratch = timedelta(seconds=settings.collection_grace_s), settings.work_dir / _COLLECTIONS

@@ -96,9 +96,9 @@ class Catalogue:
         """
         page = paginate(f"{dataset}/versions", page_size, page_token)
         before = page.after_number
-        if before is None:
-            read_dataset_version(self._store, VersionName(dataset, None))
         found = list(itertools.islice(list_dataset_versions(self._store, dataset, before), page.size + 1))
+        if not found and before is None:
+            read_dataset_version(self._store, VersionName(dataset, None))  # says that there is none
         shown = found[: page.size]
         return shown, page.next_token(str(shown[-1].name.number)) if len(found) > page.size else ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
@@ -108,3 +109,7 @@ class DatasetSettings(JobServiceSettings):
     def fetch_limits(self) -> FetchLimits:
         """What a source may ask of this machine."""
         return FetchLimits(self.upload_limit_bytes, self.import_fetch_limit_s, self.import_fetch_patience_s)
+
+    def upload_copies(self) -> Path:
+        """Where copies of uploads lie for the workers of this machine."""
+        return self.work_dir / "uploads"

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from visionyard.dataset.findings import Code
+from visionyard.dataset.jpeg_head import is_plain
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.vision.decode import decode_image
 
@@ -156,7 +157,8 @@ def _check_jpeg(data: bytes, limit_pixels: int) -> CheckedImage:
     except (ValueError, KeyError):  # KeyError: a subsampling that it has no name for; OpenCV may read it all the same
         width, height = _decoded_size(data, limit_pixels)
     _check_size(width, height, limit_pixels)
-    if data.count(_JPEG_SCAN) > _MAX_SCANS:
+    plain = is_plain(data)
+    if not plain and data.count(_JPEG_SCAN) > _MAX_SCANS:
         raise ImageProblem(Code.CORRUPT_IMAGE, f"is a JPEG of more than {_MAX_SCANS} scans")
     if not data.endswith(_JPEG_END):
         data = _ended(data, limit_pixels)
@@ -164,7 +166,7 @@ def _check_jpeg(data: bytes, limit_pixels: int) -> CheckedImage:
     grey, whole = _decode_jpeg(data, limit_pixels)
     if not whole:
         notes.append((Code.STRAY_BYTES, "has bytes that belong to no picture"))
-    orientation = _pillow_reads(data)
+    orientation = _UPRIGHT if plain else _pillow_reads(data)
     if orientation != _UPRIGHT:
         width, height = _decoded_size(data, limit_pixels)
         notes.append(

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-from visionyard.dataset.archives.entry import Archive
+from visionyard.dataset.archives.entry import Archive, Entry
+from visionyard.dataset.checking import CheckingThreads
 from visionyard.dataset.findings import Code, Report
 from visionyard.dataset.formats.detect import read_source
 from visionyard.dataset.formats.labelled import LabelledSource
 from visionyard.dataset.formats.shapes import LabelRow
-from visionyard.dataset.formats.staged import SourceImage, file_of
+from visionyard.dataset.formats.staged import SourceImage, SourceImages, file_of
 from visionyard.dataset.held import HeldImage, HeldImages
-from visionyard.dataset.images import CheckedImage, ImageProblem, check_image
+from visionyard.dataset.images import CheckedImage, ImageProblem
 from visionyard.dataset.index import KnownImages
 from visionyard.dataset.labels import check_labels, drop_all
 from visionyard.dataset.shards import Place
 from visionyard.dataset.source import SourceTree
 from visionyard.dataset.tasks import ShapeCounts
-from visionyard.kit.cpus import usable_cpus
 from visionyard.kit.errors import Reason, YardError
 
-_WINDOW_IMAGES = 64
-_WINDOW_BYTES = 192 << 20
-_MAX_THREADS = 8
+_IMAGES_A_REPORT = 8
 _ROWS_A_CHECK = 1000
 _NAMED_MISSING = 3
 
@@ -100,7 +96,7 @@ class Importer:
             self._scratch,
             self.report,
             lambda count: self.progress("reading the archive", count, 0, "files"),
-            lambda: self.progress("reading the structure", 0, 0, ""),
+            self.check,
         )
 
     def read(self, tree: SourceTree, format_: str, held: HeldImages) -> LabelledSource:
@@ -116,6 +112,7 @@ class Importer:
         """
         report = self.report
         report.images.found = tree.image_count
+        self.progress("reading the structure", 0, 0, "")
         source = read_source(tree, format_)
         report.format, report.format_reason = source.format, source.reason
         report.images.found = len(source.images) + len(source.left_out)
@@ -156,38 +153,45 @@ class Importer:
         self.report.note(code, f"{image.path} {message}; it was left out{also}", image.path)
 
     def _read_images(self, source: LabelledSource, held: HeldImages) -> None:
-        """Reads the archive once more, now for its images: checked in threads, taken in order."""
+        """Reads the archive once more, now for its images: checked in threads, a few at once, and taken in order."""
         total, seen = len(source.images), 0
-        window, window_bytes = deque[tuple[SourceImage, Future[CheckedImage], int]](), 0
-        with ThreadPoolExecutor(min(_MAX_THREADS, usable_cpus()), "images") as pool:
-            try:
-                for entry, data in self._archive.read(lambda entry: source.images.find(entry.path) is not None):
-                    image = source.images.take(entry.path)
-                    if image is None:
-                        continue
-                    seen += 1
-                    if data is None:
-                        limit = self._archive.limits.file_bytes
-                        self._drop_image(source, image, Code.IMAGE_TOO_LARGE, f"has {entry.size} bytes, more than {limit}")
-                        continue
-                    window.append((image, pool.submit(check_image, data, self._limit_pixels), len(data)))
-                    window_bytes += len(data)
-                    while len(window) > _WINDOW_IMAGES or window_bytes > _WINDOW_BYTES:
-                        window_bytes -= self._take(source, held, *window.popleft())
+        with CheckingThreads(self._limit_pixels) as threads:
+            for entry, image, data in self._members(source.images):
+                seen += 1
+                if data is None:
+                    limit = self._archive.limits.file_bytes
+                    self._drop_image(source, image, Code.IMAGE_TOO_LARGE, f"has {entry.size} bytes, more than {limit}")
+                    continue
+                for taken, checked in threads.add(image, data):
+                    self._take(source, held, taken, checked)
+                if seen % _IMAGES_A_REPORT == 1:
                     self.progress("checking images", seen, total, "images")
-                while window:
-                    self._take(source, held, *window.popleft())
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+            for taken, checked in threads.rest():
+                self._take(source, held, taken, checked)
         self.progress("storing images", total, total, "images")
         self._writer.close()
 
-    def _take(self, source: LabelledSource, held: HeldImages, image: SourceImage, future: Future[CheckedImage], size: int) -> int:
-        try:
-            checked = future.result()
-        except ImageProblem as problem:
-            self._drop_image(source, image, problem.code, problem.message)
-            return size
+    def _members(self, images: SourceImages) -> Iterator[tuple[Entry, SourceImage, bytes | None]]:
+        """The archive's files that are images of the set, each path once, with their bytes unless they are too large."""
+        found: SourceImage | None = None
+
+        def is_member(entry: Entry) -> bool:
+            nonlocal found
+            found = images.find(entry.path)
+            return found is not None
+
+        for entry, data in self._archive.read(is_member):
+            if data is None and not entry.too_large:
+                continue
+            image = images.find(entry.path) if entry.too_large else found
+            if image is not None:
+                images.mark(entry.path)
+                yield entry, image, data
+
+    def _take(self, source: LabelledSource, held: HeldImages, image: SourceImage, checked: CheckedImage | ImageProblem) -> None:
+        if isinstance(checked, ImageProblem):
+            self._drop_image(source, image, checked.code, checked.message)
+            return
         for code, message in checked.notes:
             self.report.note(code, f"{image.path} {message}", image.path)
         labels: list[LabelRow] = []
@@ -196,7 +200,7 @@ class Importer:
             labels = check_labels(rows, file_of(image.labels), self.report, fix=self._fix)
         elif source.task == "classify":
             self.report.note(Code.IMAGE_WITHOUT_CLASS, f"{image.path} has no class; it was left out", image.path)
-            return size
+            return
         else:
             self.report.note(Code.IMAGE_WITHOUT_LABELS, f"{image.path} has no label file; it was kept as background", image.path)
         self.shapes.add(labels)
@@ -215,7 +219,6 @@ class Importer:
                 channels=checked.channels,
             )
         )
-        return size
 
     def _place(self, image: CheckedImage, held: HeldImages) -> Place:
         """Where the image lies: in this very import, in the project already, or now."""

@@ -15,6 +15,8 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,9 +27,9 @@ from visionyard.dataset.index import encode_segment, store_segment
 from visionyard.dataset.shards import ShardWriter
 from visionyard.kit.artifacts import versions
 from visionyard.kit.artifacts.dataset import DatasetClass, DatasetSplit, DatasetVersion, iterate_manifest, newest_dataset_version
-from visionyard.kit.artifacts.manifest import SPLITS, ManifestRow, content_digest, encode_manifest
+from visionyard.kit.artifacts.manifest import SPLITS, ContentDigest, ManifestRow, encode_manifest
 from visionyard.kit.names import ResourceName, VersionName
-from visionyard.kit.objectstore.port import ObjectStore
+from visionyard.kit.objectstore.port import ObjectStore, StoreUnavailable
 
 
 class Pointers(Protocol):
@@ -71,6 +73,9 @@ class Publisher:
         self._move_written = announce
         self._stale: list[str] = list(pointers.get("written", []))
         self._written: list[str] = []
+        self._storing = ThreadPoolExecutor(1, "shard")
+        self._on_its_way: Future[None] | None = None
+        self._segment = b""
 
     @property
     def maker(self) -> dict[str, str]:
@@ -85,9 +90,24 @@ class Publisher:
         self._store.delete_many(self._stale)
 
     def store_shard(self, key: str, path: Path) -> None:
-        """Stores a whole shard."""
+        """Takes a whole shard, and stores it in a thread while the next one is written. One is on its way at a time; its file is moved away, and removed in the end.
+
+        Raises:
+            StoreUnavailable: the store did not take the one before.
+        """
+        self._settle()
         self._announce(key)
+        self._on_its_way = self._storing.submit(self._put_shard, key, path.replace(path.with_suffix(".storing")))
+
+    def _put_shard(self, key: str, path: Path) -> None:
         self._store.put_file(key, path)
+        path.unlink()
+
+    def _settle(self) -> None:
+        """Waits for the shard that is on its way."""
+        storing, self._on_its_way = self._on_its_way, None
+        if storing is not None:
+            storing.result()
 
     def _announce(self, *keys: str) -> None:
         self._written += keys
@@ -95,6 +115,9 @@ class Publisher:
 
     def abandon(self) -> None:
         """Deletes everything that was written for a version that will not come."""
+        with suppress(StoreUnavailable, OSError):  # a write that ended after the deletion would leave its shard behind
+            self._settle()
+        self._storing.shutdown()
         self._store.delete_many([*self._stale, *self._written])
 
     def failed_report(self, report: Report) -> str:
@@ -112,12 +135,19 @@ class Publisher:
             report: What was found.
             origin: How the version is made; see :class:`DatasetVersion`.
 
+        Raises:
+            StoreUnavailable: the store did not take the last shard, or does not answer.
+
         Returns:
             The pointers of the job's result, if the dataset's newest version holds just this already; else empty: :meth:`publish` comes next.
         """
+        self._settle()
+        self._storing.shutdown()
         tally = _Tally()
         keypoints = content.keypoints.to_json() if content.keypoints else None
-        digest = content_digest(content.task, content.class_names, tally.count(content.rows(writer)), keypoints)
+        content_digest = ContentDigest(content.task, content.class_names, keypoints)
+        manifest = encode_manifest(content_digest.passing(tally.count(content.rows(writer))), self.maker)
+        digest = content_digest.value()
         newest = newest_dataset_version(self._store, self._dataset)
         if newest is not None and newest.digest == digest:
             report.note(
@@ -127,11 +157,10 @@ class Publisher:
             self.abandon()
             return {"version": str(newest.name), "report_key": self.failed_report(report), "written": []}
         project, shards = self._dataset.project, writer.keys if writer else []
-        manifest = encode_manifest(content.rows(writer), self.maker)
         report_bytes = _json({**report.to_json(), "maker": self.maker})
         manifest_key = f"projects/{project}/manifests/{hashlib.sha256(manifest).hexdigest()}.parquet"
         report_key = f"projects/{project}/reports/{hashlib.sha256(report_bytes).hexdigest()}.json"
-        segment = encode_segment(content.rows(writer), shards) if shards else b""
+        self._segment = segment = encode_segment(content.rows(writer), shards) if shards else b""
         version = DatasetVersion(
             name=VersionName(self._dataset, None),
             digest=digest,
@@ -160,7 +189,9 @@ class Publisher:
         document = versions.publish(self._store, self._dataset, prepared["body"], str(self._job), self._create_time)
         version = DatasetVersion.from_document(document)
         if prepared["shards"]:
-            store_segment(self._store, self._dataset.project, encode_segment(iterate_manifest(self._store, version), prepared["shards"]))
+            # An attempt that found the decision made has only the manifest to tell it by.
+            segment = self._segment or encode_segment(iterate_manifest(self._store, version), prepared["shards"])
+            store_segment(self._store, self._dataset.project, segment)
         used = {*prepared["shards"], version.manifest_key, version.report_key}
         self._store.delete_many([key for key in self._stale if key not in used])
         return {"version": str(version.name), "report_key": version.report_key, "written": []}

@@ -1,4 +1,4 @@
-"""Shards: plain tars of images, at most 256 MiB each, written to a scratch file and stored under the sha256 of their bytes.
+"""Shards: plain tars of images, at most 64 MiB each, written to a scratch file and stored under the sha256 of their bytes.
 
 A shard begins with a comment (a pax global header, which every tar reads past) that names the attempt that wrote it. So no two attempts ever write the same
 key, and one that fails may delete its own shards without taking anything from anybody.
@@ -7,15 +7,19 @@ key, and one that fails may delete its own shards without taking anything from a
 from __future__ import annotations
 
 import hashlib
+import os
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-SHARD_BYTES = 256 << 20
-"""The largest shard, unless one image alone is larger."""
+from visionyard.kit.tar_header import HeaderTemplate
+
+SHARD_BYTES = 64 << 20
+"""The largest shard, unless one image alone is larger. One request stores it, while the next one is written."""
 _BLOCK = 512
+_HEADERS = HeaderTemplate(tarfile.TarInfo(), tarfile.USTAR_FORMAT)
 _END = bytes(2 * _BLOCK)
 
 
@@ -44,13 +48,13 @@ class ShardWriter:
 
     Args:
         project: Whose they are.
-        scratch: A private folder; one shard's file is in it at a time.
+        scratch: A private folder.
         maker: The attempt, for the comment.
-        store: Called with the key and the file of each whole shard.
+        store: Called with the key and the file of each whole shard. The file is removed when it returns, unless it was moved away.
         limit: The largest shard, in bytes.
 
     Attributes:
-        keys: The keys of the shards that were stored, by ordinal.
+        keys: The keys of the shards that were handed over, by ordinal.
         stored_bytes: Their size together.
     """
 
@@ -72,28 +76,30 @@ class ShardWriter:
             self.close()
         if self._file is None:
             self._begin()
-        header = tarfile.TarInfo(f"{sha256}.{suffix}")
-        header.size = len(data)
-        self._write(header.tobuf(tarfile.USTAR_FORMAT))
-        place = Place(str(len(self.keys)), self._size, len(data))
-        self._write(data)
-        self._write(bytes(-len(data) % _BLOCK))
+        place = Place(str(len(self.keys)), self._size + _BLOCK, len(data))
+        self._write(_HEADERS.header(f"{sha256}.{suffix}", len(data)), data, bytes(-len(data) % _BLOCK))
         return place
 
     def _begin(self) -> None:
-        self._file = self._path.open("wb")
+        self._file = self._path.open("wb", buffering=0)
         self._digest, self._size = hashlib.sha256(), 0
         self._write(tarfile.TarInfo.create_pax_global_header({"comment": f"visionyard {self._maker} {len(self.keys)}"}))
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, *pieces: bytes) -> None:
         if self._file is None:
             raise RuntimeError("no shard is open")
-        self._file.write(data)
-        self._digest.update(data)
-        self._size += len(data)
+        left = size = sum(map(len, pieces))
+        left -= os.writev(self._file.fileno(), pieces)
+        if left:  # a signal, or a disk that is nearly full
+            rest = memoryview(b"".join(pieces))[size - left :]
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        for piece in pieces:
+            self._digest.update(piece)
+        self._size += size
 
     def close(self) -> None:
-        """Ends the shard that is being written, if there is one, and stores it."""
+        """Ends the shard that is being written, if there is one, and hands it over to be stored."""
         if self._file is None:
             return
         self._write(_END)
@@ -103,8 +109,8 @@ class ShardWriter:
         self._store(key, self._path)
         self.keys.append(key)
         self.stored_bytes += self._size
-        self._path.unlink()
+        self._path.unlink(missing_ok=True)
 
     def resolve(self, place: Place) -> Place:
-        """The place with its shard's key, once that was stored."""
+        """The place with its shard's key, once that was handed over."""
         return Place(self.keys[int(place.shard)], place.offset, place.length) if place.shard.isdigit() else place

@@ -53,6 +53,7 @@ def build(settings: ExportSettings, registry: CollectorRegistry, store: ObjectSt
         settings.lease_s,
         stop_workers=settings.stop_workers,
     )
+    jobs.tell(dispatcher.wake)
     readiness = StoreReadiness(store)
     return App(
         services=[

@@ -310,3 +310,22 @@ async def test_a_deaf_worker_is_ended_by_force_when_it_lost_its_lease(s3_store, 
         records = JobRecords(s3_store, JobKind.EXPORT)
         records.update(job.name, lambda current, _: current.changed(attempt=current.attempt + 1, state=JobState.SUCCEEDED))
         await until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+
+
+async def test_a_job_that_is_queued_here_is_begun_at_once(s3_store, worker_environment):
+    """The dispatcher would look again in an hour."""
+    service = JobService(s3_store, JobKind.EXPORT)
+    dispatcher = Dispatcher(s3_store, JobKind.EXPORT, "sleepy_worker", [{}], worker_environment, LEASE_S, poll_s=3600.0)
+    service.tell(dispatcher.wake)
+    service.create("default", {"steps": 1, "step_s": 0.1}, "")  # while nobody works: told in vain
+    task = asyncio.create_task(dispatcher.run())
+    try:
+        first = (await asyncio.to_thread(service.list, "default", 0, ""))[0][0]
+        await until(job_in(service, first.name, JobState.SUCCEEDED))
+        second = await asyncio.to_thread(service.create, "default", {"steps": 1, "step_s": 0.1}, "")
+        await until(job_in(service, second.name, JobState.SUCCEEDED))
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+    dispatcher.wake()  # has ended: of no effect

@@ -127,3 +127,21 @@ def test_what_cannot_be_uploaded_is_said_plainly(tmp_path, make, reason):
         open_source(tmp_path / "it")
     assert error.value.reason == reason
     assert str(tmp_path / "it") in error.value.message
+
+
+async def test_a_source_is_known_by_paths_sizes_and_times(tmp_path):
+    root = tmp_path / "set"
+    write(root, {("a.bin",): b"a" * 100, ("b", "c.bin"): b"c"})
+    known = await FolderSource(root).identity()
+    assert await FolderSource(root).identity() == known
+    (root / "a.bin").write_bytes(b"b" * 100)
+    os.utime(root / "a.bin", (1, 1))
+    touched = await FolderSource(root).identity()
+    assert touched != known
+    (root / "b" / "c.bin").rename(root / "b" / "d.bin")
+    assert await FolderSource(root).identity() not in {known, touched}
+    file = root / "a.bin"
+    one = await FileSource(file).identity()
+    assert await FileSource(file).identity() == one
+    os.utime(file, (2, 2))
+    assert await FileSource(file).identity() != one

@@ -19,6 +19,7 @@ from tests.unit.dataset.conftest import tarred, zipped
 from visionyard.dataset.archives.entry import ArchiveLimits
 from visionyard.dataset.archives.noted import NotedArchive
 from visionyard.dataset.archives.opened import open_archive
+from visionyard.dataset.archives.tarred import _read_header
 from visionyard.dataset.findings import Code
 from visionyard.kit.errors import Reason, YardError
 
@@ -361,3 +362,33 @@ def test_damage_gives_an_answer_or_a_clear_refusal(kind, at, value, count):
     except YardError as error:
         refusal = error
     assert refusal is None or refusal.reason.name.startswith("ARCHIVE_")
+
+
+def _parsed(read, block):
+    try:
+        header = read(block)
+    except tarfile.HeaderError:
+        return None
+    return header.name, header.type, header.size
+
+
+@given(
+    st.sampled_from([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT]),
+    st.text("ab/\u00e9", min_size=1, max_size=60),
+    st.integers(0, 8**11 - 1),
+    st.sampled_from([tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME]),
+    st.lists(st.tuples(st.integers(0, 511), st.integers(0, 255)), max_size=3),
+    st.booleans(),
+)
+def test_a_header_means_what_tarfile_makes_of_it(form, name, size, kind, damage, mended):
+    """Whatever is read without tarfile comes out as tarfile has it, also of headers that are damaged but add up."""
+    info = tarfile.TarInfo(name)
+    info.size, info.type, info.mtime = size, kind, 1_700_000_000
+    block = bytearray(info.tobuf(form, "utf-8", "surrogateescape")[-512:])
+    for at, value in damage:
+        block[at] = value
+    if mended:
+        block[148:156] = b" " * 8
+        block[148:156] = b"%06o\0 " % sum(block)
+    block = bytes(block)
+    assert _parsed(_read_header, block) == _parsed(lambda data: tarfile.TarInfo.frombuf(data, "utf-8", "surrogateescape"), block)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import tarfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 import zstandard
@@ -19,6 +21,8 @@ from visionyard.kit.errors import Reason, YardError
 
 _BLOCK = 512
 _SKIP_BYTES = 1 << 20
+_SEEK_BYTES = 4096
+"""What is shorter is read rather than sought over."""
 _EXTENDED_MAX_BYTES = 1 << 20
 _ZSTD_MAX_WINDOW = 128 << 20
 _GNU_LONG_NAME, _GNU_LONG_LINK = b"L", b"K"
@@ -26,10 +30,55 @@ _PAX, _PAX_GLOBAL = b"x", b"g"
 _GNU_SPARSE = b"S"
 _REGULAR = frozenset({b"0", b"\0", b"7"})
 _FOLDER = b"5"
+_PLAIN_HEADER = re.compile(
+    rb"(.{100})(?:[0-7]{6}[0-7 ]\0){3}([0-7]{11})[\0 ][0-7]{11}[\0 ]([0-7]{6})\0 ([0-7gx])(?:.{100})ustar(?:\x0000|  \0).{64}(?:(?:[0-7]{6}[0-7 ]\0){2}|\0{16})(.{155}).{12}",
+    re.DOTALL,
+)
+"""Headers as GNU tar, bsdtar and Python write them: name, size, checksum, type, prefix; all numbers in octal digits, and a type that says nothing of its own."""
+_CHECKSUM = slice(148, 156)
 
 
 class _Reader(Protocol):
     def read(self, size: int, /) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """What of a header block counts.
+
+    Attributes:
+        name: The path, the prefix before it.
+        type: One byte.
+        size: In bytes.
+    """
+
+    name: str
+    type: bytes
+    size: int
+
+
+def _read_header(block: bytes) -> _Header:
+    """Reads a header block.
+
+    ``tarfile`` takes 60 microseconds for one, four times for each image; the form that nearly all have is read here, with the same outcome.
+
+    Raises:
+        tarfile.HeaderError: it is none.
+    """
+    plain = _PLAIN_HEADER.fullmatch(block)
+    if plain is not None:
+        name, size, checksum, kind, prefix = plain.groups()
+        if sum(block) - sum(block[_CHECKSUM]) + 8 * ord(" ") == int(checksum, 8):
+            path, above = _text(name), _text(prefix)
+            if kind == _FOLDER:
+                path = path.rstrip("/")
+            return _Header(f"{above}/{path}" if above else path, kind, int(size, 8))
+    header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    return _Header(header.name, header.type, header.size)
+
+
+def _text(field: bytes) -> str:
+    return field.partition(b"\0")[0].decode("utf-8", "surrogateescape")
 
 
 class TarArchive(Archive):
@@ -95,13 +144,13 @@ class TarArchive(Archive):
             )
         return self._file
 
-    def _header(self, blocks: _Blocks, count: int) -> tarfile.TarInfo | None:
+    def _header(self, blocks: _Blocks, count: int) -> _Header | None:
         """The next header, or None at the end mark."""
         block = blocks.take(_BLOCK, _BLOCK)
         if not block.strip(b"\0"):
             return None
         try:
-            header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+            header = _read_header(block)
         except tarfile.HeaderError as error:
             if count:
                 raise self.damaged("the header of an entry cannot be read") from error
@@ -173,7 +222,7 @@ class _Blocks:
     def skip(self, size: int) -> None:
         """Passes over ``size`` bytes and their padding."""
         padded = -(-size // _BLOCK) * _BLOCK
-        if self._seekable and padded > _SKIP_BYTES:
+        if self._seekable and padded > _SEEK_BYTES:
             if self._file.tell() + padded > self._size:
                 raise self._archive.truncated()
             self._file.seek(padded, io.SEEK_CUR)

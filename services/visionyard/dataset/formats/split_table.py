@@ -24,8 +24,12 @@ class SplitTable:
     def name(self, split: str, images: Iterable[str]) -> int:
         """Takes the images of a split; returns how many it has now."""
         for image in images:
-            self._staging.run("INSERT OR IGNORE INTO named VALUES (?, ?, ?)", (image, _RANK[split], split))
+            self.add(split, image)
         return self._one("SELECT COUNT(*) FROM named WHERE split = ?", split)
+
+    def add(self, split: str, image: str) -> None:
+        """Takes one image of a split, without counting: for lists that are read line by line."""
+        self._staging.run("INSERT OR IGNORE INTO named VALUES (?, ?, ?)", (image, _RANK[split], split))
 
     def _one(self, statement: str, *parameters: str) -> int:
         row = self._staging.one(statement, parameters)
@@ -73,6 +77,10 @@ class SplitTable:
         """The folders that they lie in."""
         statement = "SELECT DISTINCT folder FROM files JOIN named ON files.path = named.path"
         return (folder for (folder,) in self._staging.query(statement))
+
+    def __bool__(self) -> bool:
+        """Whether any image is named; costs no counting, so it may be asked for each image."""
+        return self._staging.one("SELECT 1 FROM named LIMIT 1") is not None
 
     def __len__(self) -> int:
         return self._one("SELECT COUNT(DISTINCT path) FROM named")

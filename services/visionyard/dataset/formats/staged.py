@@ -58,12 +58,9 @@ class SourceImages:
         row = self._staging.one(statement, (self._id, path))
         return SourceImage(*row) if row else None
 
-    def take(self, path: str) -> SourceImage | None:
-        """Likewise, and marks it as taken: of several files of one path in an archive the first counts."""
-        image = self.find(path)
-        if image is not None:
-            self._staging.run("UPDATE source_images SET taken = 1 WHERE list = ? AND path = ?", (self._id, path))
-        return image
+    def mark(self, path: str) -> None:
+        """Marks an image as taken: of several files of one path in an archive the first counts."""
+        self._staging.run("UPDATE source_images SET taken = 1 WHERE list = ? AND path = ?", (self._id, path))
 
     def splits(self) -> set[str]:
         """The splits that come up."""

@@ -107,7 +107,7 @@ def read_voc(tree: SourceTree) -> VocSource:
     for image in tree.images():
         if _is_mask(image) or (members and posixpath.dirname(image) not in folders):
             continue
-        split = splits.of(image) if len(splits) else split_of_path(image, "")
+        split = splits.of(image) if splits else split_of_path(image, "")
         annotation = tree.staging.one("SELECT path FROM voc WHERE image = ?", (image,))
         taken = SourceImage(image, split or "", annotation[0] if annotation else "")
         (source.left_out if split is None else source.images).append(taken)

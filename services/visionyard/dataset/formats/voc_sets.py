@@ -49,7 +49,7 @@ def set_splits(tree: SourceTree, is_member: Callable[[str], bool], notes: Notes)
                     continue
                 first = named.of(image)
                 if first is None:
-                    named.name(split, [image])
+                    named.add(split, image)
                 elif first != split:
                     message = f"{entry[:100]!r} is in the lists of {first} and {split}; it was kept in {first}"
                     notes.add(Code.SPLIT_LEAKAGE, message, path, number)

@@ -11,6 +11,7 @@ from visionyard.dataset.fetching.sources import AllowedSources
 from visionyard.dataset.import_job import ImportLimits, run_import
 from visionyard.kit.jobs.model import JobKind
 from visionyard.kit.jobs.worker import JobContext, run
+from visionyard.kit.transfer.copies import LocalCopies
 from visionyard.kit.transfer.uploads import UploadStore
 
 
@@ -20,7 +21,7 @@ def import_(context: JobContext) -> dict[str, Any]:
     if not isinstance(settings, DatasetSettings):
         raise TypeError(f"{type(settings).__name__} are not this worker's settings")
     archive = ArchiveLimits(entries=settings.archive_entries_limit, unpacked_bytes=settings.archive_unpacked_limit_bytes)
-    uploads = UploadStore(context.store, settings.upload_limit_bytes)
+    uploads = UploadStore(context.store, settings.upload_limit_bytes, copies=LocalCopies(settings.upload_copies()))
     sources = AllowedSources(settings.allow_list(), settings.source_access(), settings.fetch_limits())
     limits = ImportLimits(archive, settings.image_limit_pixels, settings.project_quota_bytes)
     return run_import(context, uploads, limits, sources)

@@ -156,7 +156,7 @@ def encode_manifest(rows: Iterable[ManifestRow], maker: Mapping[str, str]) -> by
 
 def _table(rows: list[ManifestRow], schema: pa.Schema) -> pa.Table:
     columns: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in schema.names if name != "labels"}
-    columns["labels"] = [[label._asdict() for label in row.labels] for row in rows]
+    columns["labels"] = [list(row.labels) for row in rows]  # a tuple is a struct's row
     return pa.table({name: pa.array(columns[name], schema.field(name).type) for name in schema.names}, schema=schema)
 
 
@@ -179,16 +179,38 @@ def decode_manifest(data: bytes) -> Iterator[ManifestRow]:
             yield ManifestRow(**row, labels=labels)
 
 
-def content_digest(task: str, class_names: Iterable[str], rows: Iterable[ManifestRow], keypoints: Mapping[str, Any] | None = None) -> str:
+class ContentDigest:
     """``sha256:`` and the sha256 of what a version holds: task, classes, what its keypoints are, and each image's split, name, bytes and labels.
 
     Neither the dataset's name nor the shards have a part in it. The rows come in the order of :func:`row_order`.
+
+    Args:
+        task: In Ultralytics' words.
+        class_names: By id.
+        keypoints: What its keypoints are; None unless the task is ``pose``.
     """
-    head: list[Any] = [task, list(class_names)] + ([dict(keypoints)] if keypoints else [])
-    digest = hashlib.sha256(json.dumps(head, ensure_ascii=False, sort_keys=True).encode())
-    for row in in_order(rows):
-        labels = [label.content() for label in sorted(row.labels, key=label_order)]
-        line = json.dumps([row.split, row.name, row.sha256, row.width, row.height, labels], ensure_ascii=False)
-        digest.update(b"\n")
-        digest.update(line.encode())
-    return f"sha256:{digest.hexdigest()}"
+
+    def __init__(self, task: str, class_names: Iterable[str], keypoints: Mapping[str, Any] | None = None) -> None:
+        head: list[Any] = [task, list(class_names)] + ([dict(keypoints)] if keypoints else [])
+        self._digest = hashlib.sha256(json.dumps(head, ensure_ascii=False, sort_keys=True).encode())
+
+    def passing(self, rows: Iterable[ManifestRow]) -> Iterator[ManifestRow]:
+        """The same rows, counted in while they pass by on their way to somebody else."""
+        for row in in_order(rows):
+            labels = [label.content() for label in sorted(row.labels, key=label_order)]
+            line = json.dumps([row.split, row.name, row.sha256, row.width, row.height, labels], ensure_ascii=False)
+            self._digest.update(b"\n")
+            self._digest.update(line.encode())
+            yield row
+
+    def value(self) -> str:
+        """The digest of all rows that have passed."""
+        return f"sha256:{self._digest.hexdigest()}"
+
+
+def content_digest(task: str, class_names: Iterable[str], rows: Iterable[ManifestRow], keypoints: Mapping[str, Any] | None = None) -> str:
+    """See :class:`ContentDigest`; of rows that nobody else waits for."""
+    digest = ContentDigest(task, class_names, keypoints)
+    for _ in digest.passing(rows):
+        pass
+    return digest.value()

@@ -9,19 +9,23 @@ and the number is never given out again, so that what a name once meant it never
 
 from __future__ import annotations
 
+import itertools
 import json
 import uuid
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from visionyard.kit.artifacts.version_numbers import newest_numbers
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.names import ResourceName, VersionName
 from visionyard.kit.objectstore.port import Conflict, NotFound, ObjectStore, OutcomeUnknown
 from visionyard.kit.objectstore.rounds import rounds
 
+_READS_AT_ONCE = 8
 _MISSING_PARENT = {"datasets": Reason.DATASET_NOT_FOUND, "models": Reason.MODEL_NOT_FOUND}
 _MISSING_VERSION = {"datasets": Reason.DATASET_VERSION_NOT_FOUND, "models": Reason.MODEL_VERSION_NOT_FOUND}
 
@@ -187,11 +191,24 @@ def newest(store: ObjectStore, parent: ResourceName) -> VersionDocument | None:
 
 
 def list_versions(store: ObjectStore, parent: ResourceName, before: int | None = None) -> Iterator[VersionDocument]:
-    """The versions of ``parent``, newest first, with numbers below ``before``; none where there is no such dataset or model."""
-    for number in reversed(_numbers(store, parent).alive):
-        if before is None or number < before:
-            with suppress(NotFound):  # deleted since it was listed
-                yield _read(store, parent, number)
+    """The versions of ``parent``, newest first, with numbers below ``before``; none where there is no such dataset or model.
+
+    Read some at a time as they are asked for, so that a page of a list of thousands costs what the page holds.
+    """
+    numbers = newest_numbers(store, parent, before)
+    with ThreadPoolExecutor(_READS_AT_ONCE, "versions") as pool:
+        while some := list(itertools.islice(numbers, _READS_AT_ONCE)):
+            for document in pool.map(lambda number: _read_if_there(store, parent, number), some):
+                if document is not None:
+                    yield document
+
+
+def _read_if_there(store: ObjectStore, parent: ResourceName, number: int) -> VersionDocument | None:
+    """A version's document; None where it was deleted since it was listed."""
+    try:
+        return _read(store, parent, number)
+    except NotFound:
+        return None
 
 
 def first(store: ObjectStore, parent: ResourceName) -> VersionDocument | None:

@@ -87,12 +87,23 @@ class Dispatcher:
         self._seen: dict[str, _Seen] = {}
         self._children: dict[str, Child] = {}
         self._watchers: set[asyncio.Task[None]] = set()
+        self._woken = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def wake(self) -> None:
+        """Has it look at the queue now; from any thread, and of no effect while it does not run."""
+        loop = self._loop
+        if loop is not None:
+            with suppress(RuntimeError):  # the loop has just been closed
+                loop.call_soon_threadsafe(self._woken.set)
 
     async def run(self) -> None:
         """Works until cancelled. Workers live on, unless ``stop_workers``."""
         swept_at = -_SWEEP_EVERY_S
+        self._loop = asyncio.get_running_loop()
         try:
             while True:
+                self._woken.clear()
                 if time.monotonic() - swept_at >= _SWEEP_EVERY_S:
                     swept_at = time.monotonic()
                     await asyncio.to_thread(self._sweep_scratch)
@@ -104,8 +115,10 @@ class Dispatcher:
                 except OSError as error:
                     _log.error("no worker can be started on this machine (%s); its jobs wait", error)
                     await asyncio.sleep(_NO_WORKER_PAUSE_S)
-                await asyncio.sleep(self._poll_s)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._woken.wait(), self._poll_s)
         finally:
+            self._loop = None
             if self._stop_workers:
                 await self._end_children()
                 if self._watchers:

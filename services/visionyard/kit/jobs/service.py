@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Any
 
@@ -36,6 +36,11 @@ class JobService:
         self.kind = kind
         self._queue: tuple[float, list[ResourceName]] = (-_QUEUE_FRESH_S, [])
         self._queue_lock = threading.Lock()
+        self._on_queued: Callable[[], None] | None = None
+
+    def tell(self, on_queued: Callable[[], None]) -> None:
+        """Has a dispatcher of this process told of each job that is queued here, so that it need not wait for its next look; called in any thread."""
+        self._on_queued = on_queued
 
     def create(self, project: str, spec: dict[str, Any], request_id: str, asked: dict[str, Any] | None = None) -> Job:
         """Queues a job; the same request_id again, asking for the same, gives the same job.
@@ -50,6 +55,8 @@ class JobService:
             YardError: REQUEST_ID_REUSED.
         """
         job, _ = self.records.create(project, spec, request_id, get_request_id(), asked)
+        if self._on_queued is not None:
+            self._on_queued()
         return job
 
     def get(self, name: ResourceName) -> Job:

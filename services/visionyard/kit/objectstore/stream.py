@@ -13,6 +13,8 @@ from urllib3.response import BaseHTTPResponse
 from visionyard.kit.objectstore.port import ObjectInfo, StoreUnavailable
 from visionyard.kit.objectstore.transport import Deadline
 
+_READ_BYTES = 1 << 20
+"""Read at once: urllib3 puts larger reads together from many pieces, at half the speed."""
 Fetch = Callable[[int, int | None, str | None], BaseHTTPResponse | None]
 """Reads from an offset on, at most so many bytes, only if the etag is still this; None where the object ends before."""
 
@@ -72,7 +74,7 @@ class ObjectStream(io.RawIOBase):
         """
         view = memoryview(buffer).cast("B")  # type: ignore[arg-type] # typeshed's Buffer is not in collections.abc before 3.12
         while self._position < self._end and len(view):
-            data = self._read(min(len(view), self._end - self._position))
+            data = self._read(min(len(view), self._end - self._position, _READ_BYTES))
             if data:
                 view[: len(data)] = data
                 self._position += len(data)

@@ -61,6 +61,7 @@ class TransferServicer(transfer_service_pb2_grpc.TransferServiceServicer):
             await storing.take(first)
             async for request in requests:
                 await storing.take(request)
+            storing.ended = True
         finally:
             # A task of its own: the call may be cancelled here, and once more when the server drains.
             last = asyncio.create_task(storing.store_rest())
@@ -97,15 +98,21 @@ class TransferServicer(transfer_service_pb2_grpc.TransferServiceServicer):
 
 
 class _Storing:
-    """Stores the parts of one stream, one after another, while the next one is received."""
+    """Stores the parts of one stream, one after another, while the next one is received.
+
+    Attributes:
+        ended: Whether the stream came to its end; one that broke is not finished.
+    """
 
     def __init__(self, writer: UploadWriter) -> None:
         self._writer = writer
         self._waiting: deque[Part] = deque()
         self._task: asyncio.Task[None] | None = None
+        self.ended = False
 
     async def take(self, request: pb.WriteUploadRequest) -> None:
         """Takes a chunk; waits while a part is full and the one before is not stored yet."""
+        self._writer.announce(request.sha256)
         part = self._writer.add(request.offset, request.data, request.crc32c)
         if part is not None:
             self._waiting.append(part)
@@ -126,6 +133,10 @@ class _Storing:
         rest = self._writer.rest()
         if rest is not None:
             self._waiting.append(rest)
-        while self._waiting:
-            await self._advance()
-        await self._settle()
+        try:
+            while self._waiting:
+                await self._advance()
+            await self._settle()
+        finally:
+            if not self.ended:
+                await asyncio.to_thread(self._writer.close)

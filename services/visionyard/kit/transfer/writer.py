@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import google_crc32c
 
-from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.errors import Reason, YardError, invalid_field
 from visionyard.kit.names import ResourceName
 from visionyard.kit.objectstore.port import ObjectStore
+from visionyard.kit.transfer.copies import LocalCopy
 from visionyard.kit.transfer.parts import PART_BYTES, Part, store_part
 
 if TYPE_CHECKING:
     from visionyard.kit.transfer.uploads import Upload
 
+SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+"""A sha256 as it is written."""
 MAX_CHUNK_BYTES = 2 * 1024 * 1024
 """The largest chunk that is taken."""
 
@@ -27,19 +31,29 @@ class UploadWriter:
         store: The bucket.
         prefix: The prefix of the upload's parts.
         upload: As it stood when the stream began.
-        finish: Completes the upload of a name, given its sha256 where that is known from the stream; :meth:`UploadStore.finish`.
+        finish: Completes the upload of a name, given its sha256 where that is known from the stream, and the one that was announced in it; :meth:`UploadStore.finish`.
+        copy: Gets the bytes too, for a worker on this machine; None where none is kept.
     """
 
-    def __init__(self, store: ObjectStore, prefix: str, upload: Upload, finish: Callable[[ResourceName, str | None], Upload]) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        prefix: str,
+        upload: Upload,
+        finish: Callable[[ResourceName, str | None, str], Upload],
+        copy: LocalCopy | None = None,
+    ) -> None:
         self.upload = upload
         self._store = store
         self._prefix = prefix
         self._finish = finish
+        self._copy = copy
         self._position = upload.committed
         self._buffer = bytearray()
         # Only a stream that brings and stores the whole file, alone, can tell the file's sha256 without reading it back.
         self._digest = hashlib.sha256() if not upload.committed else None
         self._hashed = 0
+        self._announced = ""
 
     @property
     def position(self) -> int:
@@ -81,6 +95,16 @@ class UploadWriter:
         self._position += len(data)
         return self._cut(PART_BYTES) if len(self._buffer) >= PART_BYTES else None
 
+    def announce(self, sha256: str) -> None:
+        """Takes the sha256 of the whole file, 64 lower-case hexadecimal digits, from the stream; empty: none.
+
+        Raises:
+            YardError: INVALID_FIELD.
+        """
+        if sha256 and not SHA256.match(sha256):
+            raise invalid_field("sha256", "must be 64 lower-case hexadecimal digits")
+        self._announced = sha256 or self._announced
+
     def rest(self) -> Part | None:
         """What has been added and not been given out as a part; for when the stream ends or breaks."""
         return self._cut(len(self._buffer)) if self._buffer else None
@@ -99,6 +123,8 @@ class UploadWriter:
         if self._digest is not None and part.offset == self._hashed:
             self._digest.update(part.data)
             self._hashed += len(part.data)
+            if self._copy is not None:
+                self._copy.write(part.data)
         if not store_part(self._store, self._prefix, part):
             self._digest = None
 
@@ -106,4 +132,15 @@ class UploadWriter:
         """Says how the upload stands after everything was stored; see :meth:`UploadStore.finish`. Blocks."""
         whole = self._digest is not None and self._hashed == self.upload.size
         digest = self._digest.hexdigest() if self._digest is not None and whole else None
-        return self._finish(self.upload.name, digest)
+        try:
+            upload = self._finish(self.upload.name, digest, self._announced)
+            if self._copy is not None and digest is not None and upload.complete:
+                self._copy.keep()
+        finally:
+            self.close()
+        return upload
+
+    def close(self) -> None:
+        """Nothing more is stored through it; to be called also where the stream broke. Blocks for a moment at most."""
+        if self._copy is not None:
+            self._copy.drop()

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-visionyard/transfer/v1/transfer_service.proto\x12\x16visionyard.transfer.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x96\x01\n\x06Upload\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x17\n\x0f\x63ommitted_bytes\x18\x04 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x05 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\\\n\x12StartUploadRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"E\n\x13StartUploadResponse\x12.\n\x06upload\x18\x01 \x01(\x0b\x32\x1e.visionyard.transfer.v1.Upload\" \n\x10GetUploadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x11GetUploadResponse\x12.\n\x06upload\x18\x01 \x01(\x0b\x32\x1e.visionyard.transfer.v1.Upload\"P\n\x12WriteUploadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0e\n\x06\x63rc32c\x18\x04 \x01(\x07\"E\n\x13WriteUploadResponse\x12.\n\x06upload\x18\x01 \x01(\x0b\x32\x1e.visionyard.transfer.v1.Upload\"#\n\x13\x44\x65leteUploadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x16\n\x14\x44\x65leteUploadResponse\"=\n\x0fReadFileRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x03\"T\n\x10ReadFileResponse\x12\x12\n\nsize_bytes\x18\x01 \x01(\x03\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0e\n\x06\x63rc32c\x18\x04 \x01(\x07\">\n\nStoredFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t2\x91\x04\n\x0fTransferService\x12\x66\n\x0bStartUpload\x12*.visionyard.transfer.v1.StartUploadRequest\x1a+.visionyard.transfer.v1.StartUploadResponse\x12`\n\tGetUpload\x12(.visionyard.transfer.v1.GetUploadRequest\x1a).visionyard.transfer.v1.GetUploadResponse\x12h\n\x0bWriteUpload\x12*.visionyard.transfer.v1.WriteUploadRequest\x1a+.visionyard.transfer.v1.WriteUploadResponse(\x01\x12i\n\x0c\x44\x65leteUpload\x12+.visionyard.transfer.v1.DeleteUploadRequest\x1a,.visionyard.transfer.v1.DeleteUploadResponse\x12_\n\x08ReadFile\x12\'.visionyard.transfer.v1.ReadFileRequest\x1a(.visionyard.transfer.v1.ReadFileResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-visionyard/transfer/v1/transfer_service.proto\x12\x16visionyard.transfer.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x96\x01\n\x06Upload\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x17\n\x0f\x63ommitted_bytes\x18\x04 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x05 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\\\n\x12StartUploadRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"E\n\x13StartUploadResponse\x12.\n\x06upload\x18\x01 \x01(\x0b\x32\x1e.visionyard.transfer.v1.Upload\" \n\x10GetUploadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x11GetUploadResponse\x12.\n\x06upload\x18\x01 \x01(\x0b\x32\x1e.visionyard.transfer.v1.Upload\"`\n\x12WriteUploadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0e\n\x06\x63rc32c\x18\x04 \x01(\x07\x12\x0e\n\x06sha256\x18\x05 \x01(\t\"E\n\x13WriteUploadResponse\x12.\n\x06upload\x18\x01 \x01(\x0b\x32\x1e.visionyard.transfer.v1.Upload\"#\n\x13\x44\x65leteUploadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x16\n\x14\x44\x65leteUploadResponse\"=\n\x0fReadFileRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x03\"T\n\x10ReadFileResponse\x12\x12\n\nsize_bytes\x18\x01 \x01(\x03\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0e\n\x06\x63rc32c\x18\x04 \x01(\x07\">\n\nStoredFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t2\x91\x04\n\x0fTransferService\x12\x66\n\x0bStartUpload\x12*.visionyard.transfer.v1.StartUploadRequest\x1a+.visionyard.transfer.v1.StartUploadResponse\x12`\n\tGetUpload\x12(.visionyard.transfer.v1.GetUploadRequest\x1a).visionyard.transfer.v1.GetUploadResponse\x12h\n\x0bWriteUpload\x12*.visionyard.transfer.v1.WriteUploadRequest\x1a+.visionyard.transfer.v1.WriteUploadResponse(\x01\x12i\n\x0c\x44\x65leteUpload\x12+.visionyard.transfer.v1.DeleteUploadRequest\x1a,.visionyard.transfer.v1.DeleteUploadResponse\x12_\n\x08ReadFile\x12\'.visionyard.transfer.v1.ReadFileRequest\x1a(.visionyard.transfer.v1.ReadFileResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,19 +43,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETUPLOADRESPONSE']._serialized_start=458
   _globals['_GETUPLOADRESPONSE']._serialized_end=525
   _globals['_WRITEUPLOADREQUEST']._serialized_start=527
-  _globals['_WRITEUPLOADREQUEST']._serialized_end=607
-  _globals['_WRITEUPLOADRESPONSE']._serialized_start=609
-  _globals['_WRITEUPLOADRESPONSE']._serialized_end=678
-  _globals['_DELETEUPLOADREQUEST']._serialized_start=680
-  _globals['_DELETEUPLOADREQUEST']._serialized_end=715
-  _globals['_DELETEUPLOADRESPONSE']._serialized_start=717
-  _globals['_DELETEUPLOADRESPONSE']._serialized_end=739
-  _globals['_READFILEREQUEST']._serialized_start=741
-  _globals['_READFILEREQUEST']._serialized_end=802
-  _globals['_READFILERESPONSE']._serialized_start=804
-  _globals['_READFILERESPONSE']._serialized_end=888
-  _globals['_STOREDFILE']._serialized_start=890
-  _globals['_STOREDFILE']._serialized_end=952
-  _globals['_TRANSFERSERVICE']._serialized_start=955
-  _globals['_TRANSFERSERVICE']._serialized_end=1484
+  _globals['_WRITEUPLOADREQUEST']._serialized_end=623
+  _globals['_WRITEUPLOADRESPONSE']._serialized_start=625
+  _globals['_WRITEUPLOADRESPONSE']._serialized_end=694
+  _globals['_DELETEUPLOADREQUEST']._serialized_start=696
+  _globals['_DELETEUPLOADREQUEST']._serialized_end=731
+  _globals['_DELETEUPLOADRESPONSE']._serialized_start=733
+  _globals['_DELETEUPLOADRESPONSE']._serialized_end=755
+  _globals['_READFILEREQUEST']._serialized_start=757
+  _globals['_READFILEREQUEST']._serialized_end=818
+  _globals['_READFILERESPONSE']._serialized_start=820
+  _globals['_READFILERESPONSE']._serialized_end=904
+  _globals['_STOREDFILE']._serialized_start=906
+  _globals['_STOREDFILE']._serialized_end=968
+  _globals['_TRANSFERSERVICE']._serialized_start=971
+  _globals['_TRANSFERSERVICE']._serialized_end=1500
 # @@protoc_insertion_point(module_scope)

@@ -34,7 +34,7 @@ class Upload(_message.Message):
     size_bytes: _builtins.int
     """The size of the whole file, in bytes."""
     sha256: _builtins.str
-    """The sha256 of the whole file, 64 lower-case hexadecimal digits."""
+    """The sha256 of the whole file, 64 lower-case hexadecimal digits; empty where it is announced at the end and the upload is not complete."""
     committed_bytes: _builtins.int
     """How many bytes are stored; the next chunk begins here. From 0 to size_bytes."""
     complete: _builtins.bool
@@ -76,7 +76,9 @@ class StartUploadRequest(_message.Message):
     size_bytes: _builtins.int
     """The size of the whole file, in bytes; from 0 to the service's upload limit."""
     sha256: _builtins.str
-    """The sha256 of the whole file, 64 lower-case hexadecimal digits."""
+    """The sha256 of the whole file, 64 lower-case hexadecimal digits. Empty where `request_id` is given: it is then announced with the last chunk, so that
+    the file is read once.
+    """
     request_id: _builtins.str
     """A UUID chosen by the client, so that a repeated call finds the same upload. Empty is allowed and counts as one value."""
     def __init__(
@@ -175,6 +177,7 @@ class WriteUploadRequest(_message.Message):
     OFFSET_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     CRC32C_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`projects/{project}/uploads/{upload}`; needed in the first message of the stream, ignored in later ones."""
     offset: _builtins.int
@@ -183,6 +186,10 @@ class WriteUploadRequest(_message.Message):
     """The bytes; 1 MiB is the usual size, 2 MiB the largest."""
     crc32c: _builtins.int
     """CRC-32C (Castagnoli) of `data`."""
+    sha256: _builtins.str
+    """The sha256 of the whole file, 64 lower-case hexadecimal digits: in the last message (which may have no data) of an upload that was begun without one, or
+    the upload stays incomplete; empty in all others.
+    """
     def __init__(
         self,
         *,
@@ -190,10 +197,11 @@ class WriteUploadRequest(_message.Message):
         offset: _builtins.int = ...,
         data: _builtins.bytes = ...,
         crc32c: _builtins.int = ...,
+        sha256: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["crc32c", b"crc32c", "data", b"data", "name", b"name", "offset", b"offset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["crc32c", b"crc32c", "data", b"data", "name", b"name", "offset", b"offset", "sha256", b"sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

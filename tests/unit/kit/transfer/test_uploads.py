@@ -322,3 +322,45 @@ def test_a_store_that_never_answers():
     store.create = lambda key, data: (_ for _ in ()).throw(OutcomeUnknown(key))
     with pytest.raises(StoreUnavailable):
         send(writer, data)
+
+
+def test_a_sha256_may_come_with_the_last_chunk(uploads):
+    data = os.urandom(CHUNK + 3)
+    name = uploads.start(P, len(data), "", "r").name
+    assert uploads.start(P, len(data), "", "r").name == name
+    assert uploads.start(P, len(data), "", "other").name != name
+    writer = uploads.writer(name)
+    send(writer, data)
+    assert not writer.finish().complete, "nobody has said what it must be"
+    writer = uploads.writer(name)
+    assert writer.add(len(data), b"", google_crc32c.value(b"")) is None
+    writer.announce(hashlib.sha256(data).hexdigest())
+    upload = writer.finish()
+    assert upload.complete
+    assert upload.sha256 == hashlib.sha256(data).hexdigest()
+    assert uploads.get(name) == upload
+
+
+def test_a_wrong_sha256_at_the_end_is_noticed(uploads):
+    data = os.urandom(CHUNK + 3)
+    name = uploads.start(P, len(data), "", "r").name
+    writer = uploads.writer(name)
+    send(writer, data)
+    writer.announce("0" * 64)
+    with pytest.raises(YardError) as caught:
+        writer.finish()
+    assert caught.value.reason is Reason.UPLOAD_CORRUPT
+    with pytest.raises(YardError) as caught:
+        uploads.get(name)
+    assert caught.value.reason is Reason.UPLOAD_NOT_FOUND
+
+
+def test_without_a_sha256_there_must_be_a_request_id(uploads):
+    data = os.urandom(CHUNK + 3)
+    for sha256, request_id in (("", ""), ("0" * 63, "r")):
+        with pytest.raises(YardError) as caught:
+            uploads.start(P, len(data), sha256, request_id)
+        assert caught.value.reason is Reason.INVALID_FIELD
+    with pytest.raises(YardError) as caught:
+        uploads.writer(uploads.start(P, len(data), "", "r").name).announce("A" * 64)
+    assert caught.value.reason is Reason.INVALID_FIELD

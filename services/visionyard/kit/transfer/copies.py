@@ -1,0 +1,132 @@
+"""Copies of uploads on the disk of the machine that took them: a worker beside the service need not fetch from the bucket what has just come through.
+
+The bucket stays the one place that counts. A copy is kept only of an upload whose bytes all came in one stream and had the announced sha256; whoever finds none
+reads the bucket. A copy goes with its upload, where that is deleted on this machine, else at the next sweep.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from visionyard.kit.names import ResourceName
+
+_PART = ".part"
+_KEEP_FREE_BYTES = 4 << 30
+"""What stays free on the disk for shards, label texts and whatever else the machine does."""
+_ABANDONED_S = 3600.0
+
+
+class LocalCopy:
+    """A copy that is being written, front to back. Where the disk refuses, it is given up silently.
+
+    Args:
+        path: Where it is to be when it is whole.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_PART, dir=path.parent)
+        self._part = Path(name)
+        self._file: BinaryIO | None = os.fdopen(handle, "wb", buffering=0)
+
+    def write(self, data: bytes) -> None:
+        """Appends bytes. Blocks."""
+        if self._file is None:
+            return
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError:
+            self.drop()
+
+    def keep(self) -> None:
+        """It is whole and its sha256 fits: from now on it is found."""
+        if self._file is None:
+            return
+        self._file.close()
+        self._file = None
+        with suppress(OSError):
+            self._part.replace(self._path)
+
+    def drop(self) -> None:
+        """It is not whole, or of no use; also after :meth:`keep`, when it changes nothing."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            self._part.unlink(missing_ok=True)
+
+
+class LocalCopies:
+    """The copies on this machine. Safe for threads and processes.
+
+    Args:
+        folder: Where they lie; made where it is not there. Services that share it share the copies.
+        keep_free_bytes: No copy is begun that would leave less free on the disk.
+    """
+
+    def __init__(self, folder: Path, keep_free_bytes: int = _KEEP_FREE_BYTES) -> None:
+        self._folder = folder
+        self._keep_free_bytes = keep_free_bytes
+
+    def begin(self, upload: ResourceName, size: int) -> LocalCopy | None:
+        """A new copy; None where there is no room for it.
+
+        Args:
+            upload: Of what.
+            size: How many bytes it will have.
+        """
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if shutil.disk_usage(self._folder).free - size < self._keep_free_bytes:
+                return None
+            return LocalCopy(self._path(upload))
+        except OSError:
+            return None
+
+    def open(self, upload: ResourceName, size: int) -> BinaryIO | None:
+        """Opens a copy for reading, unbuffered; None where there is none of that size. Deleting it does not disturb whoever reads it."""
+        try:
+            file = self._path(upload).open("rb", buffering=0)
+        except OSError:
+            return None
+        if os.fstat(file.fileno()).st_size != size:
+            file.close()
+            return None
+        return file
+
+    def delete(self, upload: ResourceName) -> None:
+        """Deletes a copy; none is no error."""
+        with suppress(OSError):
+            self._path(upload).unlink()
+
+    def sweep(self, is_there: Callable[[ResourceName], bool]) -> None:
+        """Deletes the copies of uploads that are gone, and what writers that were killed left.
+
+        Args:
+            is_there: Whether the upload of that name is still in the bucket.
+        """
+        for path, upload in list(self._all()):
+            with suppress(OSError):
+                if upload is None:
+                    if time.time() - path.stat().st_mtime > _ABANDONED_S:
+                        path.unlink()
+                elif not is_there(upload):
+                    path.unlink()
+
+    def _path(self, upload: ResourceName) -> Path:
+        return self._folder / f"{upload.project}+{upload.id}"
+
+    def _all(self) -> Iterator[tuple[Path, ResourceName | None]]:
+        """The files, each with its upload, or None where it is not whole."""
+        with suppress(FileNotFoundError):
+            for path in self._folder.iterdir():
+                project, _, upload = path.name.partition("+")
+                yield path, None if path.suffix == _PART else ResourceName(project, "uploads", upload)
