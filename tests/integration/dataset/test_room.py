@@ -71,7 +71,7 @@ def test_the_real_sets_come_in_with_their_counts(room, test_data):
         "RARE_CLASS": 1,
         "TINY_OBJECTS": 1,
     }
-    assert coco == {"SPLIT_MISSING": 1, "IMAGE_WITHOUT_LABELS": 2, "LABEL_WITHOUT_IMAGE": 2} | judged
+    assert coco == {"OTHER_LABELLING": 1, "SPLIT_MISSING": 1, "IMAGE_WITHOUT_LABELS": 2, "LABEL_WITHOUT_IMAGE": 2} | judged
     assert dict(reports["coco128"].dropped_by_code) == {"LABEL_WITHOUT_IMAGE": 12}
     listed = room.datasets.ListDatasets(dataset_service_pb2.ListDatasetsRequest(parent="projects/default", page_size=3))
     assert [d.name.rpartition("/")[2] for d in listed.datasets] == ["bccd", "coco128", "combat"]
