@@ -18,18 +18,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))  # as pytest does for the tests
 
 import kill_sources
 from faults import ROOT, YARD, Running, wait
 from kill_evidence import Evidence, Expected
+from kill_report import Row, Run, report
 
-from visionyard.dataset.storage.kinds import Kind
 from visionyard.local import leftovers
 
 ROUNDS = 30
@@ -39,41 +39,9 @@ DATASET = "set"
 COMMAND_TIMEOUT_S = 300
 SETTLE_S = 120
 _MOST_COMMANDS = 5
-_WHILE_WORKER = {"worker", "worker with its children"}
 _IMAGES = 1000
 _LEAST_S = 8.0
 _APPENDED_SHARE = 0.5
-
-
-@dataclass
-class Row:
-    """A round.
-
-    Attributes:
-        kind: What was killed in: an import of that format, or an append or a new split.
-        process: Who was killed.
-        drawn: When it was to be, in seconds after the command was given.
-        second: When it was.
-        phase: What the command was doing.
-        outcome: How it ended; empty until it has.
-        commands: How often the command was given until it exited 0.
-        attempts: How many workers took its job up.
-        took: Seconds from the kill until a command had exited 0.
-        freed: What the collection freed, in bytes.
-        problems: What is not as it must be.
-    """
-
-    kind: str
-    process: str
-    drawn: float
-    second: float = 0
-    phase: str = ""
-    outcome: str = ""
-    commands: int = 1
-    attempts: int = 0
-    took: float = 0
-    freed: int = 0
-    problems: tuple[str, ...] = ()
 
 
 class Kills:
@@ -266,37 +234,6 @@ def plan(rounds: int, rng: random.Random) -> list[tuple[str, str]]:
     return [(KINDS[i % len(KINDS)], process) for i, process in enumerate(processes)]
 
 
-def report(rows: Iterable[Row], kills: Kills, seed: int, seconds: dict[str, Expected], load: str) -> str:
-    """docs/import-kills.md."""
-    rows = list(rows)
-    size = seconds["yolo"].amounts[Kind.SHARDS].size
-    undisturbed = ", ".join(f"{kind} {expected.seconds:.1f} s" for kind, expected in seconds.items())
-    lines = [
-        "# Imports survive `kill -9`",
-        "",
-        f"Written by `make import-kills` on {datetime.now(UTC):%Y-%m-%d}: {len(rows)} rounds, seed {seed}, on the embedded stack with a real SeaweedFS; {load}. An import has {kills.images} pictures of",
-        f"640 x 480, {size / 1e6:.0f} MB; an append adds half as many to it; a split draws the splits of what was imported anew. Undisturbed they take: {undisturbed}, from the command to its end.",
-        "",
-        "In each round the command runs in a project of its own. *Second* is when `kill -9` came, drawn uniformly between submission and the end of the undisturbed run; *phase* is what was under",
-        f"way then. A moment behind the end of a command that was faster this time was drawn again ({kills.redrawn} times); where no worker lived at the moment, client or service was killed instead. Then the same",
-        "command was given again until it exited 0 (*commands*), and where the first one went on by itself, once more. *Attempts* is how many workers took up the job; *took* is the time from the kill",
-        "to exit 0; *freed* is what `yard storage collect --grace 0s` deleted then.",
-        "",
-        "A round is well if the digest is that of the undisturbed run; the dataset has exactly one new version; every image lies in exactly one place of one shard, undamaged, and the index knows it",
-        "there; the bucket holds as many shards of the same size, manifests, reports, index segments and documents as after the undisturbed run, all of them explained by the versions; no upload, part",
-        "of an unfinished write, pin, queue marker, pending file, scratch folder or process is left; and the collection finds nothing unknown, pinned or young.",
-        "",
-        "| # | command | second | phase | killed | outcome | commands | attempts | took | freed |",
-        "|---:|---|---:|---|---|---|---:|---:|---:|---:|",
-        *(
-            f"| {number} | {row.kind} | {row.second:.2f} | {row.phase} | {row.process} | {row.outcome} | {row.commands} | {row.attempts} | {row.took:.1f} s | {row.freed} |"
-            for number, row in enumerate(rows, 1)
-        ),
-        "",
-    ]
-    return "\n".join(lines)
-
-
 def _say(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
@@ -307,10 +244,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**31), help="draws who is killed and when; printed")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"fewer than {ROUNDS} write no document")
     parser.add_argument("--images", type=int, default=_IMAGES, help="pictures of an import")
+    parser.add_argument("--under", type=Path, help="where the run's folder is made; the usual place for temporary files unless given")
     options = parser.parse_args()
     _say(f"seed {options.seed}")
     rng = random.Random(options.seed)
-    folder = Path(tempfile.mkdtemp(prefix="visionyard-import-kills-"))
+    folder = Path(tempfile.mkdtemp(prefix="visionyard-import-kills-", dir=options.under))
     home = folder / "home"
     rows: list[Row] = []
     try:
@@ -334,8 +272,9 @@ def main() -> int:
     finally:
         subprocess.run([YARD, "down", "--dir", home], stdout=subprocess.DEVNULL, check=False)
     if options.rounds >= ROUNDS:
-        load = f"{os.cpu_count()} cores, load {os.getloadavg()[2]:.0f} of other work and its own"
-        (ROOT / "docs" / "import-kills.md").write_text(report(rows, kills, options.seed, expected, load), encoding="utf-8")
+        machine = f"{os.cpu_count()} cores, a load of {os.getloadavg()[2]:.0f} with other work beside it"
+        run = Run(options.seed, options.images, machine, kills.redrawn, expected)
+        (ROOT / "docs" / "import-kills.md").write_text(report(rows, run), encoding="utf-8")
     shutil.rmtree(folder)
     return 0
 

@@ -7,14 +7,9 @@ import tarfile
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
-from xml.etree import ElementTree as ET
 
-import urllib3
-from minio.credentials.credentials import Credentials
-from minio.signer import presign_v4
+from multipart import unfinished
 
 from visionyard.dataset.index import KnownImages
 from visionyard.dataset.storage.kinds import Amount, Inventory, Kind
@@ -60,11 +55,10 @@ class Evidence:
 
     def __init__(self, home: Path) -> None:
         self.state = StateDir(home)
-        self._keys = seaweed.credentials(self.state.store)
+        keys = seaweed.credentials(self.state.store)
         endpoint = next(str(p["address"]) for p in self.state.processes() if p["name"] == "store")
-        settings = S3Settings(endpoint, seaweed.BUCKET, self._keys.access_key, self._keys.secret_key, seaweed.REGION)
-        self._endpoint = endpoint
-        self._store = S3ObjectStore(settings, retry_for_s=_PATIENCE_S)
+        self._settings = S3Settings(endpoint, seaweed.BUCKET, keys.access_key, keys.secret_key, seaweed.REGION)
+        self._store = S3ObjectStore(self._settings, retry_for_s=_PATIENCE_S)
         self._records = JobRecords(self._store, JobKind.IMPORT)
 
     def jobs(self, project: str) -> list[Job]:
@@ -124,7 +118,7 @@ class Evidence:
         rows = [row for version in versions for row in read_manifest(self._store, version)]
         yield from self._unexplained(project, keys, rows, versions)
         yield from self._images(project, keys, rows)
-        for begun in self._unfinished_uploads(f"projects/{project}/"):
+        for begun in unfinished(self._settings, f"projects/{project}/"):
             yield f"a write of {begun} was begun and is neither ended nor given up"
         yield from _differences(self.inventory(project), expected.amounts)
 
@@ -169,17 +163,6 @@ class Evidence:
             if place is None or (place.shard, place.offset) not in found:
                 yield f"the index says {place} of {sha256}"
                 return
-
-    def _unfinished_uploads(self, prefix: str) -> list[str]:
-        """The keys of multipart uploads that were neither completed nor aborted (S3's ListMultipartUploads); no listing of objects shows them."""
-        url = urlsplit(f"http://{self._endpoint}/{seaweed.BUCKET}?prefix={prefix.replace('/', '%2F')}&uploads=")
-        credentials = Credentials(self._keys.access_key, self._keys.secret_key)
-        signed = presign_v4(method="GET", url=url, region=seaweed.REGION, credentials=credentials, date=datetime.now(UTC), expires=60)
-        answer = urllib3.request("GET", urlunsplit(signed), retries=False, timeout=_PATIENCE_S)
-        if answer.status != 200:
-            raise SystemExit(f"ListMultipartUploads answered {answer.status}: {answer.data[:300]!r}")
-        root = ET.fromstring(answer.data)
-        return [element.text or "" for element in root.iter() if element.tag.rpartition("}")[2] == "Key"]
 
 
 def _differences(found: dict[Kind, Amount], wanted: dict[Kind, Amount]) -> Iterator[str]:

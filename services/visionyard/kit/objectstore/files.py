@@ -35,6 +35,25 @@ def check_range(offset: int, length: int | None) -> None:
         raise ValueError(f"offset {offset} and length {length} must be 0 or more")
 
 
+class FileBody:
+    """A file as the body of a request, in large chunks. Each iteration begins anew, so a request that failed can be sent again.
+
+    Args:
+        path: The file.
+        chunk_bytes: How much is read and sent at once.
+    """
+
+    def __init__(self, path: Path, chunk_bytes: int) -> None:
+        self._path = path
+        self._chunk_bytes = chunk_bytes
+        self.size = path.stat().st_size
+
+    def __iter__(self) -> Iterator[bytes]:
+        with self._path.open("rb", buffering=0) as file:
+            while chunk := file.read(self._chunk_bytes):
+                yield chunk
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Opens a file beside ``path`` for writing and gives it that name when the block ends well; after an error nothing is left of it.

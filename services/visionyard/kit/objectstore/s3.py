@@ -32,7 +32,7 @@ from minio.error import S3Error, ServerError
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
-from visionyard.kit.objectstore.files import check_key, check_range, whole_file
+from visionyard.kit.objectstore.files import FileBody, check_key, check_range, whole_file
 from visionyard.kit.objectstore.listing import in_key_order, server_start
 from visionyard.kit.objectstore.port import (
     Conflict,
@@ -53,6 +53,12 @@ if TYPE_CHECKING:  # pydantic costs a spawned process half a second
     from visionyard.kit.config import ServiceSettings
 
 _PART_BYTES = 16 * 1024 * 1024
+_ONE_REQUEST_BYTES = 4 << 30
+"""A file up to this size is sent in one request, of which S3 takes 5 GiB (https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html).
+
+A writer that is killed over it leaves nothing; killed over parts it leaves those, which take room for good and which no listing of objects shows. SeaweedFS takes one request
+with a tenth less CPU than parts, and this side with a quarter (nothing is hashed twice).
+"""
 _COPY_BYTES = 1024 * 1024
 _PAGE = 1000
 _PRESIGNED_FOR = timedelta(hours=1)
@@ -245,8 +251,24 @@ class S3ObjectStore(ObjectStore):
         return answer
 
     def put_file(self, key: str, path: Path) -> str:
-        """See the port. Parts of 16 MiB, two at a time."""
-        check_key(key)
+        """See the port. Up to 4 GiB in one request, above that in parts of 16 MiB, two at a time."""
+        body = FileBody(path, _COPY_BYTES)
+        if body.size <= _ONE_REQUEST_BYTES:
+            return self._put_body(check_key(key), body)
+        return self._put_parts(check_key(key), path)
+
+    def _put_body(self, key: str, body: FileBody) -> str:
+        """One presigned request: its payload is not signed, so that the file is read once. Repeated like any plain write."""
+        with self._meaning(key):
+            url = self._client.get_presigned_url("PUT", self._bucket, key, expires=_PRESIGNED_FOR)
+            answer = self._pool.request("PUT", url, body=body, headers={"Content-Length": str(body.size)})
+        if answer.status == _OK:
+            return clean_etag(answer.headers.get("etag"))
+        text = answer.data.decode(errors="replace")
+        check_room(self._endpoint, answer.status, text)
+        raise StoreUnavailable(f"the object store at {self._endpoint} refused to write {key}: HTTP status {answer.status}, {text[:300]}")
+
+    def _put_parts(self, key: str, path: Path) -> str:
         for attempt in range(_FILE_ATTEMPTS):
             try:
                 with self._meaning(key):
