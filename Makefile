@@ -14,11 +14,13 @@ DATA ?=
 MODEL ?=
 EPOCHS ?=
 IMGSZ ?=
-export DATA MODEL EPOCHS IMGSZ
+# For `make import-kills`
+SEED ?=
+export DATA MODEL EPOCHS IMGSZ SEED
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-datumaro run test lint proto bench up down faults compose-test
+.PHONY: help setup setup-datumaro run test lint proto bench up down faults import-kills compose-test
 
 help: ## Lists what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -51,6 +53,9 @@ down: ## Stops the embedded stack
 
 faults: setup ## Kills each process in each phase; writes docs/reliability.md
 	$(BIN)/python tests/e2e/faults.py
+
+import-kills: setup ## Kills client, service, worker and store at 30 random moments of an import; writes docs/import-kills.md (SEED=…)
+	$(BIN)/python tests/e2e/import_kills.py $(if $(SEED),--seed "$$SEED")
 
 compose-test: setup ## Builds the images and runs the line in containers; needs docker, or what VISIONYARD_COMPOSE names
 	$(BIN)/python -m pytest -m compose tests/compose

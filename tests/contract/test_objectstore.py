@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from visionyard.kit.objectstore import s3
 from visionyard.kit.objectstore.memory import MemoryObjectStore
 from visionyard.kit.objectstore.port import Conflict, NotFound
 from visionyard.kit.objectstore.probe import StoreUnfitError, probe_conditional_writes
@@ -224,6 +225,15 @@ def test_files_of_any_size(store, tmp_path, size):
     assert (tmp_path / "target").read_bytes() == source.read_bytes()
     assert store.get("p/file", max(size - 3, 0), 10).data == source.read_bytes()[-3:]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "target"]
+
+
+def test_a_file_too_large_for_one_request_goes_in_parts(s3_store, tmp_path, monkeypatch):
+    monkeypatch.setattr(s3, "_ONE_REQUEST_BYTES", 20 << 20)
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(2**20) * 40)
+    etag = s3_store.put_file("p/file", source)
+    assert etag.endswith("-3")  # S3's mark of three parts
+    assert s3_store.get("p/file").data == source.read_bytes()
 
 
 def test_a_file_is_there_whole_or_not_at_all(store, tmp_path):

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from visionyard.kit.objectstore import s3
 from visionyard.kit.objectstore.documents import Documents
 from visionyard.kit.objectstore.port import Conflict, NotFound, OutcomeUnknown, StoreUnavailable
 from visionyard.kit.objectstore.s3 import S3ObjectStore
@@ -63,7 +64,8 @@ def test_plain_writes_and_large_files_survive_lost_answers(behind_proxy, proxy, 
     assert (tmp_path / "back").read_bytes() == source.read_bytes()
 
 
-def test_a_lost_answer_to_the_last_request_of_a_large_file(behind_proxy, proxy, tmp_path):
+def test_a_lost_answer_to_the_last_request_of_a_large_file(behind_proxy, proxy, tmp_path, monkeypatch):
+    monkeypatch.setattr(s3, "_ONE_REQUEST_BYTES", 32 << 20)  # as if it were too large for one request
     source = tmp_path / "large"
     source.write_bytes(os.urandom(2**20) * 33)
     behind_proxy.ensure_bucket()

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TypeVar
@@ -66,11 +66,18 @@ class Outcome:
 
 
 class Running:
-    """A `yard` command under way, whose messages and answers are read as they come."""
+    """A `yard` command under way, whose messages and answers are read as they come.
 
-    def __init__(self, command: Sequence[str]) -> None:
+    Args:
+        command: Its words.
+        environment: Its environment; None: this process's own.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
         self.began = time.monotonic()
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment
+        )
         self.said: list[str] = []
         self.answers: list[str] = []
         self._readers = [
@@ -225,7 +232,7 @@ class Line:
         if not running.wait_for(shows):
             running.end()
             return Outcome(process, phase, time.monotonic() - running.began, f"{_UNSEEN}: {running.last_words}")
-        pid = _wait(lambda: self.victim(process, running))
+        pid = wait(lambda: self.victim(process, running))
         second = time.monotonic() - running.began
         if not pid:
             return Outcome(process, phase, second, "there was nothing to kill")
@@ -254,11 +261,11 @@ class Line:
     def _settle(self) -> None:
         """Waits until the whole stack runs again, so that each case begins alike."""
         state = StateDir(self.home)
-        if not _wait(lambda: bool(state.processes()) and all(p["state"] == "running" for p in state.processes()), 60):
+        if not wait(lambda: bool(state.processes()) and all(p["state"] == "running" for p in state.processes()), 60):
             raise SystemExit(f"not everything came back within 60 s: {state.processes()}")
 
 
-def _wait(find: Callable[[], Found], seconds: float = 20) -> Found:
+def wait(find: Callable[[], Found], seconds: float = 20) -> Found:
     end = time.monotonic() + seconds
     while not (found := find()) and time.monotonic() < end:
         time.sleep(0.05)

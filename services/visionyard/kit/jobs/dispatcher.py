@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
 import shutil
@@ -21,15 +20,15 @@ from visionyard.kit.jobs import joblog
 from visionyard.kit.jobs.child import Child
 from visionyard.kit.jobs.model import Job, JobKind, JobState, heartbeat_key
 from visionyard.kit.jobs.records import JobRecords
-from visionyard.kit.jobs.worker import EXIT_GIVEN_BACK, LOCK_FILE, LOG_FILE, SCRATCH_VARIABLE
+from visionyard.kit.jobs.scratch import sweep
+from visionyard.kit.jobs.worker import EXIT_GIVEN_BACK, LOG_FILE, SCRATCH_VARIABLE
 from visionyard.kit.objectstore.port import NotFound, ObjectStore, StoreUnavailable
 
 _log = logging.getLogger(__name__)
 _MAX_CRASHES = 6
 _STOP_WORKERS_S = 8.0
 _SETTLE_S = 3.0
-_SWEEP_EVERY_S = 600.0
-_YOUNG_S = 60.0
+_SWEEP_EVERY_S = 15.0
 _NO_WORKER_PAUSE_S = 5.0
 _START = timedelta(seconds=60)
 """How long a child may take to its first beat; on a crowded machine an interpreter starts slowly, and a child that dies over it is noticed anyway."""
@@ -86,6 +85,7 @@ class Dispatcher:
         self._stop_workers = stop_workers
         self._seen: dict[str, _Seen] = {}
         self._children: dict[str, Child] = {}
+        self._watched: set[Path] = set()
         self._watchers: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -106,7 +106,7 @@ class Dispatcher:
                 self._woken.clear()
                 if time.monotonic() - swept_at >= _SWEEP_EVERY_S:
                     swept_at = time.monotonic()
-                    await asyncio.to_thread(self._sweep_scratch)
+                    await asyncio.to_thread(sweep, self._scratch_root, set(self._watched))
                 try:
                     await self._round()
                 except (StoreUnavailable, YardError) as error:
@@ -230,6 +230,7 @@ class Dispatcher:
             extra={"job": str(claimed.name), "attempt": claimed.attempt, "pid": child.pid, "slot": slot, "request_id": claimed.request_id},
         )
         self._children[str(claimed.name)] = child
+        self._watched.add(scratch)
         watcher = asyncio.create_task(self._watch(claimed, child, scratch))
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
@@ -243,6 +244,7 @@ class Dispatcher:
         if code not in {0, EXIT_GIVEN_BACK}:
             await asyncio.to_thread(joblog.merge, self.records.store, job.name, job.attempt, scratch / LOG_FILE)
         await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+        self._watched.discard(scratch)
         try:
             settled = False
             while not settled:
@@ -287,22 +289,6 @@ class Dispatcher:
                 await asyncio.wait_for(asyncio.gather(*(child.wait() for child in children)), _STOP_WORKERS_S)
         for child in children:
             child.kill_group()
-
-    def _sweep_scratch(self) -> None:
-        """Removes the folders of attempts whose worker is dead; a living one holds its lock, one that has only just begun may not yet."""
-        if not self._scratch_root.is_dir():
-            return
-        for folder in self._scratch_root.iterdir():
-            try:
-                if time.time() - folder.stat().st_mtime < _YOUNG_S:
-                    continue
-                with (folder / LOCK_FILE).open("r") as lock:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            except OSError:
-                pass  # no lock file: the worker died before it had one
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _crashed(job: Job, crashes: int) -> YardError:

@@ -122,7 +122,7 @@ class ObjectStore(abc.ABC):
 
     @abc.abstractmethod
     def put_file(self, key: str, path: Path) -> str:
-        """Writes a file of any size (in parts above 16 MiB) with flat memory; returns the etag."""
+        """Writes a file of any size with flat memory; returns the etag. Killed over it, it leaves nothing (of one above 4 GiB parts may be left)."""
 
     @abc.abstractmethod
     def get_file(self, key: str, path: Path) -> ObjectInfo:

@@ -1,8 +1,11 @@
 """What the dispatcher and the job service decide, over a store in memory."""
 
 import asyncio
+import fcntl
 import json
+import os
 import sys
+import time
 from contextlib import suppress
 
 import pytest
@@ -11,8 +14,9 @@ from visionyard.kit.jobs import dispatcher as module
 from visionyard.kit.jobs.child import Child
 from visionyard.kit.jobs.dispatcher import Dispatcher
 from visionyard.kit.jobs.model import JobKind, JobState, heartbeat_key, progress_key
+from visionyard.kit.jobs.scratch import sweep
 from visionyard.kit.jobs.service import JobService
-from visionyard.kit.jobs.worker import JobContext
+from visionyard.kit.jobs.worker import LOCK_FILE, JobContext
 from visionyard.kit.objectstore.memory import MemoryObjectStore
 
 
@@ -148,3 +152,41 @@ async def test_several_may_wait_for_one_child(tmp_path):
     assert await asyncio.wait_for(child.wait(), 20) == 3
     assert await asyncio.wait_for(first, 20) == 3
     assert await child.wait() == 3
+
+
+def left(root, name, *, age, lock_age=None):
+    """An attempt's folder, so many seconds old, with a lock file unless ``lock_age`` is None."""
+    folder = root / name
+    folder.mkdir(parents=True)
+    (folder / "shard.tar").write_bytes(b"bytes")
+    if lock_age is not None:
+        (folder / LOCK_FILE).touch()
+        os.utime(folder / LOCK_FILE, (time.time() - lock_age,) * 2)
+    os.utime(folder, (time.time() - age,) * 2)
+    return folder
+
+
+async def test_what_a_worker_left_whose_service_died_with_it_goes_within_seconds_and_a_living_ones_stays(store, tmp_path):
+    dispatcher = Dispatcher(store, JobKind.IMPORT, "none", [], tmp_path, lease_s=10, poll_s=0.02)
+    root = tmp_path / "scratch" / "import"
+    dead = left(root, "dead", age=0, lock_age=10)  # a killed worker wrote into it until just now
+    dead_early = left(root, "dead-early", age=100)
+    staying = [left(root, "spawned", age=10), left(root, "locking", age=100, lock_age=1), left(root, "alive", age=100, lock_age=100)]
+    with (root / "alive" / LOCK_FILE).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        running = asyncio.create_task(dispatcher.run())
+        await asyncio.sleep(0.3)
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+        assert not dead.exists()
+        assert not dead_early.exists()
+        assert all(folder.exists() for folder in staying)
+
+
+def test_the_folder_of_an_own_worker_is_not_swept_before_its_log_is_safe(tmp_path):
+    folder = left(tmp_path, "own", age=100, lock_age=100)
+    sweep(tmp_path, {folder})
+    assert folder.exists()
+    sweep(tmp_path, set())
+    assert not folder.exists()
