@@ -9,6 +9,11 @@ PIP_INSTALL := -m pip install --disable-pip-version-check --no-input --quiet
 TIERS ?= architecture unit contract integration e2e
 PYTEST := $(BIN)/python -m pytest -m "not bench and not compose and not faults"
 
+# For `make fuzz`: seconds for each parser, and which (all where none is named); for `make fuzz-replay`: an input under .fuzz
+SECONDS ?= 600
+PARSERS ?=
+FILE ?=
+
 # For `make run`
 DATA ?=
 MODEL ?=
@@ -18,7 +23,7 @@ export DATA MODEL EPOCHS IMGSZ
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test lint proto bench up down faults compose-test
+.PHONY: help setup run test lint proto bench up down faults fuzz fuzz-replay compose-test
 
 help: ## Lists what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -50,6 +55,13 @@ down: ## Stops the embedded stack
 faults: setup ## Kills each process in each phase; writes docs/reliability.md
 	$(BIN)/python tests/e2e/faults.py
 
+fuzz: .venv/.fuzz ## Fuzzes every parser of what strangers give (SECONDS=600 each, PARSERS="coco voc" for some); writes docs/reliability.md
+	@$(BIN)/python tests/fuzz --seconds $(SECONDS) $(PARSERS)
+
+fuzz-replay: .venv/.fuzz ## Shows what is wrong with an input that `make fuzz` found (FILE=.fuzz/…)
+	@test -n "$(FILE)" || { echo "Name the input: make fuzz-replay FILE=.fuzz/PARSER/finds/NAME" >&2; exit 1; }
+	@$(BIN)/python tests/fuzz --replay "$(FILE)"
+
 compose-test: setup ## Builds the images and runs the line in containers; needs docker, or what VISIONYARD_COMPOSE names
 	$(BIN)/python -m pytest -m compose tests/compose
 
@@ -65,6 +77,10 @@ endef
 	$(call environment,.venv)
 	@echo "installing into .venv; the first time some 5 GB are fetched"
 	@.venv/bin/python $(PIP_INSTALL) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+.venv/.fuzz: .venv/.made
+	@$(BIN)/python $(PIP_INSTALL) -c constraints.txt -e '.[fuzz]'
 	@touch $@
 
 .venv-triton/.made: deploy/triton/requirements.txt
