@@ -9,6 +9,11 @@ PIP_INSTALL := -m pip install --disable-pip-version-check --no-input --quiet
 TIERS ?= architecture unit contract integration e2e
 PYTEST := $(BIN)/python -m pytest -m "not bench and not compose and not faults"
 
+# For `make fuzz`: seconds for each parser, and which (all where none is named); for `make fuzz-replay`: an input under .fuzz
+SECONDS ?= 600
+PARSERS ?=
+FILE ?=
+
 # For `make run`
 DATA ?=
 MODEL ?=
@@ -20,7 +25,7 @@ export DATA MODEL EPOCHS IMGSZ SEED
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-datumaro run test lint proto bench up down faults import-kills compose-test
+.PHONY: help setup setup-datumaro run test lint proto bench up down faults import-kills fuzz fuzz-replay compose-test
 
 help: ## Lists what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -57,6 +62,13 @@ faults: setup ## Kills each process in each phase; writes docs/reliability.md
 import-kills: setup ## Kills client, service, worker and store at 30 random moments of an import; writes docs/import-kills.md (SEED=…)
 	$(BIN)/python tests/e2e/import_kills.py $(if $(SEED),--seed "$$SEED")
 
+fuzz: .venv/.fuzz ## Fuzzes every parser of what strangers give (SECONDS=600 each, PARSERS="coco voc" for some); writes docs/reliability.md
+	@$(BIN)/python tests/fuzz --seconds $(SECONDS) $(PARSERS)
+
+fuzz-replay: .venv/.fuzz ## Shows what is wrong with an input that `make fuzz` found (FILE=.fuzz/…)
+	@test -n "$(FILE)" || { echo "Name the input: make fuzz-replay FILE=.fuzz/PARSER/finds/NAME" >&2; exit 1; }
+	@$(BIN)/python tests/fuzz --replay "$(FILE)"
+
 compose-test: setup ## Builds the images and runs the line in containers; needs docker, or what VISIONYARD_COMPOSE names
 	$(BIN)/python -m pytest -m compose tests/compose
 
@@ -72,6 +84,10 @@ endef
 	$(call environment,.venv)
 	@echo "installing into .venv; the first time some 5 GB are fetched"
 	@.venv/bin/python $(PIP_INSTALL) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+.venv/.fuzz: .venv/.made
+	@$(BIN)/python $(PIP_INSTALL) -c constraints.txt -e '.[fuzz]'
 	@touch $@
 
 .venv-triton/.made: deploy/triton/requirements.txt

@@ -1,4 +1,4 @@
-"""`make faults`: `kill -9` of each process of the stack in each phase of the line, on a shortened line; writes docs/reliability.md.
+"""`make faults`: `kill -9` of each process of the stack in each phase of the line, on a shortened line; writes its part of docs/reliability.md.
 
 The store, Triton, services and workers must come back and the command under way must end well by itself. After the client was killed, the same command
 again must; after the supervisor was killed, `yard up` and the same command again. A kill comes when the phase has shown itself: by the command's messages, by
@@ -26,6 +26,9 @@ from visionyard.local import leftovers, sample
 from visionyard.local.state import StateDir
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+from reliability import write_part  # noqa: E402 - the path comes first
+
 YARD = Path(sys.executable).parent / "yard"
 PROCESSES = ("store", "triton", "dataset", "training", "export", "inference", "worker", "supervisor", "client")
 PHASES = ("upload", "import", "train", "export", "deploy", "predict")
@@ -281,7 +284,7 @@ def cases(only: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def report(rows: Sequence[Outcome]) -> str:
-    """docs/reliability.md."""
+    """This command's part of docs/reliability.md."""
     lines = [
         "# What survives `kill -9`",
         "",
@@ -324,7 +327,7 @@ def main() -> int:
             line.client.close()
             subprocess.run(line.yard("down"), stdout=subprocess.DEVNULL, check=False)
     if not options.only:
-        (ROOT / "docs" / "reliability.md").write_text(report(rows), encoding="utf-8")
+        write_part("make faults", report(rows))
     return 0 if rows and all(row.well for row in rows) else 1
 
 

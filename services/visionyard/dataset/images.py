@@ -21,6 +21,7 @@ from PIL import Image
 from visionyard.dataset.findings import Code
 from visionyard.dataset.jpeg_head import is_plain
 from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.vision.animation import without_animation
 from visionyard.kit.vision.decode import decode_image
 
 IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "jpe", "jfif", "png", "bmp", "webp", "mpo"})
@@ -239,6 +240,10 @@ def _check_png(data: bytes, limit_pixels: int) -> CheckedImage:
     _check_size(width, height, limit_pixels)
     pixels = _decoded(data, limit_pixels)
     height, width = pixels.shape[:2]
+    still = without_animation(data)
+    if still is not data:  # whoever reads the version decodes what is stored, and OpenCV comes to harm at damaged frames
+        data = still
+        notes.append((Code.IMAGE_NORMALISED, "is an animation; its still picture was kept"))
     try:
         orientation = _pillow_reads(data)
     except ImageProblem:

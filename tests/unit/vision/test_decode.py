@@ -204,10 +204,32 @@ def test_text_bombs_are_not_unpacked() -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024
 
 
-def test_animation_frame_larger_than_the_picture_is_refused() -> None:
+def _animation(second: bytes, *, is_frame: bool = True, side: int = 16) -> bytes:
+    """A grey picture, which is a frame or is not, and another frame of the given rows."""
+    controls = [_chunk(b"fcTL", struct.pack(">IIIIIHHBB", number, side, side, 0, 0, 1, 1, 0, 0)) for number in (0, 1)]
+    first = _chunk(b"IDAT", zlib.compress((b"\0" + b"\x7f" * 3 * side) * side))
+    behind = [controls[1], _chunk(b"fdAT", struct.pack(">I", 2) + zlib.compress(second))]
+    return _png(side, side, _chunk(b"acTL", struct.pack(">II", 2, 0)), *controls[: int(is_frame)], first, *behind)
+
+
+@pytest.mark.parametrize(("is_frame", "grey"), [(True, 0x7F), (False, 0xF0)])
+def test_of_an_animation_the_first_frame_is_decoded(is_frame: bool, grey: int) -> None:
+    data = _animation((b"\0" + b"\xf0" * 3 * 16) * 16, is_frame=is_frame)
+    assert (decode_image(data) == grey).all()
+    expected = _opencv(data)
+    assert expected is not None
+    assert (expected == grey).all()
+
+
+def test_a_damaged_frame_of_an_animation_does_no_harm() -> None:
+    """OpenCV 5.0 alone would end the process here: the row filter 7 does not exist (found by fuzzing)."""
+    assert (decode_image(_animation((b"\7" + b"\xff" * 3 * 16) * 16)) == 0x7F).all()
+
+
+def test_animation_frames_larger_than_the_picture_are_not_decoded() -> None:
     control = _chunk(b"acTL", struct.pack(">II", 2, 0)) + _chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, 30_000, 30_000, 0, 0, 1, 1, 0, 0))
     pixels = _chunk(b"IDAT", zlib.compress((b"\0" + b"\x7f" * 12) * 4))
-    assert _refused(_png(4, 4, control, pixels)).reason is Reason.IMAGE_UNREADABLE
+    assert decode_image(_png(4, 4, control, pixels)).shape == (4, 4, 3)
 
 
 def test_threads_do_not_disturb_each_other() -> None:

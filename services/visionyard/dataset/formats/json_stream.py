@@ -18,6 +18,8 @@ _ITEMS_A_CHECK = 1024
 _HEAD_BYTES = 4096
 _GLIMPSE_BYTES = 64 << 10
 _GLIMPSE_DEPTH = 64
+_MAX_DEPTH = 64
+"""Of what is gone into; no format has more than ten."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{},]', re.DOTALL)
 
@@ -93,6 +95,8 @@ def _walk(text: JsonText, at: Path, take: Callable[[Path], Take]) -> Iterator[tu
     if what is Take.WHOLE:
         yield at, text.value()
         return
+    if len(at) >= _MAX_DEPTH:
+        raise text.refused("it is nested too deep")
     for name in _parts(text):
         if what is Take.INTO:
             yield from _walk(text, (*at, name), take)

@@ -14,6 +14,7 @@ import numpy as np
 import simplejpeg
 
 from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.vision.animation import without_animation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -175,13 +176,11 @@ def _bare_png(data: bytes, limit_pixels: int) -> bytes:
         if end > len(data):
             raise _unreadable("is cut off")
         kind = data[begin - 4 : begin]
-        if kind == b"fcTL":
-            _check_png_frame(data[begin:end], width, height)
         if kind in _PNG_PIXEL_CHUNKS:
             kept.append(data[position:end])
         position = end
         if kind == b"IEND":
-            return b"".join(kept)
+            return without_animation(b"".join(kept))
     raise _unreadable("has too many chunks")
 
 
@@ -190,11 +189,3 @@ def _png_size(data: bytes, offset: int) -> tuple[int, int]:
         raise _unreadable("is cut off")
     width, height = struct.unpack_from(">II", data, offset)
     return width, height
-
-
-def _check_png_frame(control: bytes, width: int, height: int) -> None:
-    """A frame of an animation (its fcTL) may not be larger than the picture whose size was checked."""
-    frame_width, frame_height = _png_size(control, 4)
-    left, top = _png_size(control, 12)
-    if left + frame_width > width or top + frame_height > height:
-        raise _unreadable("has a frame outside of itself")

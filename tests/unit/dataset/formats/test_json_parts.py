@@ -158,3 +158,9 @@ def test_a_head_is_read_without_blanks_and_mark(plant):
 )
 def test_numbers(value, number):
     assert as_number(value) == number
+
+
+def test_what_is_nested_without_end_is_refused(plant):
+    tree = plant({"a.json": "[" * 5000 + "]" * 5000})
+    with pytest.raises(NotJson, match="nested too deep"):
+        list(read_parts(tree, "a.json", lambda _: Take.INTO))

@@ -1,0 +1,81 @@
+"""What fuzzing stands on: any bytes are some files, what is wrong is noticed, each part of the document is its driver's own."""
+
+import os
+import signal
+
+import pytest
+import verdicts
+from bundles import bundle, unbundle
+from hypothesis import given
+from hypothesis import strategies as st
+from judging import judge, minimise
+from reliability import with_part
+from slot import Slot
+
+
+def test_a_part_is_replaced_and_the_others_stay():
+    document = with_part(with_part("", "make a", "# A\n"), "make b", "# B")
+    assert document == "<!-- make a begins -->\n# A\n<!-- make a ends -->\n\n<!-- make b begins -->\n# B\n<!-- make b ends -->\n"
+    again = with_part(document, "make a", r"# A \1")
+    assert again == document.replace("# A", r"# A \1")
+    assert with_part(again, "make b", "# B") == again
+
+
+@given(data=st.binary(max_size=500))
+def test_any_bytes_are_some_files(data):
+    for path, content in unbundle(data):
+        assert path
+        assert not path.startswith("/")
+        assert ".." not in path.split("/")
+        assert content in data
+
+
+def test_a_bundle_is_its_files():
+    files = [("a/b.json", b"{}\n"), ("\u00e9.txt", b""), ("a/b.json", b"x")]
+    assert unbundle(b"".join(bundle({path: content}) for path, content in files)) == files
+
+
+def exits(data):
+    if b"dead" in data:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if b"bad" in data:
+        raise KeyError("bad")
+    if b"wrong" in data:
+        raise verdicts.Broken("counts are wrong")
+    if b"large" in data:
+        bytearray(3 << 30)
+
+
+@pytest.mark.parametrize(
+    ("data", "verdict"),
+    [
+        (b"fine", ""),
+        (b"a bad one", "KeyError-elsewhere"),
+        (b"a wrong one", "broken-counts-are-wrong"),
+        (b"a dead one", "crash-SIGKILL"),
+        (b"a large one", "MemoryError-elsewhere"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_what_is_wrong_is_noticed(data, verdict):
+    assert judge(exits, data) == verdict
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_an_input_gets_as_small_as_shows_the_same():
+    assert minimise(exits, b"x" * 40 + b"bad" + b"y" * 40, "KeyError-elsewhere", 60.0) == b"bad"
+
+
+def test_a_hang_is_told_by_its_innermost_function():
+    dump = 'Current thread:\n  File "/x/json.py", line 3 in loads\n  File "/x/visionyard/dataset/formats/coco.py", line 5 in read\n'
+    assert verdicts.of_hang(dump) == "hang-coco.read"
+
+
+def test_the_input_under_way_is_at_hand(tmp_path):
+    slot = Slot(tmp_path / "slot")
+    slot.begin(b"one")
+    slot.begin(b"an other")
+    seen = Slot(tmp_path / "slot")
+    assert (seen.executions, seen.data) == (2, b"an other")
+    seen.restart()
+    assert (slot.executions, slot.seconds) == (2, 0.0)
