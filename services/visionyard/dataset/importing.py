@@ -183,7 +183,8 @@ class Importer:
         for entry, data in self._archive.read(is_member):
             if data is None and not entry.too_large:
                 continue
-            image = images.find(entry.path) if entry.too_large else found
+            # An archive may ask for some files before it gives the first: then what was found last is another file's.
+            image = found if found is not None and found.path == entry.path else images.find(entry.path)
             if image is not None:
                 images.mark(entry.path)
                 yield entry, image, data

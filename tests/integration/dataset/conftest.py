@@ -165,4 +165,8 @@ def room(seaweed_settings, s3_store, tmp_path):
     running.start()
     yield running
     running.stop()
+    # A worker outlives its service: one that was begun just before is at its end, or hears soon that nobody wants it.
+    deadline = time.monotonic() + 60
+    while running.workers() and time.monotonic() < deadline:
+        time.sleep(0.2)
     assert not running.workers()

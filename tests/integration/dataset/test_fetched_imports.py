@@ -79,7 +79,7 @@ def test_an_import_from_an_address(room, web):
     assert (record["url"], record["sha256"], record["etag"]) == (url, hashlib.sha256(DATA).hexdigest(), '"one"')
     again = run(room, url)
     assert again.dataset_version == job.dataset_version
-    assert [finding.code for finding in again.report.findings] == ["VERSION_UNCHANGED"]
+    assert "VERSION_UNCHANGED" in [finding.code for finding in again.report.findings]
     room.good(DATA, "uploaded")
     assert room.version("uploaded").digest == job.dataset_version.digest
 

@@ -160,7 +160,7 @@ def test_a_repeated_request_is_the_same_job_also_when_it_is_done(room):
         ({"split_ratios": [0.8, 0.1]}, "INVALID_FIELD"),
         ({"split_ratios": [0.0, 1.0]}, "INVALID_FIELD"),
         ({"split_ratios": [float("nan"), 1.0]}, "INVALID_FIELD"),
-        ({"format": 9}, "INVALID_FIELD"),
+        ({"format": 99}, "INVALID_FIELD"),
         ({"dataset": "../x"}, "INVALID_NAME"),
     ],
 )
