@@ -5,6 +5,7 @@ A mutator takes an input, a source of chance and a function that changes bytes b
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import re
@@ -102,14 +103,14 @@ def _changed(value: Any, chance: random.Random, depth: int) -> Any:
         elif what < 0.8:
             del value[key]
         elif isinstance(value, list):
-            value.insert(chance.randrange(len(value) + 1), json.loads(json.dumps(value[key])))
+            value.insert(chance.randrange(len(value) + 1), copy.deepcopy(value[key]))
         elif what < 0.95:
             name, given = chance.choice(_MEMBERS)
-            value[name] = json.loads(json.dumps(given))
+            value[name] = copy.deepcopy(given)
         else:
             value[chance.choice((f"{key}2", "x", "", *keys))] = value.pop(key)
         return value
-    return chance.choice((chance.choice(_VALUES), [value], {"a": value}, _nested(value, chance), str(value)))
+    return chance.choice((copy.deepcopy(chance.choice(_VALUES)), [value], {"a": value}, _nested(value, chance), str(value)))
 
 
 def _nested(value: Any, chance: random.Random) -> Any:

@@ -31,11 +31,6 @@ _LEVELS = 2
 _SPLITS = {"", "train", "val", "test"}
 
 
-def scratch_root() -> str | None:
-    """Where scratch folders go: memory where the machine offers it, since each input makes one."""
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None
-
-
 def plant(folder: str, data: bytes) -> SourceTree:
     """The tree of a bundle; images have no bytes."""
     tree = SourceTree(Path(folder))
@@ -51,7 +46,7 @@ def read_bundle(data: bytes, format_: str) -> None:
     Raises:
         Broken: counts do not reconcile, or something else that imports rely on does not hold.
     """
-    with tempfile.TemporaryDirectory(dir=scratch_root(), prefix="visionyard-fuzz-") as folder, plant(folder, data) as tree:
+    with tempfile.TemporaryDirectory() as folder, plant(folder, data) as tree:
         try:
             source = read_source(tree, format_)
             _reconcile(tree, source)
@@ -65,7 +60,7 @@ def read_json_parts(data: bytes) -> None:
     Raises:
         Broken: what is read of a well-formed file is not what ``json`` reads.
     """
-    with tempfile.TemporaryDirectory(dir=scratch_root(), prefix="visionyard-fuzz-") as folder, SourceTree(Path(folder)) as tree:
+    with tempfile.TemporaryDirectory() as folder, SourceTree(Path(folder)) as tree:
         tree.add(Entry("a.json", len(data), too_large=False), data)
         tree.finish()
         head_of(tree, "a.json")
