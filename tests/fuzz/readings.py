@@ -28,6 +28,7 @@ from visionyard.kit.errors import YardError
 SIZE = (200, 100)
 _LEEWAY = 1e-9
 _LEVELS = 2
+_ROUNDING = 1e-5
 _SPLITS = {"", "train", "val", "test"}
 
 
@@ -146,7 +147,7 @@ def _kept_are_good(kept: list[LabelRow]) -> None:
         if not all(map(math.isfinite, (row.cx, row.cy, row.w, row.h, *row.points))):
             raise Broken("a kept label has a number that is not finite")
         edges = row.cx - row.w / 2, row.cy - row.h / 2, 1 - row.cx - row.w / 2, 1 - row.cy - row.h / 2
-        if min(row.w, row.h) <= 0 or min(edges) < -1e-5:
+        if min(row.w, row.h) <= 0 or min(edges) < -_ROUNDING:
             raise Broken("a kept label lies outside of its picture")
         if row.confidence is not None and not -_LEEWAY <= row.confidence <= 1 + _LEEWAY:
             raise Broken("a kept label has a confidence outside of 0 to 1")

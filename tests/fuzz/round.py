@@ -21,7 +21,9 @@ _MEMORY = "/dev/shm"
 """Each input makes a scratch folder of its own; where the machine lends memory for them, they cost no disk."""
 _NICE = ["nice", "-n", "10"]
 _MINIMISE_SECONDS = 20
-_MAX_DEATHS = 50
+_INTERRUPTED = 72
+"""libFuzzer's exit status where it was sent SIGINT or SIGTERM."""
+_MAX_STARTS = 50
 """A parser whose every other input kills the process has found enough."""
 
 
@@ -94,16 +96,18 @@ class Fuzzing:
         self._python("planting.py", parser, home / "corpus")
         for earlier in (home / "finds").iterdir():  # what was once wrong is tried first
             shutil.copy(earlier, home / "corpus" / hashlib.sha1(earlier.read_bytes()).hexdigest())
-        deaths = 0
-        while (left := seconds - done.seconds) > 1 and deaths < _MAX_DEATHS:
+        for start in range(1, _MAX_STARTS + 1):
+            left = round(seconds - done.seconds)
+            if left < 1:
+                break
             slot.restart()
             with (home / "log").open("ab") as log:
-                code = self._wait([*_NICE, sys.executable, str(HERE / "child.py"), parser, str(home), str(round(left))], log)
+                code = self._wait([*_NICE, sys.executable, str(HERE / "child.py"), parser, str(home), str(left)], log)
             done.seconds += slot.seconds
             if not code:
                 break
-            deaths += 1
-            (home / "found" / f"death-{deaths}").write_bytes(slot.data)
+            if code != _INTERRUPTED:  # by whoever else ends processes on this machine; no input's doing
+                (home / "found" / f"death-{start}").write_bytes(slot.data)
         done.executions = slot.executions
         done.kept = sum(1 for _ in (home / "corpus").iterdir())
         self._look(parser, home, done)
