@@ -49,6 +49,8 @@ def main() -> int:
         fuzzing.stop()
         say("stopped; docs/reliability.md is as it was")
         return 130
+    finally:
+        fuzzing.close()
     if set(names) == set(PARSERS) and options.seconds >= _WRITTEN_FROM_S:
         write_part("make fuzz", report(rounds, options.seconds))
         say(f"docs/reliability.md was written, after {(time.monotonic() - begun) / 60:.0f} minutes")

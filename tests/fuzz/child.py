@@ -64,7 +64,10 @@ def _mutate(parser: Parser, data: bytes, max_size: int, seed: int) -> bytes:
         return bytes(atheris.Mutate(part, max(len(part) + 64, 64)))
 
     for _ in range(chance.choice((1, 1, 1, 2, 4))):
-        data = blind(data) if chance.random() < _BLIND_SHARE else parser.mutate(data, chance, blind)
+        try:
+            data = blind(data) if chance.random() < _BLIND_SHARE else parser.mutate(data, chance, blind)
+        except RecursionError:  # the mutator's own, in a value that is nested deeper than Python goes
+            data = blind(data)
     return data[:max_size]
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import binaries
+import binary_mutation
+import binary_seeds
 import mutation
 import readings
 import seeds
@@ -86,12 +88,12 @@ def _texts() -> Iterator[Parser]:
 
 def _binaries() -> Iterator[Parser]:
     images = ("dataset/images.py", "kit/vision/decode.py")
-    yield Parser("images", binaries.read_image, seeds.images, mutation.image, images, max_bytes=1 << 17)
+    yield Parser("images", binaries.read_image, binary_seeds.images, binary_mutation.image, images, max_bytes=1 << 17)
     zips = ("dataset/archives/zip*.py", "dataset/archives/entry.py", "dataset/archives/opened.py", "dataset/archives/noted.py")
-    yield Parser("zip", binaries.read_archive, seeds.zips, mutation.zip_file, zips)
+    yield Parser("zip", binaries.read_archive, binary_seeds.zips, binary_mutation.zip_file, zips)
     tars = ("dataset/archives/tarred.py", "dataset/archives/entry.py", "dataset/archives/opened.py")
-    yield Parser("tar", binaries.read_packed_tar, seeds.tars, mutation.tar_file, tars)
-    yield Parser("packed-tar", binaries.read_archive, seeds.packed_tars, mutation.raw, tars)
+    yield Parser("tar", binaries.read_packed_tar, binary_seeds.tars, binary_mutation.tar_file, tars)
+    yield Parser("packed-tar", binaries.read_archive, binary_seeds.packed_tars, mutation.raw, tars)
 
 
 PARSERS = {parser.name: parser for make in (_formats, _texts, _binaries) for parser in make()}

@@ -28,12 +28,8 @@ from visionyard.kit.errors import YardError
 SIZE = (200, 100)
 _LEEWAY = 1e-9
 _LEVELS = 2
+_ROUNDING = 1e-5
 _SPLITS = {"", "train", "val", "test"}
-
-
-def scratch_root() -> str | None:
-    """Where scratch folders go: memory where the machine offers it, since each input makes one."""
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
 def plant(folder: str, data: bytes) -> SourceTree:
@@ -51,7 +47,7 @@ def read_bundle(data: bytes, format_: str) -> None:
     Raises:
         Broken: counts do not reconcile, or something else that imports rely on does not hold.
     """
-    with tempfile.TemporaryDirectory(dir=scratch_root(), prefix="visionyard-fuzz-") as folder, plant(folder, data) as tree:
+    with tempfile.TemporaryDirectory() as folder, plant(folder, data) as tree:
         try:
             source = read_source(tree, format_)
             _reconcile(tree, source)
@@ -65,7 +61,7 @@ def read_json_parts(data: bytes) -> None:
     Raises:
         Broken: what is read of a well-formed file is not what ``json`` reads.
     """
-    with tempfile.TemporaryDirectory(dir=scratch_root(), prefix="visionyard-fuzz-") as folder, SourceTree(Path(folder)) as tree:
+    with tempfile.TemporaryDirectory() as folder, SourceTree(Path(folder)) as tree:
         tree.add(Entry("a.json", len(data), too_large=False), data)
         tree.finish()
         head_of(tree, "a.json")
@@ -151,7 +147,7 @@ def _kept_are_good(kept: list[LabelRow]) -> None:
         if not all(map(math.isfinite, (row.cx, row.cy, row.w, row.h, *row.points))):
             raise Broken("a kept label has a number that is not finite")
         edges = row.cx - row.w / 2, row.cy - row.h / 2, 1 - row.cx - row.w / 2, 1 - row.cy - row.h / 2
-        if min(row.w, row.h) <= 0 or min(edges) < -1e-5:
+        if min(row.w, row.h) <= 0 or min(edges) < -_ROUNDING:
             raise Broken("a kept label lies outside of its picture")
         if row.confidence is not None and not -_LEEWAY <= row.confidence <= 1 + _LEEWAY:
             raise Broken("a kept label has a confidence outside of 0 to 1")

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +17,13 @@ from slot import Slot
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+_MEMORY = "/dev/shm"
+"""Each input makes a scratch folder of its own; where the machine lends memory for them, they cost no disk."""
 _NICE = ["nice", "-n", "10"]
 _MINIMISE_SECONDS = 20
-_MAX_DEATHS = 50
+_INTERRUPTED = 72
+"""libFuzzer's exit status where it was sent SIGINT or SIGTERM."""
+_MAX_STARTS = 50
 """A parser whose every other input kills the process has found enough."""
 
 
@@ -59,6 +64,7 @@ class Fuzzing:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._scratch = tempfile.mkdtemp(prefix="visionyard-fuzz-", dir=_MEMORY if Path(_MEMORY).is_dir() else None)
         self._over = threading.Event()
         self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
@@ -69,6 +75,10 @@ class Fuzzing:
         with self._lock:
             for process in self._running:
                 process.kill()
+
+    def close(self) -> None:
+        """Removes what inputs left in the scratch folder when their process was killed."""
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def run(self, parser: str, seconds: float) -> Round:
         """A whole round.
@@ -86,16 +96,18 @@ class Fuzzing:
         self._python("planting.py", parser, home / "corpus")
         for earlier in (home / "finds").iterdir():  # what was once wrong is tried first
             shutil.copy(earlier, home / "corpus" / hashlib.sha1(earlier.read_bytes()).hexdigest())
-        deaths = 0
-        while (left := seconds - done.seconds) > 1 and deaths < _MAX_DEATHS:
+        for start in range(1, _MAX_STARTS + 1):
+            left = round(seconds - done.seconds)
+            if left < 1:
+                break
             slot.restart()
             with (home / "log").open("ab") as log:
-                code = self._wait([*_NICE, sys.executable, str(HERE / "child.py"), parser, str(home), str(round(left))], log)
+                code = self._wait([*_NICE, sys.executable, str(HERE / "child.py"), parser, str(home), str(left)], log)
             done.seconds += slot.seconds
             if not code:
                 break
-            deaths += 1
-            (home / "found" / f"death-{deaths}").write_bytes(slot.data)
+            if code != _INTERRUPTED:  # by whoever else ends processes on this machine; no input's doing
+                (home / "found" / f"death-{start}").write_bytes(slot.data)
         done.executions = slot.executions
         done.kept = sum(1 for _ in (home / "corpus").iterdir())
         self._look(parser, home, done)
@@ -122,16 +134,19 @@ class Fuzzing:
         done.reached, done.whole = said.get("reached", 0), said.get("whole", 0)
 
     def _python(self, script: str, *words: object) -> str:
-        path = self._folder / f"said-{threading.get_ident()}"
-        with path.open("wb") as said:
+        with tempfile.TemporaryFile() as said:
             self._wait([*_NICE, sys.executable, str(HERE / script), *map(str, words)], subprocess.DEVNULL, said)
-        text = path.read_text()
-        path.unlink()
-        return text
+            said.seek(0)
+            return said.read().decode()
 
     def _wait(self, command: list[str], log: object, said: object = None) -> int:
         """Runs a process to its end; its exit status."""
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT / "services"), str(HERE))), "OMP_NUM_THREADS": "1"}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join((str(ROOT / "services"), str(HERE))),
+            "OMP_NUM_THREADS": "1",
+            "TMPDIR": self._scratch,
+        }
         process = subprocess.Popen(command, stdout=said or log, stderr=log, env=environment, start_new_session=True)  # type: ignore[call-overload]
         with self._lock:
             self._running.add(process)

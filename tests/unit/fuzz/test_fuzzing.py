@@ -3,6 +3,7 @@
 import os
 import signal
 
+import bounds
 import pytest
 import verdicts
 from bundles import bundle, unbundle
@@ -59,6 +60,27 @@ def exits(data):
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_what_is_wrong_is_noticed(data, verdict):
     assert judge(exits, data) == verdict
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_hang_ends(monkeypatch):
+    monkeypatch.setattr(bounds, "CPU_SECONDS", 0.2)
+
+    def hang(_):
+        while True:
+            pass
+
+    assert judge(hang, b"") == "hang-elsewhere"
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_memory_that_is_taken_and_hidden_is_noticed(monkeypatch):
+    monkeypatch.setattr(bounds, "MEMORY_BYTES", 1 << 26)
+
+    def hides(_):
+        bytearray(b"x" * (1 << 27))
+
+    assert judge(hides, b"") == "memory"
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
