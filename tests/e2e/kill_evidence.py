@@ -99,13 +99,8 @@ class Evidence:
         services = Counter(module for p in living for flag, module in zip(p.arguments, p.arguments[1:], strict=False) if flag == "-m")
         yield from (f"{module} runs {count} times" for module, count in services.items() if count > 1)
         yield from (f"the queue holds {entry.key}" for entry in self._store.list(f"{queue_prefix(JobKind.IMPORT)}{project}/"))
-        for folder in ("scratch/import", "collections"):
-            yield from (f"{path} is left" for path in self._files(self.state.work("dataset") / folder))
-        yield from (f"{path} is left" for path in self._files(self.state.root / "pending"))
-
-    @staticmethod
-    def _files(folder: Path) -> list[Path]:
-        return sorted(folder.iterdir()) if folder.is_dir() else []
+        for folder in (self.state.work("dataset"), self.state.root / "pending"):
+            yield from (f"{path} is left" for path in folder.rglob("*") if not path.is_dir())
 
     def problems(self, project: str, dataset: str, expected: Expected) -> Iterator[str]:
         """What is not as after the undisturbed run. Call it after a collection."""
