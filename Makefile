@@ -18,7 +18,7 @@ export DATA MODEL EPOCHS IMGSZ
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test lint proto bench up down faults compose-test
+.PHONY: help setup setup-datumaro run test lint proto bench up down faults compose-test
 
 help: ## Lists what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -38,7 +38,9 @@ lint: setup ## ruff, mypy --strict, import-linter, buf
 proto: setup ## Generates the Python code of protos/
 	deploy/generate-protos.sh
 
-bench: setup ## Measures and prints: imports, training overhead, predictions
+setup-datumaro: .venv-datumaro/.made ## Makes the environment .venv-datumaro, with which `make bench` compares imports
+
+bench: setup ## Measures and prints: imports (beside Datumaro after make setup-datumaro), training overhead, predictions
 	$(BIN)/python tests/bench
 
 up: setup ## Starts the embedded stack in the background
@@ -71,4 +73,10 @@ endef
 	$(call environment,.venv-triton)
 	@echo "installing Triton into .venv-triton"
 	@.venv-triton/bin/python $(PIP_INSTALL) -r deploy/triton/requirements.txt
+	@touch $@
+
+.venv-datumaro/.made: deploy/datumaro/requirements.txt
+	$(call environment,.venv-datumaro)
+	@echo "installing Datumaro into .venv-datumaro"
+	@.venv-datumaro/bin/python $(PIP_INSTALL) -r deploy/datumaro/requirements.txt
 	@touch $@

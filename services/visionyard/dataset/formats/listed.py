@@ -91,15 +91,16 @@ class ListedImages:
         self._matcher = ImageMatcher(tree)
         staging = tree.staging
         staging.run("DROP TABLE IF EXISTS listed")
-        staging.run("CREATE TABLE listed (id INTEGER PRIMARY KEY, identity TEXT, known INT, name TEXT, file TEXT)")
+        staging.run("CREATE TABLE listed (id INTEGER PRIMARY KEY, identity TEXT, known INT, name TEXT, file TEXT, split TEXT)")
         staging.run("CREATE INDEX listed_by_identity ON listed (identity, known)")
 
-    def key(self, name: str, file: str) -> str:
+    def key(self, name: str, file: str, split: str = "") -> str:
         """Takes an image; returns what its labels are to be put down under.
 
         Args:
             name: As written.
             file: The file that names it.
+            split: ``train``, ``val`` or ``test`` where the file says it; empty: folders tell.
         """
         self._tree.check()
         name = printable(name[:_MAX_NAME])
@@ -107,7 +108,7 @@ class ListedImages:
         known = bool(image)
         before = staging.one("SELECT id, file FROM listed WHERE identity = ? AND known = ?", (image or name, known))
         if before is None:
-            number = staging.run("INSERT INTO listed VALUES (NULL, ?, ?, ?, ?)", (image or name, known, name, file))
+            number = staging.run("INSERT INTO listed VALUES (NULL, ?, ?, ?, ?, ?)", (image or name, known, name, file, split))
             return f"{file}#{number}"
         where = "more than once" if before[1] == file else f"as {before[1]} does"
         self._source.notes.add(Code.IMAGE_NAMED_TWICE, f"{file} names {name[:_SHOWN]!r} {where}; the labels were put together", file)
@@ -120,13 +121,15 @@ class ListedImages:
         Where a file lists many images, it lists the set, so others are no part of it and are left out.
         """
         staging, source = self._tree.staging, self._source
-        for number, image, known, name, file in staging.query("SELECT id, identity, known, name, file FROM listed ORDER BY id"):
+        for number, image, known, name, file, split in staging.query(
+            "SELECT id, identity, known, name, file, split FROM listed ORDER BY id"
+        ):
             self._tree.check()
             key = f"{file}#{number}"
             labels = key if staging.one("SELECT 1 FROM spool WHERE key = ? LIMIT 1", (key,)) else ""
             if known:
-                # The folders of the image tell its split, or else those of the file.
-                source.images.append(SourceImage(image, split_of_path(image, "") or split_of_path(file, ""), labels))
+                # Where nothing says it, the folders of the image tell its split, or else those of the file.
+                source.images.append(SourceImage(image, split or split_of_path(image, "") or split_of_path(file, ""), labels))
             elif labels:
                 source.orphans.append(SourceImage(name, labels=labels))
             else:
