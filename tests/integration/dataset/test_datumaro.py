@@ -16,7 +16,10 @@ from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.names import VersionName
 
 PYTHON = Path(os.environ.get("VISIONYARD_DATUMARO_PYTHON") or Path(__file__).parents[3] / ".venv-datumaro" / "bin" / "python")
-pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason="no environment with Datumaro: `make setup-datumaro` makes it (some 560 MB)")
+pytestmark = [
+    pytest.mark.datumaro,
+    pytest.mark.skipif(not PYTHON.exists(), reason="no environment with Datumaro: `make setup-datumaro` makes it (some 560 MB)"),
+]
 SIZE = (64, 48)
 
 
@@ -62,7 +65,9 @@ def through(tmp_path):
 
 def close(labels):
     """Labels that equal others to a hundredth of a pixel, to which Datumaro rounds."""
-    return {image: [(name, *map(lambda v: pytest.approx(v, abs=0.02), numbers)) for name, *numbers in of] for image, of in labels.items()}
+    return {
+        image: [(name, *(pytest.approx(number, abs=0.02) for number in numbers)) for name, *numbers in of] for image, of in labels.items()
+    }
 
 
 def kitti(root="kitti/"):
@@ -159,7 +164,7 @@ def test_masks_of_a_segmentation_set_become_outlines(through):
         files[f"{split}.txt"] = f"/seg/{split}/{i}.png seg/{split}annot/{i}.png\n"
     version, labels, _ = through.version(files, datumaro_format="camvid")
     assert version.task == "segment"
-    assert [of for of in labels["val", "1.png"] if of[0] == "Animal"][0][1:5] == pytest.approx((5, 10, 25, 30), abs=0.02)
+    assert next(of for of in labels["val", "1.png"] if of[0] == "Animal")[1:5] == pytest.approx((5, 10, 25, 30), abs=0.02)
 
 
 def test_rotated_boxes(through):

@@ -96,7 +96,7 @@ class _Reader:
                 for annotation in annotations if isinstance(annotations, list) else []:
                     position += 1
                     self._source.add(key, self._label(annotation, f"annotation {position} of {name[:_SHOWN]!r}"))
-        self._images.finish()
+        self._images.finish(all_listed=True)
 
     def _note(self, code: Code, message: str) -> None:
         self._source.notes.add(code, message, self._source.format)

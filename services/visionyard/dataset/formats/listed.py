@@ -114,11 +114,14 @@ class ListedImages:
         self._source.notes.add(Code.IMAGE_NAMED_TWICE, f"{file} names {name[:_SHOWN]!r} {where}; the labels were put together", file)
         return f"{before[1]}#{before[0]}"
 
-    def finish(self) -> None:
+    def finish(self, *, all_listed: bool = False) -> None:
         """All were taken: tells the source of them.
 
         Images in the same folders that no file names: where there is a file an image, one without is background, as one without label file is in YOLO and VOC.
         Where a file lists many images, it lists the set, so others are no part of it and are left out.
+
+        Args:
+            all_listed: Whether the files list the set in any case, a set of a single image too.
         """
         staging, source = self._tree.staging, self._source
         for number, image, known, name, file, split in staging.query(
@@ -135,7 +138,7 @@ class ListedImages:
             else:
                 source.notes.add(Code.LISTED_IMAGE_MISSING, f"{file} names {name[:_SHOWN]!r}, which is not there and has no labels", file)
         many = staging.one("SELECT 1 FROM listed GROUP BY file HAVING COUNT(*) > 1 LIMIT 1")
-        others = source.left_out if many else source.images
+        others = source.left_out if all_listed or many else source.images
         for (image,) in staging.query(
             "SELECT path FROM files WHERE image "
             "AND folder IN (SELECT DISTINCT f.folder FROM listed l JOIN files f ON f.path = l.identity WHERE l.known) "
