@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import cv2
@@ -165,6 +166,59 @@ def test_masks_of_a_segmentation_set_become_outlines(through):
     version, labels, _ = through.version(files, datumaro_format="camvid")
     assert version.task == "segment"
     assert next(of for of in labels["val", "1.png"] if of[0] == "Animal")[1:5] == pytest.approx((5, 10, 25, 30), abs=0.02)
+
+
+WRITING = """
+import sys
+import numpy as np
+from datumaro.components.annotation import Bbox, Mask
+from datumaro.components.dataset import Dataset
+from datumaro.components.dataset_base import DatasetItem
+from datumaro.components.media import Image
+
+def items(masks):
+    for i in range(4):
+        mask = np.zeros((48, 64), np.uint8)
+        mask[6:24, 5 + i:25 + i] = 1
+        one = Mask(mask, label=i % 2, id=1, group=1) if masks else Bbox(5 + i, 6, 20, 18, label=i % 2, id=1, group=1)
+        picture = Image.from_numpy(np.random.default_rng(i).integers(0, 255, (48, 64, 3), np.uint8))
+        yield DatasetItem(f"{i + 1:06}", subset="train" if i < 3 else "val", media=picture, annotations=[one])
+
+for name, masks in (("wider_face", 0), ("mot_seq_gt", 0), ("open_images", 0), ("label_me", 0), ("cityscapes", 1), ("kitti_segmentation", 1)):
+    Dataset.from_iterable(list(items(masks)), categories=["cat", "dog"]).export(f"{sys.argv[1]}/{name}", name, save_media=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def datumaros_own(tmp_path_factory):
+    """Folders that Datumaro wrote of four pictures with a label each, by format."""
+    folder = tmp_path_factory.mktemp("own")
+    environment = {"PATH": os.environ["PATH"], "OPENBLAS_NUM_THREADS": "1", "HOME": str(folder)}
+    subprocess.run([PYTHON, "-I", "-W", "ignore", "-c", WRITING, folder], env=environment, check=True, capture_output=True)
+    return {
+        path.name: {file.relative_to(path).as_posix(): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+        for path in folder.iterdir()
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "written_as"),
+    [
+        ("wider_face", "wider_face"),
+        ("mot_seq", "mot_seq_gt"),
+        ("open_images", "open_images"),
+        ("label_me", "label_me"),
+        ("cityscapes", "cityscapes"),
+        ("kitti_segmentation", "kitti_segmentation"),
+    ],
+)
+def test_what_datumaro_wrote_comes_in_whole(through, datumaros_own, name, written_as):
+    version, labels, report = through.version(datumaros_own[written_as], datumaro_format=name)
+    assert (version.image_count, report["labels"]["kept"], set(version.class_names)) == (4, 4, {"cat", "dog"})
+    boxes = [(kind, *map(round, box[:4])) for of in labels.values() for kind, *box in of]
+    assert sorted(boxes) == sorted((("cat", "dog")[i % 2], 5 + i, 6, 25 + i, 24) for i in range(4))
+    if name != "mot_seq":  # it has no splits
+        assert [(split.name, split.image_count) for split in version.splits] == [("train", 3), ("val", 1)]
 
 
 def test_rotated_boxes(through):

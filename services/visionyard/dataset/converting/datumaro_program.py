@@ -3,8 +3,8 @@
 It reads the data set in FOLDER and writes ``OUT/items.jsonl``, a line an image, and ``OUT/answer.json``, how it went. That environment has Datumaro and what it needs, nothing
 of ours, so this file imports nothing of ours; :mod:`.datumaro` starts it.
 
-The files that it reads are a stranger's, and may name other files as theirs: a list of classes, say, that lies at ``/proc/1/environ``. So before Datumaro is imported the
-process shuts itself in with Landlock (https://docs.kernel.org/userspace-api/landlock.html): of the file system it sees its own libraries and FOLDER, it writes below OUT
+The files that it reads are a stranger's, and may name other files as theirs: a list of classes, say, that lies at ``/proc/1/environ``. Datumaro refuses some such names, but
+nobody can vouch for eighty parsers. So before Datumaro is imported the process shuts itself in with Landlock (https://docs.kernel.org/userspace-api/landlock.html): of the file system it sees its own libraries and FOLDER, it writes below OUT
 only, starts no program and opens no TCP connection. A kernel without Landlock is told of, and nothing is read.
 
 A line of ``items.jsonl``: ``{"image": path below FOLDER, or the image's name; "split": text; "annotations": [...]}``, each annotation as COCO has it
