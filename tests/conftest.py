@@ -17,7 +17,7 @@ from visionyard.local import seaweed as weed_process
 from visionyard.local.ports import STORE_PORTS, PortClaims, address, choose
 
 ROOT = Path(__file__).parents[1]
-MAY_BE_SKIPPED = {"gpu", "compose"}
+MAY_BE_SKIPPED = {"gpu", "compose", "datumaro"}
 START_TIMEOUT_S = 60.0
 
 

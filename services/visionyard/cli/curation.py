@@ -192,7 +192,7 @@ def append(
     if bool(path) == (predictions is not None):
         raise typer.BadParameter("give a PATH (or URL), or --from-predictions FILE")
     read_as = SourceFormat.PREDICTIONS if predictions else source_format
-    options = ImportOptions(source_format=read_as.value, split_ratios=ratios_of(split) if split else [], seed=seed, append=True)
+    options = ImportOptions(source_format=read_as, split_ratios=ratios_of(split) if split else [], seed=seed, append=True)
     opened = PredictionsSource if predictions else open_labels
     work = partial(bring_in, str(predictions or path), name, images, options, detach=detach, opened=opened)
     run(work, as_json=as_json, directory=directory)

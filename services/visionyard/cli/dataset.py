@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
@@ -17,7 +18,7 @@ from visionyard.cli.pages import save_preview, save_report
 from visionyard.cli.pending import Pending
 from visionyard.cli.session import Session, run
 from visionyard.client.errors import local
-from visionyard.client.imports import ImportOptions
+from visionyard.client.imports import DATUMARO, ImportOptions
 from visionyard.client.references import References, short
 from visionyard.client.sources import Source, is_address, open_labels, open_source
 from visionyard.dataset.v1 import dataset_pb2, dataset_service_pb2, import_job_pb2, import_job_service_pb2
@@ -29,9 +30,8 @@ _MAX_SEED = 2**63 - 1
 
 
 class SourceFormat(StrEnum):
-    """What ``--format`` takes."""
+    """What ``--format`` takes besides Datumaro's formats."""
 
-    AUTO = "auto"
     YOLO = "yolo"
     VOC = "voc"
     COCO = "coco"
@@ -43,6 +43,7 @@ class SourceFormat(StrEnum):
     VIA = "via"
     FOLDERS = "folders"
     PREDICTIONS = "predictions"
+    AUTO = "auto"
 
 
 class Task(StrEnum):
@@ -79,7 +80,35 @@ PathOrUrl = Annotated[
         "if its settings allow it.",
     ),
 ]
-Format = Annotated[SourceFormat, typer.Option("--format", help="How the labels are written; auto finds out.")]
+_FORMATS = tuple(known.value for known in SourceFormat)
+_DATUMARO_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
+
+
+def format_of(text: str) -> str:
+    """What ``--format`` takes: a format that the service reads, or ``datumaro:`` and one of Datumaro's.
+
+    Raises:
+        typer.BadParameter: it is neither.
+    """
+    if text in _FORMATS or (text.startswith(DATUMARO) and _DATUMARO_NAME.fullmatch(text.removeprefix(DATUMARO))):
+        return text
+    raise typer.BadParameter(f"{text!r}: use one of {', '.join(_FORMATS)}, or datumaro:NAME with a format of Datumaro's")
+
+
+def _formats(incomplete: str) -> list[str]:
+    return [name for name in (*_FORMATS, DATUMARO) if name.startswith(incomplete)]
+
+
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        parser=format_of,
+        autocompletion=_formats,
+        help=f"How the labels are written: {', '.join(_FORMATS)} (found out), or datumaro:NAME for any that Datumaro reads.",
+    ),
+]
 Images = Annotated[Path | None, typer.Option("--images", metavar="DIR", help="A folder or archive of images that the labels belong to.")]
 Split = Annotated[
     str,
@@ -94,6 +123,7 @@ Seed = Annotated[int, typer.Option("--seed", min=0, max=_MAX_SEED, help="Seed of
         "yard dataset import cones.zip --name cones",
         "yard dataset import ./voc --name blood --format voc --split 0.8,0.1,0.1 --seed 7",
         "yard dataset import s3://labels/cones/ --name cones",
+        "yard dataset import ./kitti --name roads --format datumaro:kitti_detection",
         "yard dataset import annotations.xml --images ./photos --name street --dry-run",
     ),
 )
@@ -114,7 +144,7 @@ def import_(
 ) -> None:
     """Import a labelled archive or folder as a new version of a dataset."""
     options = ImportOptions(
-        source_format=source_format.value,
+        source_format=source_format,
         task=task.value,
         split_ratios=ratios_of(split) if split else [],
         seed=seed,

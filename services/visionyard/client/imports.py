@@ -16,6 +16,8 @@ from visionyard.dataset.v1 import dataset_pb2, import_job_pb2, import_job_servic
 from visionyard.dataset.v1.import_job_service_pb2_grpc import ImportJobServiceStub
 from visionyard.kit.request_id import new_request_id
 
+DATUMARO = "datumaro:"
+"""Before the name of a format that Datumaro is to read."""
 SnapshotOfImport = Snapshot[import_job_pb2.ImportJob]
 
 
@@ -24,7 +26,8 @@ class ImportOptions(TypedDict, total=False):
 
     Attributes:
         source_name: The archive's name, for messages.
-        source_format: ``auto``, ``yolo``, ``voc``, ``coco``, ``labelstudio``, ``labelme``, ``labelme3``, ``cvat``, ``createml``, ``via``, ``folders`` or ``predictions``.
+        source_format: ``auto``, ``yolo``, ``voc``, ``coco``, ``labelstudio``, ``labelme``, ``labelme3``, ``cvat``, ``createml``, ``via``, ``folders`` or ``predictions``;
+            ``datumaro:<name>`` where the service is to have Datumaro read it.
         task: ``detect``, ``segment``, ``classify``, ``pose`` or ``obb``; empty: found out.
         split_ratios: Shares of train, val and test, together 1; empty for the source's own.
         seed: Of a drawn split.
@@ -76,17 +79,19 @@ class AsyncImportJobs(AsyncJobs[import_job_pb2.ImportJob]):
             **options: See :class:`ImportOptions`.
 
         Raises:
-            ClientError: INVALID_ARGUMENT (INVALID_FIELD, INVALID_NAME), NOT_FOUND (UPLOAD_NOT_FOUND), FAILED_PRECONDITION (UPLOAD_INCOMPLETE),
+            ClientError: INVALID_ARGUMENT (INVALID_FIELD, INVALID_NAME), NOT_FOUND (UPLOAD_NOT_FOUND), FAILED_PRECONDITION (UPLOAD_INCOMPLETE, CONVERTER_MISSING),
                 PERMISSION_DENIED (SOURCE_NOT_ALLOWED).
         """
         source_format, task = options.get("source_format", ""), options.get("task", "")
+        datumaro_format = source_format.removeprefix(DATUMARO) if source_format.startswith(DATUMARO) else ""
         spec = import_job_pb2.ImportSpec(
             dataset=self._names.resource("datasets", dataset),
             upload=upload,
             source_url=source_url,
             images_upload=images_upload,
             source_name=options.get("source_name", ""),
-            format=import_job_pb2.SourceFormat.Value(f"SOURCE_FORMAT_{_word(source_format)}"),
+            format=import_job_pb2.SourceFormat.Value(f"SOURCE_FORMAT_{_word('' if datumaro_format else source_format)}"),
+            datumaro_format=datumaro_format,
             task=dataset_pb2.Task.Value(f"TASK_{_word(task)}"),
             split_ratios=options.get("split_ratios", ()),
             seed=options.get("seed", 0),

@@ -70,7 +70,9 @@ def build(settings: DatasetSettings, registry: CollectorRegistry, store: ObjectS
         stop_workers=settings.stop_workers,
     )
     jobs.tell(dispatcher.wake)
-    imports = ImportJobServicer(Imports(jobs, catalogue, uploads, settings.allow_list()), metrics)
+    imports = ImportJobServicer(
+        Imports(jobs, catalogue, uploads, settings.allow_list(), has_datumaro=bool(settings.datumaro_python)), metrics
+    )
     transfers = TransferServicer(store, uploads, DatasetFiles(store, catalogue))
     grace, scratch = timedelta(seconds=settings.collection_grace_s), settings.work_dir / _COLLECTIONS
     storage = StorageServicer(

@@ -50,6 +50,10 @@ class DatasetSettings(JobServiceSettings):
     upload_keep_days: float = Field(
         7.0, gt=0, le=3650, description="Days after which an upload that nothing came of is deleted; longer than a job may wait."
     )
+    datumaro_python: str = Field(
+        "",
+        description="The Python of an environment with Datumaro (make setup-datumaro), which reads the formats that are read by nothing here; none: they are refused.",
+    )
     import_allow: Annotated[str, AfterValidator(_check_allow)] = Field(
         "",
         description="What the service may fetch for imports, with commas between: https://host/prefix, http://host:port/prefix, s3://bucket/prefix."

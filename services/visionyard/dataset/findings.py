@@ -59,6 +59,10 @@ class Code(enum.Enum):
     OUTLINE_UNREAD = (Severity.WARNING, "Draw the object's outline again: without it the label is only a box.")
     CROWD_REGION = (Severity.INFO, "Nothing needs doing: Ultralytics' own converter leaves crowd regions out too.")
     IGNORED_REGION = (Severity.INFO, "Nothing needs doing: LabelMe's own converters leave such regions out too.")
+    CLASS_DENIED = (
+        Severity.INFO,
+        "Nothing needs doing: such a label says that its class is not in the picture, which no task is trained on.",
+    )
     DELETED_LABEL = (Severity.INFO, "Nothing needs doing: whoever labelled it has deleted it.")
     MASK_AS_BOX = (
         Severity.WARNING,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from visionyard.dataset.archives.joined import JoinedArchive
 from visionyard.dataset.archives.noted import NotedArchive
 from visionyard.dataset.archives.opened import open_archive
 from visionyard.dataset.class_names import join_alike, list_alike
+from visionyard.dataset.converting.datumaro import Datumaro, missing
 from visionyard.dataset.curation.copying import copy_images
 from visionyard.dataset.curation.deriving import derive
 from visionyard.dataset.curation.merging import add_base, base_ratios, merged_classes, refuse_mismatch
@@ -21,12 +24,15 @@ from visionyard.dataset.fetching.addresses import SourceUrl, not_allowed
 from visionyard.dataset.fetching.port import Sources
 from visionyard.dataset.findings import Code, Report, refuse_errors
 from visionyard.dataset.finishing import Content, convert_labels, note_decision
+from visionyard.dataset.formats.datumaro import read_datumaro
+from visionyard.dataset.formats.detect import read_source
+from visionyard.dataset.formats.labelled import LabelledSource
 from visionyard.dataset.held import HeldImages
 from visionyard.dataset.import_spec import ImportSpec
-from visionyard.dataset.importing import Importer
+from visionyard.dataset.importing import Importer, Nowhere
 from visionyard.dataset.index import KnownImages
 from visionyard.dataset.publishing import Publisher
-from visionyard.dataset.shards import Place, ShardWriter
+from visionyard.dataset.shards import ShardWriter
 from visionyard.dataset.source import SourceTree
 from visionyard.dataset.splitting import SplitRequest, assign_splits
 from visionyard.dataset.staging import Staging
@@ -57,7 +63,9 @@ class ImportLimits:
     project_bytes: int = 0
 
 
-def run_import(context: JobContext, uploads: UploadStore, limits: ImportLimits, sources: Sources | None = None) -> dict[str, Any]:
+def run_import(
+    context: JobContext, uploads: UploadStore, limits: ImportLimits, sources: Sources | None = None, datumaro: Datumaro | None = None
+) -> dict[str, Any]:
     """Runs one attempt, under a pin (:mod:`.pins`) that stays where another attempt will go on.
 
     The uploads are deleted when the job has ended one way or the other, not where another attempt will need them.
@@ -67,6 +75,7 @@ def run_import(context: JobContext, uploads: UploadStore, limits: ImportLimits, 
         uploads: Where its archives lie.
         limits: What they may ask of this machine.
         sources: Fetches what is not uploaded; None where nothing may be fetched.
+        datumaro: Reads the formats that only it knows; None where it was not set up.
 
     Returns:
         The pointers of the job's result: ``report_key`` and, unless it was a dry run, ``version``.
@@ -93,7 +102,7 @@ def run_import(context: JobContext, uploads: UploadStore, limits: ImportLimits, 
         pins.pin(context.store, job.name)  # before the index is read
         publisher.begin()
         try:
-            done = _Attempt(context, publisher, spec, uploads, limits, sources).prepare()
+            done = _Attempt(context, publisher, spec, uploads, limits, sources, datumaro).prepare()
         except (LeaseLost, Preempted):
             raise  # the next attempt deletes what this one wrote
         except StoreUnavailable as error:
@@ -138,6 +147,7 @@ class _Attempt:
         uploads: UploadStore,
         limits: ImportLimits,
         sources: Sources | None,
+        datumaro: Datumaro | None,
     ) -> None:
         self._context = context
         self._publisher = publisher
@@ -145,6 +155,7 @@ class _Attempt:
         self._uploads = uploads
         self._limits = limits
         self._sources = sources
+        self._datumaro = datumaro
         self._fetched: dict[str, Any] = {}
         self._report = Report()
 
@@ -230,8 +241,15 @@ class _Attempt:
             importer = Importer(archive, self._context.scratch, known, sink, self._progress, pixels, fix=spec.fix)
             self._report = importer.report
             tree = stack.enter_context(importer.open())
-            content, base = self._read(importer, tree)
+            understand = partial(self._converted, archive) if spec.datumaro_format else partial(read_source, format_=spec.format)
+            content, base = self._read(importer, tree, understand)
             return self._publish(content, writer, base)
+
+    def _converted(self, archive: Archive, tree: SourceTree) -> LabelledSource:
+        """The source as Datumaro reads it; each attempt begins anew."""
+        if self._datumaro is None:
+            raise missing()
+        return read_datumaro(tree, self._datumaro.convert(archive, self._spec.datumaro_format, self._context.scratch, self._progress))
 
     def _fetch(self, stack: ExitStack) -> Archive:
         """The archive, fetched anew by each attempt: nothing of it outlives the worker."""
@@ -261,10 +279,12 @@ class _Attempt:
         self._progress("writing the manifest", 0, 0, "")
         return self._publisher.prepare(content, writer, self._report, self._spec.origin(base.name if base else None, self._fetched))
 
-    def _read(self, importer: Importer, tree: SourceTree) -> tuple[Content, DatasetVersion | None]:
+    def _read(
+        self, importer: Importer, tree: SourceTree, understand: Callable[[SourceTree], LabelledSource]
+    ) -> tuple[Content, DatasetVersion | None]:
         """Everything between the archive and the manifest; and the version that was added to, if it was."""
         spec, report, held, store = self._spec, importer.report, HeldImages(tree.staging), self._context.store
-        source = importer.read(tree, spec.format, held)
+        source = importer.read(tree, understand, held)
         base = read_dataset_version(store, VersionName(spec.dataset, None)) if spec.append else None
         decision = decide_task(spec.task or (base.task if base else ""), source.task, importer.shapes, source.format)
         note_decision(decision, report)
@@ -290,14 +310,3 @@ class _Attempt:
         content = Content(decision.task, names, keypoints, source.format, held)
         examine(content, report, importer.check, fix=spec.fix)
         return content, base
-
-
-class Nowhere:
-    """Where a dry run's images go."""
-
-    def add(self, sha256: str, suffix: str, data: bytes) -> Place:  # noqa: ARG002 - as a shard's writer
-        """Takes nothing."""
-        return Place("", 0, len(data))
-
-    def close(self) -> None:
-        """Nothing is open."""

@@ -55,6 +55,7 @@ class ImportSpec:
         append: Whether to add to the dataset's newest version.
         derivation: How the version is made of others; None for an archive.
         source_url: Where the archive is fetched from; empty where it is uploaded.
+        datumaro_format: The format, as Datumaro calls it, that Datumaro is to read; empty: none.
     """
 
     dataset: ResourceName
@@ -71,6 +72,7 @@ class ImportSpec:
     append: bool = False
     derivation: Derivation | None = None
     source_url: str = ""
+    datumaro_format: str = ""
 
     @property
     def uploads(self) -> tuple[ResourceName, ...]:
@@ -96,6 +98,7 @@ class ImportSpec:
             append=document.get("append", False),
             derivation=Derivation.from_json(derivation) if derivation else None,
             source_url=document.get("source_url", ""),
+            datumaro_format=document.get("datumaro_format", ""),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -115,6 +118,7 @@ class ImportSpec:
             "append": self.append,
             "derivation": self.derivation.to_json() if self.derivation else None,
             "source_url": self.source_url,
+            "datumaro_format": self.datumaro_format,
         }
 
     def origin(self, base: VersionName | None = None, fetched: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -129,6 +133,7 @@ class ImportSpec:
         told = {
             "source_name": self.source_name,
             "format": self.format,
+            "datumaro_format": self.datumaro_format,
             "task": self.task,
             "split_ratios": list(self.split_ratios),
             "seed": self.seed,

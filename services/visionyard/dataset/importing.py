@@ -9,7 +9,6 @@ from typing import Protocol
 from visionyard.dataset.archives.entry import Archive, Entry
 from visionyard.dataset.checking import CheckingThreads
 from visionyard.dataset.findings import Code, Report
-from visionyard.dataset.formats.detect import read_source
 from visionyard.dataset.formats.labelled import LabelledSource
 from visionyard.dataset.formats.shapes import LabelRow
 from visionyard.dataset.formats.staged import SourceImage, SourceImages, file_of
@@ -40,6 +39,17 @@ class ImageSink(Protocol):
     def close(self) -> None:
         """There are no more."""
         ...
+
+
+class Nowhere:
+    """Where a dry run's images go."""
+
+    def add(self, sha256: str, suffix: str, data: bytes) -> Place:  # noqa: ARG002 - as a shard's writer
+        """Takes nothing."""
+        return Place("", 0, len(data))
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class Importer:
@@ -99,21 +109,21 @@ class Importer:
             self.check,
         )
 
-    def read(self, tree: SourceTree, format_: str, held: HeldImages) -> LabelledSource:
+    def read(self, tree: SourceTree, understand: Callable[[SourceTree], LabelledSource], held: HeldImages) -> LabelledSource:
         """Understands the source, checks its images and labels, stores the images.
 
         Args:
             tree: What :meth:`open` gave.
-            format_: See :func:`read_source`.
+            understand: Finds out what is labelled in it; see :func:`visionyard.dataset.formats.detect.read_source`.
             held: Gets what is kept.
 
         Raises:
-            YardError: NO_IMAGES, NO_LABELS, FORMAT_UNKNOWN, CLASSES_UNKNOWN, ANNOTATION_BOMB.
+            YardError: NO_IMAGES, NO_LABELS, and what ``understand`` raises.
         """
         report = self.report
         report.images.found = tree.image_count
         self.progress("reading the structure", 0, 0, "")
-        source = read_source(tree, format_)
+        source = understand(tree)
         report.format, report.format_reason = source.format, source.reason
         report.images.found = len(source.images) + len(source.left_out)
         self._count_left_out(source)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from visionyard.dataset.catalogue import Catalogue
+from visionyard.dataset.converting.datumaro import missing
 from visionyard.dataset.fetching.addresses import AllowList
 from visionyard.dataset.import_spec import ImportSpec
 from visionyard.kit.artifacts.dataset import DatasetVersion
@@ -109,25 +110,31 @@ class Imports:
         catalogue: The datasets in it.
         uploads: The uploads in it.
         allow: What may be fetched.
+        has_datumaro: Whether Datumaro was set up.
     """
 
-    def __init__(self, jobs: JobService, catalogue: Catalogue, uploads: UploadStore, allow: AllowList) -> None:
+    def __init__(
+        self, jobs: JobService, catalogue: Catalogue, uploads: UploadStore, allow: AllowList, *, has_datumaro: bool = False
+    ) -> None:
         self.jobs = jobs
         self._catalogue = catalogue
         self._uploads = uploads
         self._allow = allow
+        self._has_datumaro = has_datumaro
         self._results = _Results(_CACHED_BYTES)
 
     def create(self, project: ProjectName, spec: ImportSpec, request_id: str) -> ImportView:
         """Queues a job; a repeated request finds its job, also when its upload is gone already.
 
         Raises:
-            YardError: INVALID_FIELD, UPLOAD_NOT_FOUND, UPLOAD_INCOMPLETE, SOURCE_NOT_ALLOWED, DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, REQUEST_ID_REUSED.
+            YardError: INVALID_FIELD, CONVERTER_MISSING, UPLOAD_NOT_FOUND, UPLOAD_INCOMPLETE, SOURCE_NOT_ALLOWED, DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, REQUEST_ID_REUSED.
         """
         for name in (spec.dataset, *spec.uploads):
             if name.project != project.project:
                 raise invalid_field(f"import_job.spec.{name.collection[:-1]}", f"{name} is not in {project}")
         if not (request_id and self.jobs.records.was_requested(project.project, request_id)):
+            if spec.datumaro_format and not self._has_datumaro:
+                raise missing()
             if spec.source_url:
                 self._allow.allowed(spec.source_url)
             for upload in spec.uploads:

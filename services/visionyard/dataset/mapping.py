@@ -9,6 +9,7 @@ from typing import Any
 from google.protobuf import struct_pb2
 
 from visionyard.dataset.catalogue import DatasetView
+from visionyard.dataset.converting.datumaro import is_format_name
 from visionyard.dataset.curation.diffing import Diff, ImageChanges
 from visionyard.dataset.derivation_mapping import derivation_from_proto, derivation_to_proto, ratios_from_proto
 from visionyard.dataset.import_spec import ImportSpec
@@ -63,7 +64,13 @@ def spec_from_proto(spec: import_job_pb2.ImportSpec) -> ImportSpec:
         raise invalid_field("import_job.spec.task", "is not a task: use one of Task's, or leave it out")
     if len(spec.source_name) > _SOURCE_NAME_CHARACTERS:
         raise invalid_field("import_job.spec.source_name", f"has more than {_SOURCE_NAME_CHARACTERS} characters")
+    if spec.datumaro_format and not is_format_name(spec.datumaro_format):
+        raise invalid_field("import_job.spec.datumaro_format", "is not a format's name: 1 to 64 lower-case letters, digits and '_'")
+    if spec.datumaro_format and spec.format:
+        raise invalid_field("import_job.spec.datumaro_format", "is read instead of a format: leave format out")
     derived = spec.HasField("derivation")
+    if derived and spec.datumaro_format:
+        raise invalid_field("import_job.spec.derivation", "makes the version of others, which have no format: leave out datumaro_format")
     if derived and (spec.upload or spec.source_url or spec.images_upload or spec.append):
         raise invalid_field(
             "import_job.spec.derivation", "makes the version of others: leave out upload, source_url, images_upload and append"
@@ -85,6 +92,7 @@ def spec_from_proto(spec: import_job_pb2.ImportSpec) -> ImportSpec:
         append=spec.append,
         derivation=derivation_from_proto(spec.derivation) if derived else None,
         source_url=spec.source_url,
+        datumaro_format=spec.datumaro_format,
     )
 
 
@@ -112,6 +120,7 @@ def import_job_to_proto(view: ImportView) -> import_job_pb2.ImportJob:
             source_url=spec.source_url,
             source_name=spec.source_name,
             format=_FORMAT_NUMBERS[spec.format],
+            datumaro_format=spec.datumaro_format,
             split_ratios=spec.split_ratios,
             seed=spec.seed,
             task=_TASKS[spec.task],

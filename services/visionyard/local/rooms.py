@@ -6,12 +6,15 @@ import os
 import sys
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 
 from visionyard.local import probes
 from visionyard.local.ports import address
 from visionyard.local.specification import ProcessSpec
 from visionyard.local.state import StateDir
 
+DATUMARO_VARIABLE = "VISIONYARD_DATUMARO_PYTHON"
+"""Names the Python of Datumaro's environment where that is not ``.venv-datumaro`` beside the one that runs this."""
 SERVICES = ("dataset", "training", "export", "inference")
 _DRAIN_S = "1.5"
 _START_TIMEOUT_S = 120.0
@@ -43,6 +46,8 @@ def specification(service: str, state: StateDir, ports: Mapping[str, int], store
     }
     if service in _WITH_QUOTA:
         environment |= {"VISIONYARD_PROJECT_QUOTA_BYTES": os.environ.get("VISIONYARD_PROJECT_QUOTA_BYTES") or "0"}
+    if service == "dataset" and DATUMARO_VARIABLE not in os.environ and (python := _beside(".venv-datumaro")).exists():
+        environment |= {DATUMARO_VARIABLE: str(python)}
     if service in _WITHOUT_MATHS:
         environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     if service == "inference":
@@ -62,3 +67,8 @@ def specification(service: str, state: StateDir, ports: Mapping[str, int], store
         start_timeout_s=_START_TIMEOUT_S,
         stop_grace_s=_STOP_GRACE_S,
     )
+
+
+def _beside(environment: str) -> Path:
+    """The Python of an environment beside the one that runs this."""
+    return Path(sys.prefix).parent / environment / "bin" / "python"

@@ -91,15 +91,16 @@ class ListedImages:
         self._matcher = ImageMatcher(tree)
         staging = tree.staging
         staging.run("DROP TABLE IF EXISTS listed")
-        staging.run("CREATE TABLE listed (id INTEGER PRIMARY KEY, identity TEXT, known INT, name TEXT, file TEXT)")
+        staging.run("CREATE TABLE listed (id INTEGER PRIMARY KEY, identity TEXT, known INT, name TEXT, file TEXT, split TEXT)")
         staging.run("CREATE INDEX listed_by_identity ON listed (identity, known)")
 
-    def key(self, name: str, file: str) -> str:
+    def key(self, name: str, file: str, split: str = "") -> str:
         """Takes an image; returns what its labels are to be put down under.
 
         Args:
             name: As written.
             file: The file that names it.
+            split: ``train``, ``val`` or ``test`` where the file says it; empty: folders tell.
         """
         self._tree.check()
         name = printable(name[:_MAX_NAME])
@@ -107,32 +108,37 @@ class ListedImages:
         known = bool(image)
         before = staging.one("SELECT id, file FROM listed WHERE identity = ? AND known = ?", (image or name, known))
         if before is None:
-            number = staging.run("INSERT INTO listed VALUES (NULL, ?, ?, ?, ?)", (image or name, known, name, file))
+            number = staging.run("INSERT INTO listed VALUES (NULL, ?, ?, ?, ?, ?)", (image or name, known, name, file, split))
             return f"{file}#{number}"
         where = "more than once" if before[1] == file else f"as {before[1]} does"
         self._source.notes.add(Code.IMAGE_NAMED_TWICE, f"{file} names {name[:_SHOWN]!r} {where}; the labels were put together", file)
         return f"{before[1]}#{before[0]}"
 
-    def finish(self) -> None:
+    def finish(self, *, all_listed: bool = False) -> None:
         """All were taken: tells the source of them.
 
         Images in the same folders that no file names: where there is a file an image, one without is background, as one without label file is in YOLO and VOC.
         Where a file lists many images, it lists the set, so others are no part of it and are left out.
+
+        Args:
+            all_listed: Whether the files list the set in any case, a set of a single image too.
         """
         staging, source = self._tree.staging, self._source
-        for number, image, known, name, file in staging.query("SELECT id, identity, known, name, file FROM listed ORDER BY id"):
+        for number, image, known, name, file, split in staging.query(
+            "SELECT id, identity, known, name, file, split FROM listed ORDER BY id"
+        ):
             self._tree.check()
             key = f"{file}#{number}"
             labels = key if staging.one("SELECT 1 FROM spool WHERE key = ? LIMIT 1", (key,)) else ""
             if known:
-                # The folders of the image tell its split, or else those of the file.
-                source.images.append(SourceImage(image, split_of_path(image, "") or split_of_path(file, ""), labels))
+                # Where nothing says it, the folders of the image tell its split, or else those of the file.
+                source.images.append(SourceImage(image, split or split_of_path(image, "") or split_of_path(file, ""), labels))
             elif labels:
                 source.orphans.append(SourceImage(name, labels=labels))
             else:
                 source.notes.add(Code.LISTED_IMAGE_MISSING, f"{file} names {name[:_SHOWN]!r}, which is not there and has no labels", file)
         many = staging.one("SELECT 1 FROM listed GROUP BY file HAVING COUNT(*) > 1 LIMIT 1")
-        others = source.left_out if many else source.images
+        others = source.left_out if all_listed or many else source.images
         for (image,) in staging.query(
             "SELECT path FROM files WHERE image "
             "AND folder IN (SELECT DISTINCT f.folder FROM listed l JOIN files f ON f.path = l.identity WHERE l.known) "

@@ -27,7 +27,7 @@ from visionyard.dataset.v1 import dataset_pb2 as visionyard_dot_dataset_dot_v1_d
 from visionyard.jobs.v1 import job_pb2 as visionyard_dot_jobs_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&visionyard/dataset/v1/import_job.proto\x12\x15visionyard.dataset.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#visionyard/dataset/v1/dataset.proto\x1a\x1cvisionyard/jobs/v1/job.proto\"\xde\x02\n\tImportJob\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x04spec\x18\x02 \x01(\x0b\x32!.visionyard.dataset.v1.ImportSpec\x12-\n\x06status\x18\x03 \x01(\x0b\x32\x1d.visionyard.jobs.v1.JobStatus\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\x12>\n\x0f\x64\x61taset_version\x18\x07 \x01(\x0b\x32%.visionyard.dataset.v1.DatasetVersion\x12\x33\n\x06report\x18\x08 \x01(\x0b\x32#.visionyard.dataset.v1.ImportReport\"\xe6\x02\n\nImportSpec\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0e\n\x06upload\x18\x02 \x01(\t\x12\x13\n\x0bsource_name\x18\x03 \x01(\t\x12\x33\n\x06\x66ormat\x18\x04 \x01(\x0e\x32#.visionyard.dataset.v1.SourceFormat\x12\x14\n\x0csplit_ratios\x18\x05 \x03(\x01\x12\x0c\n\x04seed\x18\x06 \x01(\x03\x12)\n\x04task\x18\x07 \x01(\x0e\x32\x1b.visionyard.dataset.v1.Task\x12\x15\n\rimages_upload\x18\x08 \x01(\t\x12\x0e\n\x06strict\x18\t \x01(\x08\x12\x0b\n\x03\x66ix\x18\n \x01(\x08\x12\x0f\n\x07\x64ry_run\x18\x0b \x01(\x08\x12\x0e\n\x06\x61ppend\x18\x0c \x01(\x08\x12\x35\n\nderivation\x18\r \x01(\x0b\x32!.visionyard.dataset.v1.Derivation\x12\x12\n\nsource_url\x18\x0f \x01(\t\"\xbd\x02\n\nDerivation\x12-\n\x05merge\x18\x01 \x01(\x0b\x32\x1c.visionyard.dataset.v1.MergeH\x00\x12/\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1d.visionyard.dataset.v1.FilterH\x00\x12-\n\x05remap\x18\x03 \x01(\x0b\x32\x1c.visionyard.dataset.v1.RemapH\x00\x12/\n\x05split\x18\x04 \x01(\x0b\x32\x1e.visionyard.dataset.v1.ResplitH\x00\x12/\n\x06subset\x18\x05 \x01(\x0b\x32\x1d.visionyard.dataset.v1.SubsetH\x00\x12\x31\n\x07publish\x18\x06 \x01(\x0b\x32\x1e.visionyard.dataset.v1.PublishH\x00\x42\x0b\n\toperation\"\x8e\x01\n\x05Merge\x12\x0f\n\x07sources\x18\x01 \x03(\t\x12\x41\n\x0b\x63lass_names\x18\x02 \x03(\x0b\x32,.visionyard.dataset.v1.Merge.ClassNamesEntry\x1a\x31\n\x0f\x43lassNamesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"=\n\x06\x46ilter\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0f\n\x07\x63lasses\x18\x02 \x03(\t\x12\x12\n\ndrop_empty\x18\x03 \x01(\x08\"\xa3\x01\n\x05Remap\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x41\n\x0b\x63lass_names\x18\x02 \x03(\x0b\x32,.visionyard.dataset.v1.Remap.ClassNamesEntry\x12\x14\n\x0csingle_class\x18\x03 \x01(\t\x1a\x31\n\x0f\x43lassNamesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"e\n\x07Resplit\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0e\n\x06ratios\x18\x02 \x03(\x01\x12\x0c\n\x04seed\x18\x03 \x01(\x03\x12\x15\n\rgroup_pattern\x18\x04 \x01(\t\x12\x15\n\rgroup_similar\x18\x05 \x01(\x08\"4\n\x06Subset\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x0c\n\x04seed\x18\x03 \x01(\x03\"\x19\n\x07Publish\x12\x0e\n\x06source\x18\x01 \x01(\t*\xcf\x02\n\x0cSourceFormat\x12\x1d\n\x19SOURCE_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12SOURCE_FORMAT_YOLO\x10\x01\x12\x15\n\x11SOURCE_FORMAT_VOC\x10\x02\x12\x16\n\x12SOURCE_FORMAT_COCO\x10\x03\x12\x1d\n\x19SOURCE_FORMAT_LABELSTUDIO\x10\x04\x12\x19\n\x15SOURCE_FORMAT_LABELME\x10\x05\x12\x1a\n\x16SOURCE_FORMAT_LABELME3\x10\x06\x12\x16\n\x12SOURCE_FORMAT_CVAT\x10\x07\x12\x1a\n\x16SOURCE_FORMAT_CREATEML\x10\x08\x12\x15\n\x11SOURCE_FORMAT_VIA\x10\t\x12\x19\n\x15SOURCE_FORMAT_FOLDERS\x10\n\x12\x1d\n\x19SOURCE_FORMAT_PREDICTIONS\x10\x0b\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&visionyard/dataset/v1/import_job.proto\x12\x15visionyard.dataset.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#visionyard/dataset/v1/dataset.proto\x1a\x1cvisionyard/jobs/v1/job.proto\"\xde\x02\n\tImportJob\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x04spec\x18\x02 \x01(\x0b\x32!.visionyard.dataset.v1.ImportSpec\x12-\n\x06status\x18\x03 \x01(\x0b\x32\x1d.visionyard.jobs.v1.JobStatus\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\x12>\n\x0f\x64\x61taset_version\x18\x07 \x01(\x0b\x32%.visionyard.dataset.v1.DatasetVersion\x12\x33\n\x06report\x18\x08 \x01(\x0b\x32#.visionyard.dataset.v1.ImportReport\"\xff\x02\n\nImportSpec\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0e\n\x06upload\x18\x02 \x01(\t\x12\x13\n\x0bsource_name\x18\x03 \x01(\t\x12\x33\n\x06\x66ormat\x18\x04 \x01(\x0e\x32#.visionyard.dataset.v1.SourceFormat\x12\x14\n\x0csplit_ratios\x18\x05 \x03(\x01\x12\x0c\n\x04seed\x18\x06 \x01(\x03\x12)\n\x04task\x18\x07 \x01(\x0e\x32\x1b.visionyard.dataset.v1.Task\x12\x15\n\rimages_upload\x18\x08 \x01(\t\x12\x0e\n\x06strict\x18\t \x01(\x08\x12\x0b\n\x03\x66ix\x18\n \x01(\x08\x12\x0f\n\x07\x64ry_run\x18\x0b \x01(\x08\x12\x0e\n\x06\x61ppend\x18\x0c \x01(\x08\x12\x35\n\nderivation\x18\r \x01(\x0b\x32!.visionyard.dataset.v1.Derivation\x12\x12\n\nsource_url\x18\x0f \x01(\t\x12\x17\n\x0f\x64\x61tumaro_format\x18\x10 \x01(\t\"\xbd\x02\n\nDerivation\x12-\n\x05merge\x18\x01 \x01(\x0b\x32\x1c.visionyard.dataset.v1.MergeH\x00\x12/\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1d.visionyard.dataset.v1.FilterH\x00\x12-\n\x05remap\x18\x03 \x01(\x0b\x32\x1c.visionyard.dataset.v1.RemapH\x00\x12/\n\x05split\x18\x04 \x01(\x0b\x32\x1e.visionyard.dataset.v1.ResplitH\x00\x12/\n\x06subset\x18\x05 \x01(\x0b\x32\x1d.visionyard.dataset.v1.SubsetH\x00\x12\x31\n\x07publish\x18\x06 \x01(\x0b\x32\x1e.visionyard.dataset.v1.PublishH\x00\x42\x0b\n\toperation\"\x8e\x01\n\x05Merge\x12\x0f\n\x07sources\x18\x01 \x03(\t\x12\x41\n\x0b\x63lass_names\x18\x02 \x03(\x0b\x32,.visionyard.dataset.v1.Merge.ClassNamesEntry\x1a\x31\n\x0f\x43lassNamesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"=\n\x06\x46ilter\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0f\n\x07\x63lasses\x18\x02 \x03(\t\x12\x12\n\ndrop_empty\x18\x03 \x01(\x08\"\xa3\x01\n\x05Remap\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x41\n\x0b\x63lass_names\x18\x02 \x03(\x0b\x32,.visionyard.dataset.v1.Remap.ClassNamesEntry\x12\x14\n\x0csingle_class\x18\x03 \x01(\t\x1a\x31\n\x0f\x43lassNamesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"e\n\x07Resplit\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0e\n\x06ratios\x18\x02 \x03(\x01\x12\x0c\n\x04seed\x18\x03 \x01(\x03\x12\x15\n\rgroup_pattern\x18\x04 \x01(\t\x12\x15\n\rgroup_similar\x18\x05 \x01(\x08\"4\n\x06Subset\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x0c\n\x04seed\x18\x03 \x01(\x03\"\x19\n\x07Publish\x12\x0e\n\x06source\x18\x01 \x01(\t*\xcf\x02\n\x0cSourceFormat\x12\x1d\n\x19SOURCE_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12SOURCE_FORMAT_YOLO\x10\x01\x12\x15\n\x11SOURCE_FORMAT_VOC\x10\x02\x12\x16\n\x12SOURCE_FORMAT_COCO\x10\x03\x12\x1d\n\x19SOURCE_FORMAT_LABELSTUDIO\x10\x04\x12\x19\n\x15SOURCE_FORMAT_LABELME\x10\x05\x12\x1a\n\x16SOURCE_FORMAT_LABELME3\x10\x06\x12\x16\n\x12SOURCE_FORMAT_CVAT\x10\x07\x12\x1a\n\x16SOURCE_FORMAT_CREATEML\x10\x08\x12\x15\n\x11SOURCE_FORMAT_VIA\x10\t\x12\x19\n\x15SOURCE_FORMAT_FOLDERS\x10\n\x12\x1d\n\x19SOURCE_FORMAT_PREDICTIONS\x10\x0b\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,28 +38,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MERGE_CLASSNAMESENTRY']._serialized_options = b'8\001'
   _globals['_REMAP_CLASSNAMESENTRY']._loaded_options = None
   _globals['_REMAP_CLASSNAMESENTRY']._serialized_options = b'8\001'
-  _globals['_SOURCEFORMAT']._serialized_start=1758
-  _globals['_SOURCEFORMAT']._serialized_end=2093
+  _globals['_SOURCEFORMAT']._serialized_start=1783
+  _globals['_SOURCEFORMAT']._serialized_end=2118
   _globals['_IMPORTJOB']._serialized_start=166
   _globals['_IMPORTJOB']._serialized_end=516
   _globals['_IMPORTSPEC']._serialized_start=519
-  _globals['_IMPORTSPEC']._serialized_end=877
-  _globals['_DERIVATION']._serialized_start=880
-  _globals['_DERIVATION']._serialized_end=1197
-  _globals['_MERGE']._serialized_start=1200
-  _globals['_MERGE']._serialized_end=1342
-  _globals['_MERGE_CLASSNAMESENTRY']._serialized_start=1293
-  _globals['_MERGE_CLASSNAMESENTRY']._serialized_end=1342
-  _globals['_FILTER']._serialized_start=1344
-  _globals['_FILTER']._serialized_end=1405
-  _globals['_REMAP']._serialized_start=1408
-  _globals['_REMAP']._serialized_end=1571
-  _globals['_REMAP_CLASSNAMESENTRY']._serialized_start=1293
-  _globals['_REMAP_CLASSNAMESENTRY']._serialized_end=1342
-  _globals['_RESPLIT']._serialized_start=1573
-  _globals['_RESPLIT']._serialized_end=1674
-  _globals['_SUBSET']._serialized_start=1676
-  _globals['_SUBSET']._serialized_end=1728
-  _globals['_PUBLISH']._serialized_start=1730
-  _globals['_PUBLISH']._serialized_end=1755
+  _globals['_IMPORTSPEC']._serialized_end=902
+  _globals['_DERIVATION']._serialized_start=905
+  _globals['_DERIVATION']._serialized_end=1222
+  _globals['_MERGE']._serialized_start=1225
+  _globals['_MERGE']._serialized_end=1367
+  _globals['_MERGE_CLASSNAMESENTRY']._serialized_start=1318
+  _globals['_MERGE_CLASSNAMESENTRY']._serialized_end=1367
+  _globals['_FILTER']._serialized_start=1369
+  _globals['_FILTER']._serialized_end=1430
+  _globals['_REMAP']._serialized_start=1433
+  _globals['_REMAP']._serialized_end=1596
+  _globals['_REMAP_CLASSNAMESENTRY']._serialized_start=1318
+  _globals['_REMAP_CLASSNAMESENTRY']._serialized_end=1367
+  _globals['_RESPLIT']._serialized_start=1598
+  _globals['_RESPLIT']._serialized_end=1699
+  _globals['_SUBSET']._serialized_start=1701
+  _globals['_SUBSET']._serialized_end=1753
+  _globals['_PUBLISH']._serialized_start=1755
+  _globals['_PUBLISH']._serialized_end=1780
 # @@protoc_insertion_point(module_scope)

@@ -164,6 +164,7 @@ class ImportSpec(_message.Message):
     APPEND_FIELD_NUMBER: _builtins.int
     DERIVATION_FIELD_NUMBER: _builtins.int
     SOURCE_URL_FIELD_NUMBER: _builtins.int
+    DATUMARO_FORMAT_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     """The dataset that gets a new version, `projects/{project}/datasets/{dataset}`; made where it is not there. The id is 1 to 63 letters, digits, '-', '_' and '.', and begins with a letter or digit."""
     upload: _builtins.str
@@ -190,6 +191,10 @@ class ImportSpec(_message.Message):
     """What the service fetches itself instead of an upload: `https://host/path` or `s3://bucket/key` of an archive, or `s3://bucket/prefix/` of a folder; at most 2048
     characters. It must lie below an entry of the service's allow-list (VISIONYARD_IMPORT_ALLOW, empty by default). The job keeps it as it is, a signature in its query included.
     """
+    datumaro_format: _builtins.str
+    """Has Datumaro read the source, as this format of its own: 1 to 64 lower-case letters, digits and '_', such as `kitti_detection`; `format` is unspecified then. Empty: the
+    service reads the source itself. Refused where the service has no Datumaro (VISIONYARD_DATUMARO_PYTHON, empty by default).
+    """
     @_builtins.property
     def split_ratios(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """The shares of train, val and, as a third, test: each from 0 to 1, together 1. Empty: the source's own splits, or 0.8, 0.2 drawn where it has none (beside its test split, where it has only that)."""
@@ -215,10 +220,11 @@ class ImportSpec(_message.Message):
         append: _builtins.bool = ...,
         derivation: Global___Derivation | None = ...,
         source_url: _builtins.str = ...,
+        datumaro_format: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["derivation", b"derivation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "dataset", b"dataset", "derivation", b"derivation", "dry_run", b"dry_run", "fix", b"fix", "format", b"format", "images_upload", b"images_upload", "seed", b"seed", "source_name", b"source_name", "source_url", b"source_url", "split_ratios", b"split_ratios", "strict", b"strict", "task", b"task", "upload", b"upload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "dataset", b"dataset", "datumaro_format", b"datumaro_format", "derivation", b"derivation", "dry_run", b"dry_run", "fix", b"fix", "format", b"format", "images_upload", b"images_upload", "seed", b"seed", "source_name", b"source_name", "source_url", b"source_url", "split_ratios", b"split_ratios", "strict", b"strict", "task", b"task", "upload", b"upload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from visionyard.dataset.archives.entry import ArchiveLimits
 from visionyard.dataset.config import DatasetSettings
+from visionyard.dataset.converting.datumaro import Datumaro
 from visionyard.dataset.fetching.sources import AllowedSources
 from visionyard.dataset.import_job import ImportLimits, run_import
 from visionyard.kit.jobs.model import JobKind
@@ -24,7 +25,8 @@ def import_(context: JobContext) -> dict[str, Any]:
     uploads = UploadStore(context.store, settings.upload_limit_bytes, copies=LocalCopies(settings.upload_copies()))
     sources = AllowedSources(settings.allow_list(), settings.source_access(), settings.fetch_limits())
     limits = ImportLimits(archive, settings.image_limit_pixels, settings.project_quota_bytes)
-    return run_import(context, uploads, limits, sources)
+    datumaro = Datumaro(settings.datumaro_python) if settings.datumaro_python else None
+    return run_import(context, uploads, limits, sources, datumaro)
 
 
 if __name__ == "__main__":

@@ -108,6 +108,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The source holds errors, and it was to be imported strictly only. Metadata: count."""
     ERROR_REASON_VERSIONS_MISMATCH: _ErrorReason.ValueType  # 72
     """Versions do not fit together, or hold nothing of what is asked for: other tasks, other keypoints, no such class. Metadata: name."""
+    ERROR_REASON_CONVERTER_MISSING: _ErrorReason.ValueType  # 73
+    """The service has no Datumaro to read that format with, or may not start it. Metadata: setting."""
+    ERROR_REASON_CONVERSION_FAILED: _ErrorReason.ValueType  # 74
+    """Datumaro could not read the source. Metadata: format."""
     ERROR_REASON_SOURCE_NOT_ALLOWED: _ErrorReason.ValueType  # 78
     """The service may not fetch from that address: its administrator did not list it, or it leads to a private network. Metadata: source, setting."""
     ERROR_REASON_SOURCE_UNREACHABLE: _ErrorReason.ValueType  # 79
@@ -245,6 +249,10 @@ ERROR_REASON_FINDINGS_REFUSED: ErrorReason.ValueType  # 71
 """The source holds errors, and it was to be imported strictly only. Metadata: count."""
 ERROR_REASON_VERSIONS_MISMATCH: ErrorReason.ValueType  # 72
 """Versions do not fit together, or hold nothing of what is asked for: other tasks, other keypoints, no such class. Metadata: name."""
+ERROR_REASON_CONVERTER_MISSING: ErrorReason.ValueType  # 73
+"""The service has no Datumaro to read that format with, or may not start it. Metadata: setting."""
+ERROR_REASON_CONVERSION_FAILED: ErrorReason.ValueType  # 74
+"""Datumaro could not read the source. Metadata: format."""
 ERROR_REASON_SOURCE_NOT_ALLOWED: ErrorReason.ValueType  # 78
 """The service may not fetch from that address: its administrator did not list it, or it leads to a private network. Metadata: source, setting."""
 ERROR_REASON_SOURCE_UNREACHABLE: ErrorReason.ValueType  # 79
