@@ -13,7 +13,7 @@ from visionyard.kit.status import ReceivedError, from_rpc_error, from_status
 
 NO_SERVER = "NO_SERVER"
 """The reason of :class:`NoServer`; made by the client, never by a server."""
-_MAX_MESSAGE = 500
+_MAX_MESSAGE = 2_000
 
 
 @dataclass(eq=False)

@@ -5,6 +5,7 @@ The worker unpacks the source, :mod:`.datumaro_program` reads it behind walls, a
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
@@ -25,6 +26,7 @@ SETTING = "VISIONYARD_DATUMARO_PYTHON"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}\Z")
 _ANSWER_BYTES = 16 << 20
 _SHOWN = 400
+_LISTED = 150
 _ENVIRONMENT = {
     # Each thread's stack and arena counts against the memory it may have.
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "RAYON_NUM_THREADS"), "1"),
@@ -111,9 +113,7 @@ class Datumaro:
                 {"setting": SETTING},
             )
         if "unknown" in answer:
-            raise YardError(
-                Reason.FORMAT_UNKNOWN, f"Datumaro reads no format {format_!r}; it reads {', '.join(_texts(answer['unknown']))}", {}
-            )
+            raise _unknown(format_, _texts(answer["unknown"]))
         raise _failed(archive.name, format_, str(answer.get("failed") or "it gave no answer"))
 
     def _answer(self, name: str, folder: Path, format_: str, out: Path, check: Callable[[], None]) -> dict[str, Any]:
@@ -130,13 +130,19 @@ class Datumaro:
             raise missing() from error
         if code:
             what = f"was ended by signal {-code}, as when memory runs out" if code < 0 else f"ended with exit code {code}"
-            raise _failed(name, format_, f"it {what}; the job's log may tell more")
+            raise _failed(name, format_, f"it {what}")
         try:
             with (out / "answer.json").open("rb") as file:
                 answer = json.loads(file.read(_ANSWER_BYTES))
         except (OSError, ValueError, RecursionError):
             answer = None
         return answer if isinstance(answer, dict) else {}
+
+
+def _unknown(format_: str, known: tuple[str, ...]) -> YardError:
+    nearest = difflib.get_close_matches(format_, known, n=3)
+    meant = f"; was {' or '.join(nearest)} meant?" if nearest else "."
+    return YardError(Reason.FORMAT_UNKNOWN, f"Datumaro reads no format {format_!r}{meant} It reads {', '.join(known[:_LISTED])}")
 
 
 def _failed(name: str, format_: str, why: str) -> YardError:

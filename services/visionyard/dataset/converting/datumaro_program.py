@@ -31,12 +31,13 @@ from typing import Any, TextIO
 
 _UNPICKLED = frozenset({"cifar", "brats_numpy"})
 """Formats whose files are pickles, which are programs: not read, however restricted the reader. Their pictures are no files either."""
-_LINE_CHARACTERS = 1 << 20
+_LINE_CHARACTERS, _MESSAGE_CHARACTERS = 1 << 20, 300
 _MAX_ROOTS = 8
-_MESSAGE_CHARACTERS = 300
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
-_EXECUTE, _WRITE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+_WRITE, _READ_FILE, _READ_DIR = 1 << 1, 1 << 2, 1 << 3
+_KEPT_FILES = _WRITE | _READ_FILE | _READ_DIR | 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 13 | 1 << 14
+"""For the folder that it writes to: read, write, shorten, remove, move, make folders and files; no link, pipe, socket or device, on which the worker could stumble."""
 _RIGHTS_OF_VERSION = (13, 14, 15, 15, 16)
 """How many rights on files each version of Landlock knows, from version 1; all later ones know the last number."""
 _TCP_SINCE, _SCOPES_SINCE = 4, 6
@@ -76,7 +77,7 @@ def shut_in(readable: Iterable[str], writable: str) -> bool:
     fields = [rights, *([3] if version >= _TCP_SINCE else []), *([3] if version >= _SCOPES_SINCE else [])]
     attributes = struct.pack(f"={len(fields)}Q", *fields)
     rules = _checked(call(_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint32(0)))
-    for path, allowed in (*((path, _READ_FILE | _READ_DIR) for path in readable), (writable, rights & ~_EXECUTE)):
+    for path, allowed in (*((path, _READ_FILE | _READ_DIR) for path in readable), (writable, rights & _KEPT_FILES)):
         if not os.path.exists(path):  # noqa: PTH110 - a path of the system, as text
             continue
         opened = os.open(path, os.O_PATH | os.O_CLOEXEC)

@@ -121,6 +121,8 @@ tried = {
     "lists another folder": lambda: os.listdir(os.path.dirname(secret)),
     "writes its folder": lambda: open(readable + "/made", "w"),
     "writes another file": lambda: open(secret, "a"),
+    "makes a pipe": lambda: os.mkfifo(writable + "/pipe"),
+    "makes a link": lambda: os.symlink(secret, writable + "/link"),
     "starts a program": lambda: subprocess.run([sys.executable, "-c", ""], check=True),
 }
 print(json.dumps([inside, {name: can(what) for name, what in tried.items()}]))
