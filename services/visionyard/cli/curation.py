@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from visionyard.cli import dataset, following, output
-from visionyard.cli.dataset import Format, Images, Seed, SourceFormat, Split, bring_in, conclude, ratios_of
+from visionyard.cli.bringing_in import Format, Images, Seed, SourceFormat, Split, bring_in, conclude, ratios_of
 from visionyard.cli.options import AsJson, DatasetVersion, Detach, Directory, example
 from visionyard.cli.session import Session, run
 from visionyard.client.imports import ImportOptions

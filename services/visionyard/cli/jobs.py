@@ -14,7 +14,7 @@ import typer
 from google.protobuf.message import Message
 
 from visionyard.cli import following, output
-from visionyard.cli.dataset import imported
+from visionyard.cli.bringing_in import imported
 from visionyard.cli.export import exported
 from visionyard.cli.options import AsJson, Directory, JobId, To, example
 from visionyard.cli.session import Session, run

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visionyard.cli import output
-from visionyard.cli.dataset import ratios_of
+from visionyard.cli.bringing_in import ratios_of
 from visionyard.cli.predict import class_ids
 from visionyard.cli.training import parse_override, parse_overrides, read_model_yaml, what_to_start_from
 from visionyard.client.errors import ClientError
