@@ -11,6 +11,7 @@ import argparse
 import datetime as dt
 import os
 import platform
+import signal
 import sys
 import threading
 import time
@@ -39,6 +40,8 @@ def main() -> int:
         return _replay(options.replay)
     names = options.parsers or list(PARSERS)
     FOLDER.mkdir(exist_ok=True)
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, _interrupt)  # also where a shell that started it in the background had them ignored
     fuzzing, begun = Fuzzing(FOLDER), time.monotonic()
     say(
         f"{len(names)} parsers, {options.seconds} s each, {_AT_ONCE} at once: about {-(-len(names) // _AT_ONCE) * (options.seconds + 15) // 60 + 1} minutes"
@@ -55,6 +58,10 @@ def main() -> int:
         write_part("make fuzz", report(rounds, options.seconds))
         say(f"docs/reliability.md was written, after {(time.monotonic() - begun) / 60:.0f} minutes")
     return 1 if any(done.finds for done in rounds) else 0
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _options() -> argparse.Namespace:

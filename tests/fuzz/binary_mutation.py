@@ -68,7 +68,7 @@ def zip_file(data: bytes, chance: random.Random, blind: Blind) -> bytes:
     value = chance.choice(
         (0, 1, 2, 8, 12, 14, 0x800, 0xFF, 0xFFFF, 0xFFFFFFFF, 1 << 40, chance.randrange(1 << 16), len(data), len(data) - 1)
     )
-    written = struct.pack(f"<{width}", value & ((1 << 8 * struct.calcsize(width)) - 1))
+    written = struct.pack(f"<{width}", value & ((1 << 8 * struct.calcsize(f"<{width}")) - 1))
     return data[:at] + written + data[at + len(written) :]
 
 

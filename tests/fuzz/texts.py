@@ -9,7 +9,7 @@ from typing import Any
 
 from verdicts import Broken
 
-from visionyard.dataset.fetching.addresses import AllowList, SourceUrl
+from visionyard.dataset.fetching.addresses import MAX_CHARACTERS, AllowList, SourceUrl
 from visionyard.dataset.formats.json_items import json_items
 from visionyard.dataset.formats.json_lines import json_lines
 from visionyard.dataset.formats.json_stream import NotJson, stream_members
@@ -232,6 +232,9 @@ def _sendable(url: SourceUrl) -> None:
     if url.scheme == "s3":
         return
     host = f"[{url.host}]" if ":" in url.host else url.host
-    again = SourceUrl.parse(f"{url.scheme}://{host}:{url.port}{url.path}" + (f"?{url.query}" if url.query else ""))
+    text = f"{url.scheme}://{host}:{url.port}{url.path}" + (f"?{url.query}" if url.query else "")
+    if len(text) > MAX_CHARACTERS:
+        return  # escapes made it longer than an address may be
+    again = SourceUrl.parse(text)
     if again != url:
         raise Broken("an address that is read again is another")

@@ -40,3 +40,15 @@ def test_of_an_animation_the_still_picture_is_stored(filter_):
 def test_an_animation_whose_first_picture_is_damaged_is_refused():
     with pytest.raises(ImageProblem):
         check_image(animation(b"\7" + b"\x7f" * 48, b"\0" + b"\xff" * 48), LIMIT)
+
+
+def test_what_follows_the_end_of_an_animation_is_no_frame_of_it():
+    """What is stored must be what was decoded (found by fuzzing)."""
+    whole = animation(b"\0" + b"\x7f" * 48, b"\0" + b"\xff" * 48)
+    first, end = whole.index(b"fcTL") - 4, whole.index(b"fdAT") - 4
+    unlisted = whole[:first] + whole[first + 38 :]  # the picture itself is no frame
+    end -= 38
+    data = unlisted[:end] + chunk(b"IEND", b"") + unlisted[end:-30] + chunk(b"fdAT", bytes(4))
+    image = check_image(data, LIMIT)
+    assert (cv2.imdecode(np.frombuffer(image.data, np.uint8), cv2.IMREAD_COLOR) == 0x7F).all()
+    assert check_image(image.data, LIMIT).sha256 == image.sha256

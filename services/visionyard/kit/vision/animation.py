@@ -44,11 +44,12 @@ def without_animation(data: bytes) -> bytes:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Each chunk, its kind and all its bytes."""
-    position = _SIGNATURE_BYTES
-    while position < len(data):
+    """Each chunk up to the end mark, its kind and all its bytes: what follows is no part of the picture."""
+    position, kind = _SIGNATURE_BYTES, b""
+    while position < len(data) and kind != b"IEND":
         end = position + _FRAME_BYTES + int.from_bytes(data[position : position + 4], "big")
-        yield data[position + 4 : position + 8], data[position:end]
+        kind = data[position + 4 : position + 8]
+        yield kind, data[position:end]
         position = end
 
 
