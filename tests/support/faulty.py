@@ -31,7 +31,7 @@ def refuse(context, error):
 
 
 class Transfers(transfer_service_pb2_grpc.TransferServiceServicer):
-    """Keeps uploads in memory; ``breaks`` are the offsets at which a stream breaks, once each."""
+    """Keeps uploads in memory; ``breaks`` are the offsets at which a stream breaks, once each. From ``stops_at`` on nothing more is read until ``goes_on`` is set."""
 
     def __init__(self):
         self.uploads = {}
@@ -40,6 +40,9 @@ class Transfers(transfer_service_pb2_grpc.TransferServiceServicer):
         self.breaks = set()
         self.begun_at = []
         self.ids = {}
+        self.stops_at = float("inf")
+        self.stopped = threading.Event()
+        self.goes_on = threading.Event()
 
     def StartUpload(self, request, context):
         name = self.ids.setdefault((request.request_id, request.sha256), f"{request.parent}/uploads/u{len(self.ids)}")
@@ -62,6 +65,9 @@ class Transfers(transfer_service_pb2_grpc.TransferServiceServicer):
             data += chunk.data
             announced = chunk.sha256
             upload.committed_bytes = len(data)
+            if len(data) >= self.stops_at:
+                self.stopped.set()
+                self.goes_on.wait(60)
             for at in sorted(self.breaks):
                 if len(data) >= at:
                     self.breaks.remove(at)

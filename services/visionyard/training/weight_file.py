@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import pickletools
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,14 +154,20 @@ def _check_entries(entries: list[zipfile.ZipInfo], size: int, name: str) -> None
 
 
 def _check_symbols(data: bytes, name: str) -> None:
-    for symbol in pickle_symbols(data, name):
-        if _YOLOV5.match(symbol):
-            raise unreadable(
-                name,
-                "holds weights of the original YOLOv5 repository, which Ultralytics cannot load: use the converted ones instead, such as yolov5nu.pt",
-            )
-        if symbol not in _ALLOWED and not _ALLOWED_SHAPES.fullmatch(symbol):
-            raise unsafe(name, symbol)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of Python's own reader, about escapes in a stranger's strings
+        for symbol in pickle_symbols(data, name):
+            _check_symbol(symbol, name)
+
+
+def _check_symbol(symbol: str, name: str) -> None:
+    if _YOLOV5.match(symbol):
+        raise unreadable(
+            name,
+            "holds weights of the original YOLOv5 repository, which Ultralytics cannot load: use the converted ones instead, such as yolov5nu.pt",
+        )
+    if symbol not in _ALLOWED and not _ALLOWED_SHAPES.fullmatch(symbol):
+        raise unsafe(name, symbol)
 
 
 class _Strings:

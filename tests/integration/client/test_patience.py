@@ -45,19 +45,19 @@ async def test_an_upload_goes_on_at_the_committed_offset_after_each_break(client
 
 
 async def test_the_same_request_after_a_killed_client_sends_only_the_rest(client, server, folder):
-    source = FolderSource(folder)
-    task = asyncio.create_task(
-        client.uploads.upload(
-            "dataset", source, request_id="r", on_progress=lambda what, done, _: task.cancel() if done > 3e6 and what != "reading" else None
-        )
-    )
+    source, transfers = FolderSource(folder), server.transfers
+    transfers.stops_at = 3_000_000
+    task = asyncio.create_task(client.uploads.upload("dataset", source, request_id="r"))
+    assert await asyncio.to_thread(transfers.stopped.wait, 60)
+    task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    stored = len(server.transfers.data[next(iter(server.transfers.data))])
-    assert 0 < stored < source.size_bytes
+    transfers.goes_on.set()
+    stored = len(transfers.data[next(iter(transfers.data))])
+    assert 3_000_000 <= stored < source.size_bytes
     upload = await client.uploads.upload("dataset", FolderSource(folder), request_id="r")
     assert upload.complete
-    assert server.transfers.begun_at[-1] > 0
+    assert transfers.begun_at[-1] >= stored
 
 
 @pytest.mark.parametrize("variable", ["http_proxy", "grpc_proxy"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import random
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,8 @@ def test_original_yolov5_weights_are_told_from_others(tmp_path: Path) -> None:
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 6\n", "Git LFS pointer"),
         (b"\xff\xd8\xff\xe0 a photo", "no PyTorch checkpoint"),
         (b"PK\x03\x04 and nothing more", "truncated"),
-        (os.urandom(4096), "no PyTorch checkpoint"),
+        (random.Random(0).randbytes(4096), "no PyTorch checkpoint"),
+        (b"S'\\q'\n", "no PyTorch checkpoint"),  # an escape that Python's own reader warns of
     ],
 )
 def test_other_files_are_refused_in_words(tmp_path: Path, content: bytes, told: str) -> None:
