@@ -173,9 +173,14 @@ class HeldImages:
         row = self.staging.one("SELECT path, split FROM held WHERE id = ?", (image,))
         return (str(row[0]), str(row[1])) if row else ("", "")
 
-    def remove_all(self, sha256: str) -> None:
-        """Takes all images of these bytes out."""
-        self.staging.run("DELETE FROM held WHERE sha256 = ?", (bytes.fromhex(sha256),))
+    def last_id(self) -> int:
+        """The id of the image that came last; 0 where there is none."""
+        row = self.staging.one("SELECT MAX(id) FROM held")
+        return int(row[0] or 0) if row else 0
+
+    def remove_replaced(self, last: int) -> None:
+        """Takes out the images up to the one of this id whose bytes a later one has too."""
+        self.staging.run("DELETE FROM held WHERE id <= ? AND sha256 IN (SELECT sha256 FROM held WHERE id > ?)", (last, last))
 
     def label_count(self) -> int:
         """How many labels the images have."""

@@ -104,7 +104,8 @@ def add_base(
 ) -> None:
     """Adds the version that new images are appended to. An image of both keeps its name and split there, and gets the new labels.
 
-    Labels that were predicted do not take the place of labels that are there, nor does a missing label file.
+    Of several images of the version that have the same bytes each stays, and each gets the new labels. Labels that were predicted do not take the place of labels that are
+    there, nor does a missing label file.
 
     Args:
         held: The new images, labels and splits done; class ids are those of the version, then new ones.
@@ -114,12 +115,13 @@ def add_base(
         check: Called often; raises where the work is to stop.
         predicted: Whether the new labels are predictions.
     """
+    last_new = held.last_id()
     for number, row in enumerate(rows):
         if number % _ROWS_A_CHECK == 0:
             check()
         image = held_image(base, row)
         new = held.find(row.sha256)
-        if new is None:
+        if new is None or new.id > last_new:
             held.add(image)
             continue
         keep_old = not new.label_file or (predicted and any(label.confidence is None for label in image.labels))
@@ -129,8 +131,8 @@ def add_base(
         if not keep_old and {label.key() for label in labels} != {label.key() for label in image.labels}:
             message = f"{new.path} is {row.split}/{row.name} of {base.name.parent.id}@{base.name.number}; it got the new labels ({len(image.labels)} before, {len(labels)} now)"
             report.note(Code.RELABELLED, message, new.path)
-        held.remove_all(row.sha256)
         held.add(replace(image, labels=labels, label_file=new.label_file, path=new.path))
+    held.remove_replaced(last_new)
 
 
 def refuse_mismatch(base: DatasetVersion, task: str, keypoints: KeypointLayout | None) -> None:

@@ -92,3 +92,20 @@ def test_labels_of_another_task_are_refused(bench, base):
     with pytest.raises(YardError, match="is for detect") as caught:
         bench.run(more(extra=(500, ["0 .1 .1 .5 .1 .3 .5"])), append=True, task="segment")
     assert caught.value.reason is Reason.VERSIONS_MISMATCH
+
+
+def test_images_of_the_same_bytes_all_stay(bench):
+    """Whether the new images touch them or not: what was held twice, under two names or in two splits, is held twice."""
+    files = good_set(4)
+    files["images/train/train3.jpg"] = files["images/train/train1.jpg"]
+    files["images/val/val0.jpg"] = files["images/train/train0.jpg"]
+    base, _ = bench.run(zipped(files))
+    before = {(row.split, row.name) for row in bench.rows(base)}
+    added, _ = bench.run(more(extra=(500, ["1 .5 .5 .2 .2"])), append=True)
+    assert {(row.split, row.name) for row in bench.rows(added)} == before | {("train", "extra.jpg")}
+    relabelled, context = bench.run(more(same=(0, ["1 .3 .3 .1 .1"]), twice=(1, ["1 .4 .4 .1 .1"])), append=True)
+    assert {(row.split, row.name) for row in bench.rows(relabelled)} == before | {("train", "extra.jpg")}
+    boxes = {(row.split, row.name): [label[:2] for label in row.labels] for row in bench.rows(relabelled)}
+    assert boxes["train", "train0.jpg"] == boxes["val", "val0.jpg"] == [(1, 0.3)]
+    assert boxes["train", "train1.jpg"] == boxes["train", "train3.jpg"] == [(1, 0.4)]
+    assert codes(bench.report(context))["RELABELLED"] == 4
