@@ -8,6 +8,7 @@ from dataclasses import replace
 from visionyard.dataset.class_names import list_alike
 from visionyard.dataset.curation.loading import held_image, label_row
 from visionyard.dataset.findings import Code, Report
+from visionyard.dataset.formats.shapes import LabelRow
 from visionyard.dataset.held import HeldImages
 from visionyard.kit.artifacts.dataset import DatasetVersion, KeypointLayout
 from visionyard.kit.artifacts.manifest import SPLITS, ManifestRow
@@ -59,6 +60,7 @@ def merge_rows(
     version: DatasetVersion,
     rows: Iterator[ManifestRow],
     class_ids: Sequence[int],
+    names: Sequence[str],
     report: Report,
     check: Callable[[], None],
     *,
@@ -66,12 +68,15 @@ def merge_rows(
 ) -> None:
     """Adds a version's images to those that are held. An image that is held already gets this version's labels too; its name and split stay.
 
+    A whole picture has one class, so of a classification set's image the class stays too.
+
     Args:
         held: What is held so far.
         version: What is added.
         rows: Its rows.
         class_ids: What each of its class ids becomes.
-        report: Counts; gets LABELS_JOINED and SPLIT_LEAKAGE.
+        names: The classes that they then are, by id.
+        report: Counts; gets LABELS_JOINED or CLASSES_DIFFER, and SPLIT_LEAKAGE.
         check: Called often; raises where the work is to stop.
         names_stay: Whether its names stay where another version's image wants the same.
     """
@@ -88,15 +93,24 @@ def merge_rows(
         where = f"{version.name.parent.id}@{version.name.number} {row.split}/{row.name}"
         both = {label.key(): label for label in earlier.labels}
         new = [label_row(label, class_ids) for label in row.labels]
+        if version.task == "classify" and not {label.key() for label in new} <= both.keys():
+            report.drop_labels(Code.CLASSES_DIFFER, len(new))
+            message = f"{where} is the same image as {earlier.path}, but of {_classes(new, names)} instead of {_classes(earlier.labels, names)}; the latter was kept"
+            report.note(Code.CLASSES_DIFFER, message, earlier.path)
+            new = []
         joined = both | {label.key(): label for label in new if label.key() not in both}
         report.drop_labels(Code.DUPLICATE_BOX, len(both) + len(new) - len(joined))
-        if len(joined) != len(both) or len(joined) != len(new):
+        if len(joined) != len(both) or (version.task != "classify" and len(joined) != len(new)):
             held.relabel(earlier.id, list(joined.values()))
             message = f"{where} is the same image as {earlier.path}, with other labels ({len(new)} and {len(both)}); they were put together"
             report.note(Code.LABELS_JOINED, message, earlier.path)
         if row.split != earlier.split:
             message = f"{where} is the same image as {earlier.path}, which is in {earlier.split}; it was kept there"
             report.note(Code.SPLIT_LEAKAGE, message, earlier.path)
+
+
+def _classes(labels: Iterable[LabelRow], names: Sequence[str]) -> str:
+    return " and ".join(repr(names[label.class_id]) for label in labels)
 
 
 def add_base(
