@@ -156,6 +156,7 @@ class _Attempt:
         self._limits = limits
         self._sources = sources
         self._datumaro = datumaro
+        self._quota = ProjectQuota(context.store, limits.project_bytes)
         self._fetched: dict[str, Any] = {}
         self._report = Report()
 
@@ -217,15 +218,18 @@ class _Attempt:
         return self._publish(content, writer, None)
 
     def _writer(self) -> ShardWriter:
-        maker, project = self._publisher.maker, self._spec.dataset.project
-        quota = ProjectQuota(self._context.store, self._limits.project_bytes)
-        passing = sum(self._uploads.get(upload).size for upload in self._spec.uploads)  # the archives go when the job ends
+        maker = self._publisher.maker
 
         def store(key: str, path: Path) -> None:
-            quota.admit(project, path.stat().st_size, passing_bytes=passing)
+            self._publisher.settle()  # what is on its way counts, but no listing shows it
+            self._admit(path.stat().st_size)
             self._publisher.store_shard(key, path)
 
-        return ShardWriter(project, self._context.scratch, f"{maker['job']} {maker['attempt']}", store)
+        return ShardWriter(self._spec.dataset.project, self._context.scratch, f"{maker['job']} {maker['attempt']}", store)
+
+    def _admit(self, more_bytes: int) -> None:
+        passing = sum(self._uploads.get(upload).size for upload in self._spec.uploads)  # the archives go when the job ends
+        self._quota.admit(self._spec.dataset.project, more_bytes, passing_bytes=passing)
 
     def _imported(self) -> dict[str, Any]:
         spec, project = self._spec, self._spec.dataset.project
@@ -277,7 +281,8 @@ class _Attempt:
         if self._spec.dry_run:
             return {"report_key": self._publisher.failed_report(self._report), "written": []}
         self._progress("writing the manifest", 0, 0, "")
-        return self._publisher.prepare(content, writer, self._report, self._spec.origin(base.name if base else None, self._fetched))
+        origin = self._spec.origin(base.name if base else None, self._fetched)
+        return self._publisher.prepare(content, writer, self._report, origin, self._admit)
 
     def _read(
         self, importer: Importer, tree: SourceTree, understand: Callable[[SourceTree], LabelledSource]

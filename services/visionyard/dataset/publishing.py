@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
@@ -95,7 +95,7 @@ class Publisher:
         Raises:
             StoreUnavailable: the store did not take the one before.
         """
-        self._settle()
+        self.settle()
         self._announce(key)
         self._on_its_way = self._storing.submit(self._put_shard, key, path.replace(path.with_suffix(".storing")))
 
@@ -103,8 +103,12 @@ class Publisher:
         self._store.put_file(key, path)
         path.unlink()
 
-    def _settle(self) -> None:
-        """Waits for the shard that is on its way."""
+    def settle(self) -> None:
+        """Waits for the shard that is on its way.
+
+        Raises:
+            StoreUnavailable: the store did not take it.
+        """
         storing, self._on_its_way = self._on_its_way, None
         if storing is not None:
             storing.result()
@@ -116,7 +120,7 @@ class Publisher:
     def abandon(self) -> None:
         """Deletes everything that was written for a version that will not come."""
         with suppress(StoreUnavailable, OSError):  # a write that ended after the deletion would leave its shard behind
-            self._settle()
+            self.settle()
         self._storing.shutdown()
         self._store.delete_many([*self._stale, *self._written])
 
@@ -126,7 +130,9 @@ class Publisher:
         self._store.put(key, _json(report.to_json()))
         return key
 
-    def prepare(self, content: Content, writer: ShardWriter | None, report: Report, origin: Mapping[str, Any]) -> dict[str, Any]:
+    def prepare(
+        self, content: Content, writer: ShardWriter | None, report: Report, origin: Mapping[str, Any], admit: Callable[[int], None]
+    ) -> dict[str, Any]:
         """Writes manifest and report, and moves the ``prepared`` pointer; the decision.
 
         Args:
@@ -134,14 +140,16 @@ class Publisher:
             writer: Where this attempt's images went; None where it stored none.
             report: What was found.
             origin: How the version is made; see :class:`DatasetVersion`.
+            admit: Hears how many bytes more than its shards the version takes; raises where the project may not hold them.
 
         Raises:
+            YardError: QUOTA_EXCEEDED, from ``admit``.
             StoreUnavailable: the store did not take the last shard, or does not answer.
 
         Returns:
             The pointers of the job's result, if the dataset's newest version holds just this already; else empty: :meth:`publish` comes next.
         """
-        self._settle()
+        self.settle()
         self._storing.shutdown()
         tally = _Tally()
         keypoints = content.keypoints.to_json() if content.keypoints else None
@@ -161,6 +169,8 @@ class Publisher:
         manifest_key = f"projects/{project}/manifests/{hashlib.sha256(manifest).hexdigest()}.parquet"
         report_key = f"projects/{project}/reports/{hashlib.sha256(report_bytes).hexdigest()}.json"
         self._segment = segment = encode_segment(content.rows(writer), shards) if shards else b""
+        beside_shards = len(manifest) + len(report_bytes) + len(segment)
+        admit(beside_shards)
         version = DatasetVersion(
             name=VersionName(self._dataset, None),
             digest=digest,
@@ -170,7 +180,7 @@ class Publisher:
             classes=tuple(DatasetClass(i, name, tally.classes[i]) for i, name in enumerate(content.class_names)),
             splits=tuple(DatasetSplit(split, tally.images[split], tally.labels[split]) for split in SPLITS if tally.images[split]),
             total_bytes=tally.total_bytes,
-            stored_bytes=(writer.stored_bytes if writer else 0) + len(manifest) + len(report_bytes) + len(segment),
+            stored_bytes=(writer.stored_bytes if writer else 0) + beside_shards,
             source_format=content.source_format,
             import_job=str(self._job),
             manifest_key=manifest_key,
