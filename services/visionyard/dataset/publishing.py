@@ -6,7 +6,9 @@
 2. The ``prepared`` pointer, moved by the lease owner's swap, is the decision: it holds the version's whole document. A worker that was taken over can no longer
    get there; whoever finds it publishes exactly that document, once for each job, and goes on.
 3. After publishing, the index segment tells other imports of the images. From then on nothing is deleted.
-4. A job that is cancelled, or fails, behind its decision and before that is carried out, leaves it all to :mod:`.aftercare`.
+4. What adds to a dataset's newest version is published under the very next number only. Where somebody else took that, the decision is withdrawn, and all is made anew
+   on top of the version that came between: so of two imports that add at the same time the later one holds the images of both.
+5. A job that is cancelled, or fails, behind its decision and before that is carried out, leaves it all to :mod:`.aftercare`.
 """
 
 from __future__ import annotations
@@ -131,7 +133,13 @@ class Publisher:
         return key
 
     def prepare(
-        self, content: Content, writer: ShardWriter | None, report: Report, origin: Mapping[str, Any], admit: Callable[[int], None]
+        self,
+        content: Content,
+        writer: ShardWriter | None,
+        report: Report,
+        origin: Mapping[str, Any],
+        admit: Callable[[int], None],
+        after: int | None = None,
     ) -> dict[str, Any]:
         """Writes manifest and report, and moves the ``prepared`` pointer; the decision.
 
@@ -141,6 +149,7 @@ class Publisher:
             report: What was found.
             origin: How the version is made; see :class:`DatasetVersion`.
             admit: Hears how many bytes more than its shards the version takes; raises where the project may not hold them.
+            after: The highest number of the dataset when the version was read that is added to; None where none is.
 
         Raises:
             YardError: QUOTA_EXCEEDED, from ``admit``.
@@ -191,12 +200,16 @@ class Publisher:
         self._announce(manifest_key, report_key)
         self._store.put(manifest_key, manifest)
         self._store.put(report_key, report_bytes)
-        self._point(prepared={"body": version.body(), "shards": shards})
+        self._point(prepared={"body": version.body(), "shards": shards, "after": after})
         return {}
 
     def publish(self, prepared: dict[str, Any]) -> dict[str, Any]:
-        """Publishes what was prepared, by this attempt or an earlier one; returns the pointers of the job's result. Calling it again changes nothing."""
-        document = versions.publish(self._store, self._dataset, prepared["body"], str(self._job), self._create_time)
+        """Publishes what was prepared, by this attempt or an earlier one; returns the pointers of the job's result. Calling it again changes nothing.
+
+        Raises:
+            Overtaken: it adds to a version, and the dataset got another one since; nothing was published.
+        """
+        document = versions.publish(self._store, self._dataset, prepared["body"], str(self._job), self._create_time, prepared.get("after"))
         version = DatasetVersion.from_document(document)
         if prepared["shards"]:
             # An attempt that found the decision made has only the manifest to tell it by.
