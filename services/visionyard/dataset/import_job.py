@@ -151,6 +151,8 @@ def _run_once(context: JobContext, publisher: Publisher, spec: ImportSpec, given
                     _clear_up(context, publisher, uploads, spec)
             raise
         except BaseException:
+            with suppress(StoreUnavailable):  # a store that is full takes no word, but gives room
+                context.announce()  # raises where another attempt has the job: it needs the upload and the pin
             _clear_up(context, publisher, uploads, spec)
             raise
         if done:
