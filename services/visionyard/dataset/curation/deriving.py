@@ -16,6 +16,7 @@ from visionyard.dataset.findings import Code, Report
 from visionyard.dataset.finishing import Content
 from visionyard.dataset.held import HeldImages
 from visionyard.dataset.import_spec import Derivation
+from visionyard.dataset.labels import distinct
 from visionyard.dataset.similar import joined, near_pairs
 from visionyard.dataset.splitting import SplitRequest, draw_groups
 from visionyard.kit.artifacts.dataset import DatasetVersion
@@ -157,9 +158,9 @@ def _remap(work: _Work, class_names: dict[str, str], single_class: str) -> Conte
     for image in work.held:
         work.check()
         labels = [label.with_class(names.index(renamed[label.class_id])) for label in image.labels]
-        distinct = list({label.key(): label for label in labels}.values())
-        work.report.drop_labels(Code.DUPLICATE_BOX, len(labels) - len(distinct))
-        work.held.relabel(image.id, distinct)
+        kept = distinct(labels)
+        work.report.drop_labels(Code.DUPLICATE_BOX, len(labels) - len(kept))
+        work.held.relabel(image.id, kept)
     return work.content(names)
 
 

@@ -10,6 +10,7 @@ from visionyard.dataset.curation.loading import held_image, label_row
 from visionyard.dataset.findings import Code, Report
 from visionyard.dataset.formats.shapes import LabelRow
 from visionyard.dataset.held import HeldImages
+from visionyard.dataset.labels import distinct
 from visionyard.kit.artifacts.dataset import DatasetVersion, KeypointLayout
 from visionyard.kit.artifacts.manifest import SPLITS, ManifestRow
 from visionyard.kit.errors import Reason, YardError
@@ -91,18 +92,18 @@ def merge_rows(
             held.add(image if names_stay else replace(image, name=""))
             continue
         where = f"{version.name.parent.id}@{version.name.number} {row.split}/{row.name}"
-        both = {label.key(): label for label in earlier.labels}
-        new = [label_row(label, class_ids) for label in row.labels]
-        if version.task == "classify" and not {label.key() for label in new} <= both.keys():
+        old, new = earlier.labels, [label_row(label, class_ids) for label in row.labels]
+        if version.task == "classify" and {label.class_id for label in new} - {label.class_id for label in old}:
             report.drop_labels(Code.CLASSES_DIFFER, len(new))
-            message = f"{where} is the same image as {earlier.path}, but of {_classes(new, names)} instead of {_classes(earlier.labels, names)}; the latter was kept"
+            message = f"{where} is the same image as {earlier.path}, but of {_classes(new, names)} instead of {_classes(old, names)}; the latter was kept"
             report.note(Code.CLASSES_DIFFER, message, earlier.path)
             new = []
-        joined = both | {label.key(): label for label in new if label.key() not in both}
-        report.drop_labels(Code.DUPLICATE_BOX, len(both) + len(new) - len(joined))
-        if len(joined) != len(both) or (version.task != "classify" and len(joined) != len(new)):
-            held.relabel(earlier.id, list(joined.values()))
-            message = f"{where} is the same image as {earlier.path}, with other labels ({len(new)} and {len(both)}); they were put together"
+        joined = distinct([*old, *new])
+        report.drop_labels(Code.DUPLICATE_BOX, len(old) + len(new) - len(joined))
+        if joined != old:
+            held.relabel(earlier.id, joined)
+        if version.task != "classify" and not len(joined) == len(old) == len(new):
+            message = f"{where} is the same image as {earlier.path}, with other labels ({len(new)} and {len(old)}); they were put together"
             report.note(Code.LABELS_JOINED, message, earlier.path)
         if row.split != earlier.split:
             message = f"{where} is the same image as {earlier.path}, which is in {earlier.split}; it was kept there"

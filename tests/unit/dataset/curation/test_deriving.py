@@ -1,5 +1,6 @@
 """Versions made of other versions: from manifests alone, nothing stored again."""
 
+import json
 import re
 from collections import Counter
 
@@ -269,3 +270,41 @@ def test_images_whose_names_a_pattern_does_not_fit_are_counted(bench):
     version, _ = bench.run(yolo(["cat"], images), "set")
     _, report = bench.derive("split", version, ratios=[0.5, 0.5], seed=0, group_pattern=r"^p(\d+)_", group_similar=False)
     assert "fits 10 of 11" in report["split_reason"]
+
+
+def predicted(*images):
+    """What `yard predict --json` printed with its images: stem, seed, class and confidence of a box in the middle of each."""
+    lines = []
+    files = {}
+    for stem, seed, name, confidence in images:
+        files[f"images/{stem}.jpg"] = picture(seed)
+        box = {"x1": 25.6, "y1": 19.2, "x2": 38.4, "y2": 28.8}
+        detection = {"class_id": 0, "class_name": name, "confidence": confidence, "box": box}
+        result = {"detection": {"detections": [detection]}, "image_width_px": 64, "image_height_px": 48}
+        lines.append(json.dumps({"image": f"images/{stem}.jpg", "prediction": result}))
+    files["predictions.jsonl"] = "\n".join(lines) + "\n"
+    return zipped(files)
+
+
+@pytest.mark.parametrize("first", ["guess", "truth"])
+def test_a_label_that_a_person_confirmed_stays_confirmed_in_a_merge(bench, first):
+    guess, _ = bench.run(predicted(("a", 1, "cat", 0.6), ("b", 2, "cat", 0.7), ("c", 3, "cat", 0.8)), "guess")
+    truth, _ = bench.run(yolo(["cat"], {"train/a": (1, ["0 .5 .5 .2 .2"]), "val/z": (9, ["0 .5 .5 .2 .2"])}), "truth")
+    order = (guess, truth) if first == "guess" else (truth, guess)
+    merged, _ = bench.derive("merge", *order, dataset="both", class_names={})
+    labels = {row.name: [label.confidence for label in row.labels] for row in bench.rows(merged)}
+    assert labels["a.jpg"] == [None]
+    assert labels["b.jpg"] == [0.7]
+
+
+def test_a_label_that_a_person_made_stays_where_a_remap_makes_a_predicted_one_its_equal(bench):
+    guess, _ = bench.run(predicted(("a", 1, "truck", 0.6), ("b", 2, "truck", 0.7)), "guess")
+    truth, _ = bench.run(yolo(["car"], {"train/a": (1, ["0 .5 .5 .2 .2"]), "val/z": (9, ["0 .5 .5 .2 .2"])}), "truth")
+    both, _ = bench.derive("merge", truth, guess, dataset="both", class_names={})
+    assert sorted(len(row.labels) for row in bench.rows(both)) == [1, 1, 2]
+    one, _ = bench.derive("remap", both, class_names={}, single_class="vehicle")
+    assert {row.name: [label.confidence for label in row.labels] for row in bench.rows(one)} == {
+        "a.jpg": [None],
+        "b.jpg": [0.7],
+        "z.jpg": [None],
+    }
