@@ -94,7 +94,9 @@ class Compactor:
         done = 0
         for project, versions_of in itertools.groupby(moving, lambda version: version.name.parent.project):
             with self._undisturbed(project) as may_go_on:
-                for version in versions_of if may_go_on else ():
+                if may_go_on is None:
+                    continue
+                for version in versions_of:
                     yield "moving versions", done, len(moving), "versions"
                     done += 1
                     self._may_go_on()
