@@ -33,7 +33,7 @@ class HeldImage:
         place: Where its bytes lie.
         labels: What is kept of its labels, with the class ids that the source gave.
         phash: See :func:`visionyard.dataset.images.perceptual_hash`.
-        label_file: Where its labels stand in the source; empty where it has none.
+        label_file: Where its labels stand in the source, or the file that lists it as one without any; empty where there is none.
         suffix: ``jpg`` or ``png``, by what it is.
         channels: 1 for a grey picture, else 3 (4 for CMYK); 0 where nobody looked.
         name: In the version, once it has one.

@@ -284,7 +284,7 @@ class _Attempt:
             archive = NotedArchive(archive, self._note)
             known = KnownImages.read(self._context.store, project)
             sink, pixels = writer or Nowhere(), self._limits.image_pixels
-            importer = Importer(archive, self._scratch, known, sink, self._progress, pixels, fix=spec.fix)
+            importer = Importer(archive, self._scratch, known, sink, self._progress, pixels, fix=spec.fix, may_be_empty=spec.append)
             self._report = importer.report
             tree = stack.enter_context(importer.open())
             understand = partial(self._converted, archive) if spec.datumaro_format else partial(read_source, format_=spec.format)

@@ -155,7 +155,6 @@ def test_a_worker_that_was_taken_over_and_then_fails_takes_nothing_from_its_succ
     assert bench.store.head(pins.pin_key(name))
 
 
-
 @pytest.mark.parametrize("seen", [True, False])
 def test_a_job_that_dies_before_its_decision_leaves_nothing(bench, line, seen):
     name, care = line.queued(), line.care()

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from visionyard.dataset.class_names import list_alike
 from visionyard.dataset.curation.loading import held_image, label_row
+from visionyard.dataset.curation.sameness import are_the_same
 from visionyard.dataset.findings import Code, Report
 from visionyard.dataset.formats.shapes import LabelRow
 from visionyard.dataset.held import HeldImages
@@ -120,7 +121,7 @@ def add_base(
     """Adds the version that new images are appended to. An image of both keeps its name and split there, and gets the new labels.
 
     Of several images of the version that have the same bytes each stays, and each gets the new labels. Labels that were predicted do not take the place of labels that are
-    there, nor does a missing label file.
+    there, nor does a missing label file, nor what differs by the digits only that a tool writes.
 
     Args:
         held: The new images, labels and splits done; class ids are those of the version, then new ones.
@@ -142,8 +143,9 @@ def add_base(
         keep_old = not new.label_file or (predicted and any(label.confidence is None for label in image.labels))
         if keep_old and predicted and new.label_file:
             report.note(Code.PREDICTION_IGNORED, f"{new.path} has labels already; the predicted ones were left out", new.path)
+        keep_old = keep_old or are_the_same(image.labels, new.labels, row.width, row.height)
         labels = image.labels if keep_old else new.labels
-        if not keep_old and {label.key() for label in labels} != {label.key() for label in image.labels}:
+        if not keep_old:
             message = f"{new.path} is {row.split}/{row.name} of {base.name.parent.id}@{base.name.number}; it got the new labels ({len(image.labels)} before, {len(labels)} now)"
             report.note(Code.RELABELLED, message, new.path)
         held.add(replace(image, labels=labels, label_file=new.label_file, path=new.path))
