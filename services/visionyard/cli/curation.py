@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ import typer
 from visionyard.cli import dataset, following, output
 from visionyard.cli.bringing_in import Format, Images, Seed, SourceFormat, Split, bring_in, conclude, ratios_of
 from visionyard.cli.options import AsJson, DatasetVersion, Detach, Directory, example
+from visionyard.cli.pending import Pending
 from visionyard.cli.session import Session, run
 from visionyard.client.imports import ImportOptions
 from visionyard.client.prediction_source import PredictionsSource
@@ -36,23 +38,38 @@ def _names(pairs: list[str] | None) -> dict[str, str]:
 
 
 async def _derive(dataset: str, derivation: import_job_pb2.Derivation, session: Session, *, detach: bool) -> None:
-    """Makes a version of others; ``dataset`` is empty for that of its source."""
-    operation = derivation.WhichOneof("operation")
-    asked = getattr(derivation, str(operation))
-    if operation == "merge":
-        resolved = [(await session.client.datasets.get_version(name)).name for name in asked.sources]
-        asked.sources[:] = resolved
-    else:
-        resolved = [(await session.client.datasets.get_version(asked.source)).name]
-        asked.source = resolved[0]
-    target = dataset or resolved[0].rpartition("/versions/")[0]
-    decides = {"dataset": target, "derivation": derivation.SerializeToString(deterministic=True).hex()}
+    """Makes a version of others; ``dataset`` is empty for that of its source.
+
+    What counts as the same command is how it was written: the version that it makes is often the newest from then on, so after a kill the same words would mean another one.
+    """
+    operation = str(derivation.WhichOneof("operation"))
+    asked = getattr(derivation, operation)
+    written = list(asked.sources) if operation == "merge" else [asked.source]
+    decides = {"dataset": dataset, "derivation": derivation.SerializeToString(deterministic=True).hex()}
+    imports = session.client.imports
     with session.pending(f"dataset {operation}", **decides) as pending:
-        imports = session.client.imports
-        job = await following.begin(
-            session, pending, lambda request_id: imports.derive(target, derivation, request_id=request_id), imports.get
-        )
+
+        async def create(request_id: str) -> import_job_pb2.ImportJob:
+            sources = await _sources(session, pending, written)
+            if operation == "merge":
+                asked.sources[:] = sources
+            else:
+                asked.source = sources[0]
+            return await imports.derive(dataset or sources[0].rpartition("/versions/")[0], derivation, request_id=request_id)
+
+        job = await following.begin(session, pending, create, imports.get)
         await conclude(session, job, pending, detach=detach)
+
+
+async def _sources(session: Session, pending: Pending, written: Sequence[str]) -> list[str]:
+    """The versions that are meant, with their numbers: those that an earlier, killed run of the same command had found, else as it is now."""
+    if noted := pending.facts.get("sources"):
+        names = noted.split(",")
+        session.progress.say(f"an earlier run of this command had begun with {', '.join(map(short, names))}; it goes on with that")
+        return names
+    names = [(await session.client.datasets.get_version(name)).name for name in written]
+    pending.note(sources=",".join(names))
+    return names
 
 
 @app.command("merge", epilog=example("yard dataset merge cones cubes@2 --name both", "yard dataset merge a b --name c --map Cone=cone"))

@@ -157,7 +157,12 @@ class Code(enum.Enum):
     SPLIT_NOT_STRATIFIED = (Severity.INFO, "Nothing needs doing; another seed, or more images, may come closer.")
     CLASS_FILTERED = (Severity.INFO, "Nothing needs doing: labels of these classes were to go.")
     CLASS_NAMES_ALIKE = (Severity.WARNING, "Give both the same name (--map FROM=TO) if they mean the same.")
+    NOT_IN_SUBSET = (Severity.INFO, "Nothing needs doing: these images were not drawn.")
     LABELS_JOINED = (Severity.WARNING, "Look at the picture: two versions label it differently.")
+    CLASSES_DIFFER = (
+        Severity.WARNING,
+        "Look at the picture: two versions put it into different classes. Correct it, or give both one name (--map FROM=TO).",
+    )
     RELABELLED = (Severity.INFO, "Nothing needs doing: the new labels count.")
     PREDICTION_IGNORED = (Severity.INFO, "Nothing needs doing: a person's labels stay before predicted ones.")
     VERSION_UNCHANGED = (Severity.INFO, "Nothing needs doing: the content was there already.")

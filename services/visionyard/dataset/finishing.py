@@ -99,7 +99,7 @@ def convert_labels(images: HeldImages, converter: Converter, task: str, report: 
     for code, count in changed.items():
         where = first[code].label_file or first[code].path
         report.note(code, f"{count} labels, those of {where} the first: {_CHANGED[code]}", where)
-    if not report.labels.kept:
+    if report.labels.found and not report.labels.kept:
         raise YardError(
             Reason.NO_LABELS, f"none of the {report.labels.found} labels can be used for {task}: see the report, or choose another --task"
         )

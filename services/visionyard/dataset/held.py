@@ -33,7 +33,7 @@ class HeldImage:
         place: Where its bytes lie.
         labels: What is kept of its labels, with the class ids that the source gave.
         phash: See :func:`visionyard.dataset.images.perceptual_hash`.
-        label_file: Where its labels stand in the source; empty where it has none.
+        label_file: Where its labels stand in the source, or the file that lists it as one without any; empty where there is none.
         suffix: ``jpg`` or ``png``, by what it is.
         channels: 1 for a grey picture, else 3 (4 for CMYK); 0 where nobody looked.
         name: In the version, once it has one.
@@ -173,9 +173,14 @@ class HeldImages:
         row = self.staging.one("SELECT path, split FROM held WHERE id = ?", (image,))
         return (str(row[0]), str(row[1])) if row else ("", "")
 
-    def remove_all(self, sha256: str) -> None:
-        """Takes all images of these bytes out."""
-        self.staging.run("DELETE FROM held WHERE sha256 = ?", (bytes.fromhex(sha256),))
+    def last_id(self) -> int:
+        """The id of the image that came last; 0 where there is none."""
+        row = self.staging.one("SELECT MAX(id) FROM held")
+        return int(row[0] or 0) if row else 0
+
+    def remove_replaced(self, last: int) -> None:
+        """Takes out the images up to the one of this id whose bytes a later one has too."""
+        self.staging.run("DELETE FROM held WHERE id <= ? AND sha256 IN (SELECT sha256 FROM held WHERE id > ?)", (last, last))
 
     def label_count(self) -> int:
         """How many labels the images have."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
@@ -37,8 +39,9 @@ from visionyard.dataset.source import SourceTree
 from visionyard.dataset.splitting import SplitRequest, assign_splits
 from visionyard.dataset.staging import Staging
 from visionyard.dataset.tasks import Converter, decide_task
+from visionyard.kit.artifacts import versions
 from visionyard.kit.artifacts.dataset import DatasetVersion, iterate_manifest, read_dataset_version, read_images
-from visionyard.kit.errors import YardError
+from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.jobs.lease import LeaseLost, Preempted
 from visionyard.kit.jobs.worker import JobContext
 from visionyard.kit.names import ResourceName, VersionName
@@ -46,6 +49,10 @@ from visionyard.kit.objectstore.port import StoreFull, StoreUnavailable
 from visionyard.kit.quota import ProjectQuota
 from visionyard.kit.transfer.uploads import UploadStore
 from visionyard.kit.vision.decode import MAX_PIXELS
+
+_log = logging.getLogger(__name__)
+_TIMES_OVERTAKEN = 8
+"""So often images that are to be added to a dataset's newest version are added anew, because it got another one meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,16 @@ class ImportLimits:
     archive: ArchiveLimits = field(default_factory=ArchiveLimits)
     image_pixels: int = MAX_PIXELS
     project_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What an attempt works with; see :func:`run_import`."""
+
+    uploads: UploadStore
+    limits: ImportLimits
+    sources: Sources | None
+    datumaro: Datumaro | None
 
 
 def run_import(
@@ -81,28 +98,51 @@ def run_import(
         The pointers of the job's result: ``report_key`` and, unless it was a dry run, ``version``.
 
     Raises:
-        YardError: the source is refused; see :meth:`Importer.read`, :func:`open_archive` and :func:`derive`.
+        YardError: the source is refused; see :meth:`Importer.read`, :func:`open_archive` and :func:`derive`. DATASET_CHANGED, others kept publishing.
         JobCancelled: it was cancelled.
         Preempted: the worker was told to go.
         LeaseLost: another worker has the job.
         StoreUnavailable: the store stayed away.
     """
-    spec, job = ImportSpec.from_json(context.job.spec), context.job
-    publisher = Publisher(
-        context.store, spec.dataset, job.name, job.attempt, job.create_time, job.pointers, context.point, context.announce
+    spec = ImportSpec.from_json(context.job.spec)
+    for _ in range(_TIMES_OVERTAKEN):
+        publisher = _publisher(context, spec)
+        try:
+            return _run_once(context, publisher, spec, _Given(uploads, limits, sources, datumaro))
+        except versions.Overtaken:
+            _log.info("the dataset got another version meanwhile: the images are added to that one instead")
+            context.point(prepared=None)  # raises where the job is no longer this attempt's
+    error = YardError(
+        Reason.DATASET_CHANGED,
+        f"{spec.dataset} got other versions {_TIMES_OVERTAKEN} times while these images were added to its newest one: try again when nothing else adds to it",
+        {"name": str(spec.dataset)},
     )
-    if "failure" in job.pointers:  # an attempt that was killed before it could say so
+    context.point(failure=error.to_json())
+    _clear_up(context, _publisher(context, spec), uploads, spec)
+    raise error
+
+
+def _publisher(context: JobContext, spec: ImportSpec) -> Publisher:
+    job = context.job
+    return Publisher(context.store, spec.dataset, job.name, job.attempt, job.create_time, job.pointers, context.point, context.announce)
+
+
+def _run_once(context: JobContext, publisher: Publisher, spec: ImportSpec, given: _Given) -> dict[str, Any]:
+    """Raises Overtaken besides, where all is to be made anew."""
+    uploads, pointers = given.uploads, context.job.pointers
+    if "failure" in pointers:  # an attempt that was killed before it could say so
         _clear_up(context, publisher, uploads, spec)
-        raise YardError.from_json(job.pointers["failure"])
-    if "unchanged" in job.pointers:  # likewise; its upload may be gone
+        raise YardError.from_json(pointers["failure"])
+    if "unchanged" in pointers:  # likewise; its upload may be gone
         _done(context, uploads, spec)
-        return dict(job.pointers["unchanged"])
-    prepared = job.pointers.get("prepared")
+        return dict(pointers["unchanged"])
+    prepared = pointers.get("prepared")
     if prepared is None:
-        pins.pin(context.store, job.name)  # before the index is read
+        pins.pin(context.store, context.job.name)  # before the index is read
         publisher.begin()
         try:
-            done = _Attempt(context, publisher, spec, uploads, limits, sources, datumaro).prepare()
+            with tempfile.TemporaryDirectory(dir=context.scratch, ignore_cleanup_errors=True) as scratch:
+                done = _Attempt(context, publisher, spec, given, Path(scratch)).prepare()
         except (LeaseLost, Preempted):
             raise  # the next attempt deletes what this one wrote
         except StoreUnavailable as error:
@@ -111,6 +151,8 @@ def run_import(
                     _clear_up(context, publisher, uploads, spec)
             raise
         except BaseException:
+            with suppress(StoreUnavailable):  # a store that is full takes no word, but gives room
+                context.announce()  # raises where another attempt has the job: it needs the upload and the pin
             _clear_up(context, publisher, uploads, spec)
             raise
         if done:
@@ -144,18 +186,19 @@ class _Attempt:
         context: JobContext,
         publisher: Publisher,
         spec: ImportSpec,
-        uploads: UploadStore,
-        limits: ImportLimits,
-        sources: Sources | None,
-        datumaro: Datumaro | None,
+        given: _Given,
+        scratch: Path,
     ) -> None:
         self._context = context
         self._publisher = publisher
         self._spec = spec
-        self._uploads = uploads
-        self._limits = limits
-        self._sources = sources
-        self._datumaro = datumaro
+        self._uploads = given.uploads
+        self._limits = given.limits
+        self._sources = given.sources
+        self._datumaro = given.datumaro
+        self._scratch = scratch
+        self._after: int | None = None
+        self._quota = ProjectQuota(context.store, given.limits.project_bytes)
         self._fetched: dict[str, Any] = {}
         self._report = Report()
 
@@ -181,7 +224,7 @@ class _Attempt:
             raise RuntimeError("not a derivation")
         self._progress("reading versions", 0, 0, "")
         sources = [read_dataset_version(store, name) for name in derivation.sources]
-        staging = Staging(self._context.scratch, self._context.check)
+        staging = Staging(self._scratch, self._context.check)
         with closing(staging):
             if derivation.operation == "publish":
                 return self._published(HeldImages(staging), sources[0])
@@ -217,15 +260,18 @@ class _Attempt:
         return self._publish(content, writer, None)
 
     def _writer(self) -> ShardWriter:
-        maker, project = self._publisher.maker, self._spec.dataset.project
-        quota = ProjectQuota(self._context.store, self._limits.project_bytes)
-        passing = sum(self._uploads.get(upload).size for upload in self._spec.uploads)  # the archives go when the job ends
+        maker = self._publisher.maker
 
         def store(key: str, path: Path) -> None:
-            quota.admit(project, path.stat().st_size, passing_bytes=passing)
+            self._publisher.settle()  # what is on its way counts, but no listing shows it
+            self._admit(path.stat().st_size)
             self._publisher.store_shard(key, path)
 
-        return ShardWriter(project, self._context.scratch, f"{maker['job']} {maker['attempt']}", store)
+        return ShardWriter(self._spec.dataset.project, self._scratch, f"{maker['job']} {maker['attempt']}", store)
+
+    def _admit(self, more_bytes: int) -> None:
+        passing = sum(self._uploads.get(upload).size for upload in self._spec.uploads)  # the archives go when the job ends
+        self._quota.admit(self._spec.dataset.project, more_bytes, passing_bytes=passing)
 
     def _imported(self) -> dict[str, Any]:
         spec, project = self._spec, self._spec.dataset.project
@@ -238,7 +284,7 @@ class _Attempt:
             archive = NotedArchive(archive, self._note)
             known = KnownImages.read(self._context.store, project)
             sink, pixels = writer or Nowhere(), self._limits.image_pixels
-            importer = Importer(archive, self._context.scratch, known, sink, self._progress, pixels, fix=spec.fix)
+            importer = Importer(archive, self._scratch, known, sink, self._progress, pixels, fix=spec.fix, may_be_empty=spec.append)
             self._report = importer.report
             tree = stack.enter_context(importer.open())
             understand = partial(self._converted, archive) if spec.datumaro_format else partial(read_source, format_=spec.format)
@@ -249,7 +295,7 @@ class _Attempt:
         """The source as Datumaro reads it; each attempt begins anew."""
         if self._datumaro is None:
             raise missing()
-        return read_datumaro(tree, self._datumaro.convert(archive, self._spec.datumaro_format, self._context.scratch, self._progress))
+        return read_datumaro(tree, self._datumaro.convert(archive, self._spec.datumaro_format, self._scratch, self._progress))
 
     def _fetch(self, stack: ExitStack) -> Archive:
         """The archive, fetched anew by each attempt: nothing of it outlives the worker."""
@@ -257,9 +303,7 @@ class _Attempt:
         if self._sources is None:
             parsed = SourceUrl.parse(url)
             raise not_allowed(parsed, f"{parsed.shown} is not fetched: this worker takes uploads only")
-        archive, fetched = stack.enter_context(
-            self._sources.open(url, context.scratch, self._limits.archive, context.check, context.report)
-        )
+        archive, fetched = stack.enter_context(self._sources.open(url, self._scratch, self._limits.archive, context.check, context.report))
         self._fetched = fetched.to_json()
         context.announce(fetched=self._fetched)
         return archive
@@ -277,7 +321,8 @@ class _Attempt:
         if self._spec.dry_run:
             return {"report_key": self._publisher.failed_report(self._report), "written": []}
         self._progress("writing the manifest", 0, 0, "")
-        return self._publisher.prepare(content, writer, self._report, self._spec.origin(base.name if base else None, self._fetched))
+        origin = self._spec.origin(base.name if base else None, self._fetched)
+        return self._publisher.prepare(content, writer, self._report, origin, self._admit, self._after)
 
     def _read(
         self, importer: Importer, tree: SourceTree, understand: Callable[[SourceTree], LabelledSource]
@@ -285,6 +330,8 @@ class _Attempt:
         """Everything between the archive and the manifest; and the version that was added to, if it was."""
         spec, report, held, store = self._spec, importer.report, HeldImages(tree.staging), self._context.store
         source = importer.read(tree, understand, held)
+        if spec.append:
+            self._after = versions.highest_number(store, spec.dataset)  # first: what comes behind it is not added to
         base = read_dataset_version(store, VersionName(spec.dataset, None)) if spec.append else None
         decision = decide_task(spec.task or (base.task if base else ""), source.task, importer.shapes, source.format)
         note_decision(decision, report)

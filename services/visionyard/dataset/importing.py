@@ -63,6 +63,7 @@ class Importer:
         progress: Hears how far it is, and stops it.
         limit_pixels: The largest image.
         fix: Whether labels that can be mended safely are.
+        may_be_empty: Whether a source without any label is taken, as one whose images join others.
 
     Attributes:
         report: What is counted and found.
@@ -79,6 +80,7 @@ class Importer:
         limit_pixels: int,
         *,
         fix: bool = False,
+        may_be_empty: bool = False,
     ) -> None:
         self.report = Report()
         self.shapes = ShapeCounts()
@@ -90,6 +92,7 @@ class Importer:
         self._tell = progress
         self._limit_pixels = limit_pixels
         self._fix = fix
+        self._may_be_empty = may_be_empty
 
     def check(self) -> None:
         """Raises where the work is to stop."""
@@ -213,7 +216,8 @@ class Importer:
             self.report.note(Code.IMAGE_WITHOUT_CLASS, f"{image.path} has no class; it was left out", image.path)
             return
         else:
-            self.report.note(Code.IMAGE_WITHOUT_LABELS, f"{image.path} has no label file; it was kept as background", image.path)
+            why = f"has no label in {image.stated}" if image.stated else "has no label file"
+            self.report.note(Code.IMAGE_WITHOUT_LABELS, f"{image.path} {why}; it was kept as background", image.path)
         self.shapes.add(labels)
         held.add(
             HeldImage(
@@ -225,7 +229,7 @@ class Importer:
                 place=self._place(checked, held),
                 labels=labels,
                 phash=checked.phash,
-                label_file=file_of(image.labels),
+                label_file=file_of(image.labels) or image.stated,
                 suffix=checked.suffix,
                 channels=checked.channels,
             )
@@ -252,7 +256,7 @@ class Importer:
             raise YardError(
                 Reason.NO_IMAGES, f"none of the {report.images.found} images of {self._archive.name} can be used: see its report"
             )
-        if not report.labels.kept:
+        if not report.labels.kept and not (self._may_be_empty and not report.labels.found):
             what = f"none of the {report.labels.found} labels" if report.labels.found else "no label"
             codes = ", ".join(f"{code} {count}" for code, count in report.dropped_by_code.most_common(3))
             raise YardError(

@@ -139,9 +139,18 @@ class Imports:
                 self._allow.allowed(spec.source_url)
             for upload in spec.uploads:
                 self._uploads.open(upload).close()  # refuses one that is not complete
-            spec = self._catalogue.resolved(spec)
-            _check_sources(project, spec)
-        return self.view(self.jobs.create(project.project, spec.to_json(), request_id))
+            resolved = self._catalogue.resolved(spec)
+            _check_sources(project, resolved)
+        else:
+            resolved = self._resolved_again(spec)
+        return self.view(self.jobs.create(project.project, resolved.to_json(), request_id, asked=spec.to_json()))
+
+    def _resolved_again(self, spec: ImportSpec) -> ImportSpec:
+        """For a job that was asked for already but may never have been made. Where it was, this does not count, and its sources may be gone."""
+        try:
+            return self._catalogue.resolved(spec)
+        except YardError:
+            return spec
 
     def get(self, name: ResourceName) -> ImportView:
         """Reads a job.

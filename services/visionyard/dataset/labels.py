@@ -60,6 +60,16 @@ def likeness(label: LabelRow | Label) -> bytes:
     return array("f", (label.class_id, label.cx, label.cy, label.w, label.h, *label.points)).tobytes()
 
 
+def distinct(labels: Iterable[LabelRow]) -> list[LabelRow]:
+    """The labels without those that say the same again; of a person's and a predicted one the person's stays."""
+    kept: dict[bytes, LabelRow] = {}
+    for label in labels:
+        other = kept.setdefault(likeness(label), label)
+        if other.confidence is not None and label.confidence is None:
+            kept[likeness(label)] = label
+    return list(kept.values())
+
+
 _NOTES = {
     Code.DIFFICULT_KEPT: "the first of {count} objects in this file that are marked as difficult; they were kept",
     Code.PARTS_JOINED: "the first of {count} objects in this file that have several parts; these were joined",

@@ -6,7 +6,9 @@
 2. The ``prepared`` pointer, moved by the lease owner's swap, is the decision: it holds the version's whole document. A worker that was taken over can no longer
    get there; whoever finds it publishes exactly that document, once for each job, and goes on.
 3. After publishing, the index segment tells other imports of the images. From then on nothing is deleted.
-4. A job that is cancelled, or fails, behind its decision and before that is carried out, leaves it all to :mod:`.aftercare`.
+4. What adds to a dataset's newest version is published under the very next number only. Where somebody else took that, the decision is withdrawn, and all is made anew
+   on top of the version that came between: so of two imports that add at the same time the later one holds the images of both.
+5. A job that is cancelled, or fails, behind its decision and before that is carried out, leaves it all to :mod:`.aftercare`.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
@@ -95,7 +97,7 @@ class Publisher:
         Raises:
             StoreUnavailable: the store did not take the one before.
         """
-        self._settle()
+        self.settle()
         self._announce(key)
         self._on_its_way = self._storing.submit(self._put_shard, key, path.replace(path.with_suffix(".storing")))
 
@@ -103,8 +105,12 @@ class Publisher:
         self._store.put_file(key, path)
         path.unlink()
 
-    def _settle(self) -> None:
-        """Waits for the shard that is on its way."""
+    def settle(self) -> None:
+        """Waits for the shard that is on its way.
+
+        Raises:
+            StoreUnavailable: the store did not take it.
+        """
         storing, self._on_its_way = self._on_its_way, None
         if storing is not None:
             storing.result()
@@ -116,7 +122,7 @@ class Publisher:
     def abandon(self) -> None:
         """Deletes everything that was written for a version that will not come."""
         with suppress(StoreUnavailable, OSError):  # a write that ended after the deletion would leave its shard behind
-            self._settle()
+            self.settle()
         self._storing.shutdown()
         self._store.delete_many([*self._stale, *self._written])
 
@@ -126,7 +132,15 @@ class Publisher:
         self._store.put(key, _json(report.to_json()))
         return key
 
-    def prepare(self, content: Content, writer: ShardWriter | None, report: Report, origin: Mapping[str, Any]) -> dict[str, Any]:
+    def prepare(
+        self,
+        content: Content,
+        writer: ShardWriter | None,
+        report: Report,
+        origin: Mapping[str, Any],
+        admit: Callable[[int], None],
+        after: int | None = None,
+    ) -> dict[str, Any]:
         """Writes manifest and report, and moves the ``prepared`` pointer; the decision.
 
         Args:
@@ -134,14 +148,17 @@ class Publisher:
             writer: Where this attempt's images went; None where it stored none.
             report: What was found.
             origin: How the version is made; see :class:`DatasetVersion`.
+            admit: Hears how many bytes more than its shards the version takes; raises where the project may not hold them.
+            after: The highest number of the dataset when the version was read that is added to; None where none is.
 
         Raises:
+            YardError: QUOTA_EXCEEDED, from ``admit``.
             StoreUnavailable: the store did not take the last shard, or does not answer.
 
         Returns:
             The pointers of the job's result, if the dataset's newest version holds just this already; else empty: :meth:`publish` comes next.
         """
-        self._settle()
+        self.settle()
         self._storing.shutdown()
         tally = _Tally()
         keypoints = content.keypoints.to_json() if content.keypoints else None
@@ -161,6 +178,8 @@ class Publisher:
         manifest_key = f"projects/{project}/manifests/{hashlib.sha256(manifest).hexdigest()}.parquet"
         report_key = f"projects/{project}/reports/{hashlib.sha256(report_bytes).hexdigest()}.json"
         self._segment = segment = encode_segment(content.rows(writer), shards) if shards else b""
+        beside_shards = len(manifest) + len(report_bytes) + len(segment)
+        admit(beside_shards)
         version = DatasetVersion(
             name=VersionName(self._dataset, None),
             digest=digest,
@@ -170,7 +189,7 @@ class Publisher:
             classes=tuple(DatasetClass(i, name, tally.classes[i]) for i, name in enumerate(content.class_names)),
             splits=tuple(DatasetSplit(split, tally.images[split], tally.labels[split]) for split in SPLITS if tally.images[split]),
             total_bytes=tally.total_bytes,
-            stored_bytes=(writer.stored_bytes if writer else 0) + len(manifest) + len(report_bytes) + len(segment),
+            stored_bytes=(writer.stored_bytes if writer else 0) + beside_shards,
             source_format=content.source_format,
             import_job=str(self._job),
             manifest_key=manifest_key,
@@ -181,12 +200,16 @@ class Publisher:
         self._announce(manifest_key, report_key)
         self._store.put(manifest_key, manifest)
         self._store.put(report_key, report_bytes)
-        self._point(prepared={"body": version.body(), "shards": shards})
+        self._point(prepared={"body": version.body(), "shards": shards, "after": after})
         return {}
 
     def publish(self, prepared: dict[str, Any]) -> dict[str, Any]:
-        """Publishes what was prepared, by this attempt or an earlier one; returns the pointers of the job's result. Calling it again changes nothing."""
-        document = versions.publish(self._store, self._dataset, prepared["body"], str(self._job), self._create_time)
+        """Publishes what was prepared, by this attempt or an earlier one; returns the pointers of the job's result. Calling it again changes nothing.
+
+        Raises:
+            Overtaken: it adds to a version, and the dataset got another one since; nothing was published.
+        """
+        document = versions.publish(self._store, self._dataset, prepared["body"], str(self._job), self._create_time, prepared.get("after"))
         version = DatasetVersion.from_document(document)
         if prepared["shards"]:
             # An attempt that found the decision made has only the manifest to tell it by.

@@ -48,8 +48,8 @@ def assign_splits(images: HeldImages, source_splits: set[str], request: SplitReq
         YardError: SPLIT_EMPTY.
     """
     named = source_splits - {""}
-    if request.join and not request.ratios and "train" not in named:
-        return _join(images, request, report, check)
+    if request.join and not request.ratios:
+        return _join(images, "train" in named, request, report, check)
     if request.ratios:
         return _draw(images, "1", request.ratios, request.seed, "asked for", report, check)
     if named == {"test"} and "" in source_splits:
@@ -70,9 +70,13 @@ def assign_splits(images: HeldImages, source_splits: set[str], request: SplitReq
     return "source: train and test, test taken as val" if "test" in rename else f"source: {', '.join(s for s in SPLITS if s in held)}"
 
 
-def _join(images: HeldImages, request: SplitRequest, report: Report, check: Check) -> str:
-    """Draws in the shares of the version that the images join; too few images to spread go to train."""
+def _join(images: HeldImages, has_train: bool, request: SplitRequest, report: Report, check: Check) -> str:
+    """Splits that the source tells stay. Else draws in the shares of the version that the images join; too few images to spread go to train, as do those beside a train split."""
     ids, groups = images.groups("split = ''")
+    if has_train or not len(ids):
+        images.rename_splits({"": "train"})
+        held = images.splits()
+        return f"source: {', '.join(s for s in SPLITS if s in held)}"
     distinct, wanted = len(np.unique(groups)), sum(share > 0 for share in request.join)
     if distinct < wanted:
         images.rename_splits({"": "train"})

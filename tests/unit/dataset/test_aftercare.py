@@ -132,6 +132,29 @@ def test_a_worker_that_wakes_behind_the_end_publishes_nothing(bench, line, tmp_p
     assert not [key for key in bench.listing() if "/datasets/" in key]
 
 
+def test_a_worker_that_was_taken_over_and_then_fails_takes_nothing_from_its_successor(bench, line, tmp_path, monkeypatch):
+    """Its scratch folder may be gone, or its disk be full: what it raises then is no word about the job, whose upload and pin the other attempt needs."""
+    monkeypatch.undo()  # the real clearing up
+    name = line.queued()
+    taken = line.dispatcher._claim(line.service.get(name), 0)
+    scratch = tmp_path / "1"
+    scratch.mkdir()
+
+    def report(phase, *_):
+        if phase == "checking images":
+            line.service.records.update(name, lambda job, _: job.changed(attempt=job.attempt + 1))
+            raise OSError(28, "No space left on device")
+
+    quiet = SimpleNamespace(cause=None, report=lambda *_: None)
+    context = JobContext(taken, line.service.records, quiet, quiet, scratch, None)
+    monkeypatch.setattr(context, "report", report)
+    uploads = bench.uploads.held
+    with pytest.raises(LeaseLost):
+        run_import(context, bench.uploads, ImportLimits())
+    assert bench.uploads.held == uploads
+    assert bench.store.head(pins.pin_key(name))
+
+
 @pytest.mark.parametrize("seen", [True, False])
 def test_a_job_that_dies_before_its_decision_leaves_nothing(bench, line, seen):
     name, care = line.queued(), line.care()

@@ -11,6 +11,7 @@ from visionyard.dataset import pins
 from visionyard.dataset.catalogue import Catalogue
 from visionyard.dataset.deletion import Deletions
 from visionyard.dataset.import_job import ImportLimits, run_import
+from visionyard.dataset.import_spec import ImportSpec
 from visionyard.dataset.storage import lease as lease_module
 from visionyard.dataset.storage.accounting import account
 from visionyard.dataset.storage.collection import Collection
@@ -522,3 +523,65 @@ def test_what_killed_imports_left_goes_when_their_jobs_are_over(bench, tmp_path,
     result = collect(bench, tmp_path)
     assert sum(amount.count for amount in result.deleted.values()) == 3
     assert not any("/pins/" in key for key in sizes(bench))
+
+
+# The shared project's collection moves versions of other projects.
+
+
+def borrowed(bench):
+    """A version of the default project whose images lie in a shard of the shared one that is mostly dead."""
+    upload = bench.uploads.take(zipped(good_set(6)))
+    context = bench.context(ImportSpec(ResourceName("shared", "datasets", "all"), upload))
+    result = bench.attempt(context)
+    whole = read_dataset_version(bench.store, VersionName.parse(result["version"], "datasets"))
+    bench.derive("subset", whole, dataset="few", size=3, seed=1)
+    Deletions(bench.store).delete_dataset(whole.name.parent, validate_only=False)
+    return version_of(bench, "few")
+
+
+def test_a_shared_shard_is_rewritten_under_the_versions_of_other_projects(bench, tmp_path):
+    few = borrowed(bench)
+    seen = contents(bench, few)
+    assert collect(bench, tmp_path, project="shared").rewritten_shards == 1
+    assert contents(bench, version_of(bench, "few")) == seen
+    collect(bench, tmp_path, project="default")
+    assert contents(bench, version_of(bench, "few")) == contents(bench, few) == seen
+
+
+def test_another_projects_collection_takes_no_manifest_that_the_shared_one_is_about_to_move_to(bench, tmp_path, monkeypatch):
+    """It lies there a moment before the version names it."""
+    seen = contents(bench, borrowed(bench))
+    swap, met = bench.store.compare_and_swap, []
+
+    def between(key, *arguments, **words):
+        if key.startswith("projects/default/datasets/few/") and not met:
+            met.append(None)
+            other = collection_of(bench, tmp_path, project="default")
+            try:
+                met[0] = list(other.run())
+            except YardError as error:
+                met[0] = error.reason
+        return swap(key, *arguments, **words)
+
+    monkeypatch.setattr(bench.store, "compare_and_swap", between)
+    collect(bench, tmp_path, project="shared")
+    assert met == [Reason.COLLECTION_RUNNING]
+    assert contents(bench, version_of(bench, "few")) == seen
+
+
+def test_where_another_project_is_being_collected_its_versions_are_not_moved(bench, tmp_path):
+    """The shard that they refer to stays, and the next collection moves them."""
+    seen = contents(bench, borrowed(bench))
+    other = collection_of(bench, tmp_path, project="default")
+    steps = other.run()
+    next(steps)
+    assert Kind.SHARDS not in collect(bench, tmp_path, project="shared").deleted
+    assert contents(bench, version_of(bench, "few")) == seen
+    for _ in steps:
+        pass
+    assert contents(bench, version_of(bench, "few")) == seen
+    collect(bench, tmp_path, project="shared")
+    freed = collect(bench, tmp_path, project="shared")
+    assert freed.freed_bytes == 0
+    assert sum("/shards/" in entry.key for entry in bench.store.list("projects/shared/")) == 1
+    assert contents(bench, version_of(bench, "few")) == seen

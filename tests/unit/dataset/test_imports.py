@@ -2,6 +2,8 @@
 
 import hashlib
 import random
+import time
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +11,8 @@ import zstandard
 from tests.unit.dataset.conftest import YAML, good_set, picture, tarred, zipped
 
 from visionyard.dataset.import_job import ImportLimits, ImportSpec, run_import
+from visionyard.dataset.import_spec import Derivation
+from visionyard.dataset.shards import ShardWriter
 from visionyard.kit.artifacts.dataset import read_images
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.jobs.dispatcher import Dispatcher
@@ -423,3 +427,41 @@ def test_a_worker_that_fetches_nothing_says_so(bench):
         run_import(bench.context(spec), bench.uploads, ImportLimits())
     assert caught.value.reason is Reason.SOURCE_NOT_ALLOWED
     assert ImportSpec.from_json(spec.to_json()) == spec
+
+
+def held_bytes(bench):
+    return sum(
+        entry.size for entry in bench.store.list("projects/default/") if "/importJobs/" not in entry.key and "/pins/" not in entry.key
+    )
+
+
+def test_a_shard_that_is_on_its_way_counts_for_the_quota(bench, monkeypatch):
+    """A listing does not show it yet; the next shard may not take its room."""
+    archive, limit = zipped(good_set(12)), 50_000
+    bench.store.put("projects/default/blobs/archive", bytes(len(archive)))  # what goes when the job ends counts, and is taken off again
+    monkeypatch.setattr("visionyard.dataset.import_job.ShardWriter", partial(ShardWriter, limit=20_000))
+    real, most = bench.store.put_file, 0
+
+    def slow(key, path):
+        nonlocal most
+        time.sleep(0.2)
+        real(key, path)
+        most = max(most, held_bytes(bench) - len(archive))
+
+    monkeypatch.setattr(bench.store, "put_file", slow)
+    with pytest.raises(YardError) as caught:
+        bench.run(archive, limits=ImportLimits(project_bytes=limit))
+    assert caught.value.reason is Reason.QUOTA_EXCEEDED
+    assert 20_000 < most <= limit
+
+
+def test_a_version_made_of_others_counts_for_the_quota(bench):
+    """Its manifest and report are bytes too; without a bound, curating would fill the store a manifest at a time."""
+    version, _ = bench.run(zipped(good_set()))
+    derivation = Derivation("split", (version.name,), {"ratios": [0.5, 0.5], "seed": 1, "group_pattern": "", "group_similar": False})
+    context = bench.context(ImportSpec(version.name.parent, None, derivation=derivation))
+    before = [key for key in bench.listing() if "/importJobs/" not in key]
+    with pytest.raises(YardError) as caught:
+        run_import(context, bench.uploads, ImportLimits(project_bytes=held_bytes(bench) + 1000))
+    assert caught.value.reason is Reason.QUOTA_EXCEEDED
+    assert [key for key in bench.listing() if "/importJobs/" not in key] == before

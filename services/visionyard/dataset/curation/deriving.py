@@ -16,10 +16,11 @@ from visionyard.dataset.findings import Code, Report
 from visionyard.dataset.finishing import Content
 from visionyard.dataset.held import HeldImages
 from visionyard.dataset.import_spec import Derivation
+from visionyard.dataset.labels import distinct
 from visionyard.dataset.similar import joined, near_pairs
 from visionyard.dataset.splitting import SplitRequest, draw_groups
 from visionyard.kit.artifacts.dataset import DatasetVersion
-from visionyard.kit.artifacts.manifest import ManifestRow
+from visionyard.kit.artifacts.manifest import SPLITS, ManifestRow
 from visionyard.kit.errors import Reason, YardError, invalid_field
 
 RowsOf = Callable[[DatasetVersion], Iterator[ManifestRow]]
@@ -82,9 +83,26 @@ def derive(
     content = _OPERATIONS[derivation.operation](work, **derivation.parameters)
     if not len(held):
         raise YardError(Reason.NO_IMAGES, f"no image of {work.version.name} is left: nothing was made", {"name": str(work.version.name)})
+    _refuse_split_gone(work, ("train",))
     report.split_reason = report.split_reason or "as in the versions that it was made of"
     held.give_names()
     return content
+
+
+def _refuse_split_gone(work: _Work, splits: Sequence[str]) -> None:
+    """Refuses a version that lost a split: without train nobody trains on it, without val it would be measured on what it was trained on.
+
+    Raises:
+        YardError: SPLIT_EMPTY.
+    """
+    there, before = work.held.splits(), {split.name for version in work.versions for split in version.splits}
+    for split in splits:
+        if there and split in before - there:
+            raise YardError(
+                Reason.SPLIT_EMPTY,
+                f"no image of the {split} split of {work.version.name} is left: draw its splits anew first (`yard dataset split`), or keep more images",
+                {"split": split},
+            )
 
 
 def _merge(work: _Work, class_names: dict[str, str]) -> Content:
@@ -92,7 +110,7 @@ def _merge(work: _Work, class_names: dict[str, str]) -> Content:
     _known(work.versions, class_names)
     names, mapped = merged_classes([version.class_names for version in work.versions], class_names, work.report)
     for position, (version, class_ids) in enumerate(zip(work.versions, mapped, strict=True)):
-        merge_rows(work.held, version, work.rows(version), class_ids, work.report, work.check, names_stay=position == 0)
+        merge_rows(work.held, version, work.rows(version), class_ids, names, work.report, work.check, names_stay=position == 0)
     return work.content(names)
 
 
@@ -124,6 +142,7 @@ def _filter(work: _Work, classes: list[str], drop_empty: bool) -> Content:
         else:
             work.held.relabel(image.id, labels)
     work.held.remove(gone)
+    _refuse_split_gone(work, SPLITS)
     return work.content(kept)
 
 
@@ -139,9 +158,9 @@ def _remap(work: _Work, class_names: dict[str, str], single_class: str) -> Conte
     for image in work.held:
         work.check()
         labels = [label.with_class(names.index(renamed[label.class_id])) for label in image.labels]
-        distinct = list({label.key(): label for label in labels}.values())
-        work.report.drop_labels(Code.DUPLICATE_BOX, len(labels) - len(distinct))
-        work.held.relabel(image.id, distinct)
+        kept = distinct(labels)
+        work.report.drop_labels(Code.DUPLICATE_BOX, len(labels) - len(kept))
+        work.held.relabel(image.id, kept)
     return work.content(names)
 
 
@@ -150,8 +169,9 @@ def _split(work: _Work, ratios: list[float], seed: int, group_pattern: str, grou
     ids, groups = work.held.groups()
     why = "asked for"
     if group_pattern:
-        groups = _joined_by_name(work, ids, groups, group_pattern)
-        why = f"images kept together by their names ({group_pattern})"
+        groups, fitting = _joined_by_name(work, ids, groups, group_pattern)
+        some = f", which fits {fitting} of {len(ids)}" if fitting < len(ids) else ""
+        why = f"images kept together by their names ({group_pattern}{some})"
     elif group_similar:
         order = np.argsort(groups, kind="stable")
         hashes = np.array([work.held.phash(int(image)) for image in ids[order]], dtype=np.uint64)
@@ -169,8 +189,12 @@ def _same_bytes(groups: Any) -> Any:
     return np.stack([at, at + 1], axis=1)
 
 
-def _joined_by_name(work: _Work, ids: Any, groups: Any, pattern: str) -> Any:
-    """Groups by the key in the images' names, joined where images of the same bytes have different keys."""
+def _joined_by_name(work: _Work, ids: Any, groups: Any, pattern: str) -> tuple[Any, int]:
+    """Groups by the key in the images' names, joined where images of the same bytes have different keys; and how many names the pattern fits.
+
+    Raises:
+        YardError: INVALID_FIELD, it cannot be read, or fits no name, so that nothing would be kept together.
+    """
     try:
         compiled = re2.compile(pattern)
     except re2.error as error:
@@ -178,14 +202,21 @@ def _joined_by_name(work: _Work, ids: Any, groups: Any, pattern: str) -> Any:
     keys: dict[str, int] = {}
     pairs: list[tuple[int, int]] = []
     first_of_bytes: dict[int, int] = {}
+    fitting, name = 0, ""
     for position, (image, group) in enumerate(zip(ids.tolist(), groups.tolist(), strict=True)):
         name = work.held.name(image)
         match = compiled.search(name)
+        fitting += match is not None
         key = (match.group(1) if match.re.groups and match.group(1) is not None else match.group(0)) if match else f"\0{name}"
         pairs.append((keys.setdefault(key, position), position))
         pairs.append((first_of_bytes.setdefault(group, position), position))
+    if not fitting:
+        raise invalid_field(
+            "group_by",
+            f"{pattern[:80]!r} fits none of the {len(ids)} images' names ({name[:80]!r} is one), so it would keep nothing together",
+        )
     roots = joined(len(ids), np.array(pairs, dtype=np.int64).reshape(-1, 2))
-    return np.unique(roots, return_inverse=True)[1].astype(np.int64)
+    return np.unique(roots, return_inverse=True)[1].astype(np.int64), fitting
 
 
 def _subset(work: _Work, size: int, seed: int) -> Content:
@@ -194,6 +225,7 @@ def _subset(work: _Work, size: int, seed: int) -> Content:
         raise invalid_field("size", f"is {size}, but {work.version.name} holds {work.version.image_count} images")
     work.load()
     work.held.remove(draw_subset(work.held, size, int(seed)))
+    work.report.drop_labels(Code.NOT_IN_SUBSET, work.version.label_count - work.held.label_count())
     return work.content(work.version.class_names)
 
 

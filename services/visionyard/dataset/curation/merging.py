@@ -7,8 +7,11 @@ from dataclasses import replace
 
 from visionyard.dataset.class_names import list_alike
 from visionyard.dataset.curation.loading import held_image, label_row
+from visionyard.dataset.curation.sameness import are_the_same
 from visionyard.dataset.findings import Code, Report
+from visionyard.dataset.formats.shapes import LabelRow
 from visionyard.dataset.held import HeldImages
+from visionyard.dataset.labels import distinct
 from visionyard.kit.artifacts.dataset import DatasetVersion, KeypointLayout
 from visionyard.kit.artifacts.manifest import SPLITS, ManifestRow
 from visionyard.kit.errors import Reason, YardError
@@ -59,6 +62,7 @@ def merge_rows(
     version: DatasetVersion,
     rows: Iterator[ManifestRow],
     class_ids: Sequence[int],
+    names: Sequence[str],
     report: Report,
     check: Callable[[], None],
     *,
@@ -66,12 +70,15 @@ def merge_rows(
 ) -> None:
     """Adds a version's images to those that are held. An image that is held already gets this version's labels too; its name and split stay.
 
+    A whole picture has one class, so of a classification set's image the class stays too.
+
     Args:
         held: What is held so far.
         version: What is added.
         rows: Its rows.
         class_ids: What each of its class ids becomes.
-        report: Counts; gets LABELS_JOINED and SPLIT_LEAKAGE.
+        names: The classes that they then are, by id.
+        report: Counts; gets LABELS_JOINED or CLASSES_DIFFER, and SPLIT_LEAKAGE.
         check: Called often; raises where the work is to stop.
         names_stay: Whether its names stay where another version's image wants the same.
     """
@@ -86,17 +93,26 @@ def merge_rows(
             held.add(image if names_stay else replace(image, name=""))
             continue
         where = f"{version.name.parent.id}@{version.name.number} {row.split}/{row.name}"
-        both = {label.key(): label for label in earlier.labels}
-        new = [label_row(label, class_ids) for label in row.labels]
-        joined = both | {label.key(): label for label in new if label.key() not in both}
-        report.drop_labels(Code.DUPLICATE_BOX, len(both) + len(new) - len(joined))
-        if len(joined) != len(both) or len(joined) != len(new):
-            held.relabel(earlier.id, list(joined.values()))
-            message = f"{where} is the same image as {earlier.path}, with other labels ({len(new)} and {len(both)}); they were put together"
+        old, new = earlier.labels, [label_row(label, class_ids) for label in row.labels]
+        if version.task == "classify" and {label.class_id for label in new} - {label.class_id for label in old}:
+            report.drop_labels(Code.CLASSES_DIFFER, len(new))
+            message = f"{where} is the same image as {earlier.path}, but of {_classes(new, names)} instead of {_classes(old, names)}; the latter was kept"
+            report.note(Code.CLASSES_DIFFER, message, earlier.path)
+            new = []
+        joined = distinct([*old, *new])
+        report.drop_labels(Code.DUPLICATE_BOX, len(old) + len(new) - len(joined))
+        if joined != old:
+            held.relabel(earlier.id, joined)
+        if version.task != "classify" and not len(joined) == len(old) == len(new):
+            message = f"{where} is the same image as {earlier.path}, with other labels ({len(new)} and {len(old)}); they were put together"
             report.note(Code.LABELS_JOINED, message, earlier.path)
         if row.split != earlier.split:
             message = f"{where} is the same image as {earlier.path}, which is in {earlier.split}; it was kept there"
             report.note(Code.SPLIT_LEAKAGE, message, earlier.path)
+
+
+def _classes(labels: Iterable[LabelRow], names: Sequence[str]) -> str:
+    return " and ".join(repr(names[label.class_id]) for label in labels)
 
 
 def add_base(
@@ -104,7 +120,8 @@ def add_base(
 ) -> None:
     """Adds the version that new images are appended to. An image of both keeps its name and split there, and gets the new labels.
 
-    Labels that were predicted do not take the place of labels that are there, nor does a missing label file.
+    Of several images of the version that have the same bytes each stays, and each gets the new labels. Labels that were predicted do not take the place of labels that are
+    there, nor does a missing label file, nor what differs by the digits only that a tool writes.
 
     Args:
         held: The new images, labels and splits done; class ids are those of the version, then new ones.
@@ -114,23 +131,25 @@ def add_base(
         check: Called often; raises where the work is to stop.
         predicted: Whether the new labels are predictions.
     """
+    last_new = held.last_id()
     for number, row in enumerate(rows):
         if number % _ROWS_A_CHECK == 0:
             check()
         image = held_image(base, row)
         new = held.find(row.sha256)
-        if new is None:
+        if new is None or new.id > last_new:
             held.add(image)
             continue
         keep_old = not new.label_file or (predicted and any(label.confidence is None for label in image.labels))
         if keep_old and predicted and new.label_file:
             report.note(Code.PREDICTION_IGNORED, f"{new.path} has labels already; the predicted ones were left out", new.path)
+        keep_old = keep_old or are_the_same(image.labels, new.labels, row.width, row.height)
         labels = image.labels if keep_old else new.labels
-        if not keep_old and {label.key() for label in labels} != {label.key() for label in image.labels}:
+        if not keep_old:
             message = f"{new.path} is {row.split}/{row.name} of {base.name.parent.id}@{base.name.number}; it got the new labels ({len(image.labels)} before, {len(labels)} now)"
             report.note(Code.RELABELLED, message, new.path)
-        held.remove_all(row.sha256)
         held.add(replace(image, labels=labels, label_file=new.label_file, path=new.path))
+    held.remove_replaced(last_new)
 
 
 def refuse_mismatch(base: DatasetVersion, task: str, keypoints: KeypointLayout | None) -> None:

@@ -20,7 +20,7 @@ def may_connect(address: str, *, private: bool) -> bool:
 
     Args:
         address: IPv4 or IPv6, as the resolver gave it.
-        private: Whether its host was named as one that may be private: loopback, RFC 1918, RFC 6598, RFC 4193.
+        private: Whether its host was named as one that may be private: loopback, RFC 1918, RFC 6598, RFC 4193, and what networks still have of RFC 3513's site-local ones.
     """
     try:
         whole = ipaddress.ip_address(address)
@@ -43,8 +43,8 @@ def _one(ip: _Address, *, private: bool) -> bool:
         return False
     if _embedded(ip) != ip:
         return True  # what is inside is judged by itself
-    if ip.is_loopback or ip in _SHARED:
-        return private
+    if ip.is_loopback or ip in _SHARED or (isinstance(ip, ipaddress.IPv6Address) and ip.is_site_local):
+        return private  # site-local (RFC 3879) is given out no more, but :mod:`ipaddress` takes it for global
     if ip.is_reserved:
         return False
     return private if ip.is_private else ip.is_global

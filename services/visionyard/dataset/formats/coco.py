@@ -204,7 +204,7 @@ class _Reader:
                 has_labels |= also
                 self._staging.run("UPDATE spool SET key = ? WHERE key = ?", (first, key))
                 self._note_twice(path, self._files[number], self._files[other])
-            self._source.images.append(SourceImage(path, split, first if has_labels else ""))
+            self._source.images.append(SourceImage(path, split, first if has_labels else "", stated=self._files[number]))
 
     def _note_twice(self, image: str, file: str, other: str) -> None:
         splits = split_of_file(file), split_of_file(other)

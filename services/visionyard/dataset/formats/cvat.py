@@ -221,7 +221,7 @@ def _take(tree: SourceTree, source: CvatSource) -> None:
             source.notes.add(Code.IMAGE_NAMED_TWICE, f"{file} lists {image}, which was listed before; the labels were put together", file)
         elif image is not None:
             again = "SELECT 1 FROM cvat JOIN spool ON spool.key = cvat.key WHERE cvat.image = ? LIMIT 1"
-            source.images.append(SourceImage(image, split, key if labelled or staging.one(again, (image,)) else ""))
+            source.images.append(SourceImage(image, split, key if labelled or staging.one(again, (image,)) else "", stated=file))
         elif labelled:
             source.orphans.append(SourceImage(name, labels=key))
         else:

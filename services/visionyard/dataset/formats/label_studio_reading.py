@@ -187,7 +187,8 @@ class Reading:
             "SELECT id, found, name, file, split, member, labels FROM ls_images WHERE set_id = ? ORDER BY id", (self._set,)
         ):
             self._tree.check()
-            self._list(SourceImage(name, split, _Image(number, file).key if count else ""), file, found=bool(found), member=bool(member))
+            image = SourceImage(name, split, _Image(number, file).key if count else "", stated=file)
+            self._list(image, file, found=bool(found), member=bool(member))
         self._leave_out_others()
         return classes
 

@@ -132,7 +132,8 @@ class ListedImages:
             labels = key if staging.one("SELECT 1 FROM spool WHERE key = ? LIMIT 1", (key,)) else ""
             if known:
                 # Where nothing says it, the folders of the image tell its split, or else those of the file.
-                source.images.append(SourceImage(image, split or split_of_path(image, "") or split_of_path(file, ""), labels))
+                told = split or split_of_path(image, "") or split_of_path(file, "")
+                source.images.append(SourceImage(image, told, labels, stated=file))
             elif labels:
                 source.orphans.append(SourceImage(name, labels=labels))
             else:

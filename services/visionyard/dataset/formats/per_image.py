@@ -68,7 +68,7 @@ def take_files(tree: SourceTree, source: LabelledSource, files: Iterable[ImageFi
     ):
         tree.check()
         if not is_no_picture(image):
-            source.images.append(SourceImage(image, split_of_path(image, ""), path if labelled else ""))
+            source.images.append(SourceImage(image, split_of_path(image, ""), path if labelled else "", stated=path or ""))
     return count
 
 

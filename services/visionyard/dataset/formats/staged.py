@@ -20,11 +20,13 @@ class SourceImage:
         split: ``train``, ``val`` or ``test``; empty where the source does not tell.
         labels: What :meth:`LabelledSource.rows` finds its labels by: the path of its label file, or that of a file of many images' labels, ``#`` and a key;
             empty for a background image.
+        stated: Of a background image the file that lists it, and so says that nothing is on it; empty where there is only no label file, which may mean that nobody looked.
     """
 
     path: str
     split: str = ""
     labels: str = ""
+    stated: str = ""
 
 
 def file_of(labels: str) -> str:
@@ -42,19 +44,20 @@ class SourceImages:
     def __init__(self, staging: Staging) -> None:
         self._staging = staging
         staging.run("CREATE TABLE IF NOT EXISTS source_lists (id INTEGER PRIMARY KEY)")
-        staging.run("CREATE TABLE IF NOT EXISTS source_images (list INT, path TEXT, split TEXT, labels TEXT, taken INT)")
+        staging.run("CREATE TABLE IF NOT EXISTS source_images (list INT, path TEXT, split TEXT, labels TEXT, stated TEXT, taken INT)")
         staging.run("CREATE INDEX IF NOT EXISTS source_images_by_path ON source_images (list, path)")
         self._id = staging.run("INSERT INTO source_lists VALUES (NULL)")
         self._count = 0
 
     def append(self, image: SourceImage) -> None:
         """Adds one."""
-        self._staging.run("INSERT INTO source_images VALUES (?, ?, ?, ?, 0)", (self._id, image.path, image.split, image.labels))
+        row = self._id, image.path, image.split, image.labels, image.stated
+        self._staging.run("INSERT INTO source_images VALUES (?, ?, ?, ?, ?, 0)", row)
         self._count += 1
 
     def find(self, path: str) -> SourceImage | None:
         """The image of that path that was not taken yet, or None."""
-        statement = "SELECT path, split, labels FROM source_images WHERE list = ? AND path = ? AND NOT taken LIMIT 1"
+        statement = "SELECT path, split, labels, stated FROM source_images WHERE list = ? AND path = ? AND NOT taken LIMIT 1"
         row = self._staging.one(statement, (self._id, path))
         return SourceImage(*row) if row else None
 
@@ -72,7 +75,7 @@ class SourceImages:
         return int(row[0]) if row else 0
 
     def __iter__(self) -> Iterator[SourceImage]:
-        statement = "SELECT path, split, labels FROM source_images WHERE list = ? ORDER BY path, labels"
+        statement = "SELECT path, split, labels, stated FROM source_images WHERE list = ? ORDER BY path, labels"
         return (SourceImage(*row) for row in self._staging.query(statement, (self._id,)))
 
     def __len__(self) -> int:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import logging
 import re
 import tarfile
 from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,8 +24,10 @@ import pyarrow.parquet as pq
 
 from visionyard.dataset.index import encode_places, store_segment
 from visionyard.dataset.shards import Place, ShardWriter
+from visionyard.dataset.storage.lease import CollectionLease
 from visionyard.dataset.storage.marking import MarkedVersion, Marker, read_manifest_bytes
 from visionyard.kit.artifacts import versions
+from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.objectstore.port import Conflict, ObjectStore
 
 _log = logging.getLogger(__name__)
@@ -77,7 +81,7 @@ class Compactor:
         """Copies the living images of ``sparse`` shards and moves the versions to them. Gives phase, done, total, unit. Blocks.
 
         Raises:
-            YardError: the collection must stop, or a version's manifest is missing.
+            YardError: the collection must stop, here or in another project whose versions are being moved, or a version's manifest is missing.
             StoreUnavailable: the store does not answer.
         """
         for done, shard in enumerate(sorted(sparse)):
@@ -86,10 +90,39 @@ class Compactor:
         self._writer.close()
         self._tell_index()
         moving = [version for version in marker.versions.values() if version.shards & self.done.shards]
-        for done, version in enumerate(moving):
-            yield "moving versions", done, len(moving), "versions"
-            self._may_go_on()
-            self._move(version)
+        moving.sort(key=lambda version: version.name.parent.project)
+        done = 0
+        for project, versions_of in itertools.groupby(moving, lambda version: version.name.parent.project):
+            with self._undisturbed(project) as may_go_on:
+                if may_go_on is None:
+                    continue
+                for version in versions_of:
+                    yield "moving versions", done, len(moving), "versions"
+                    done += 1
+                    self._may_go_on()
+                    may_go_on()
+                    self._move(version)
+
+    @contextmanager
+    def _undisturbed(self, project: str) -> Iterator[Callable[[], None] | None]:
+        """Keeps other collections out of a project whose versions are moved: they would take a manifest away that no version names yet.
+
+        Gives what is called before each move, and raises where they are kept out no longer; None where one runs: then its versions keep their places, and the shards they are in.
+        """
+        if project == self._project:
+            yield lambda: None
+            return
+        lease = CollectionLease(self._store, project)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(lease.held())
+            except YardError as error:
+                if error.reason is not Reason.COLLECTION_RUNNING:
+                    raise
+                _log.info("the versions of project %s are not moved: it is being collected", project)
+                yield None
+                return
+            yield lease.check
 
     def _tell_index(self) -> None:
         done = self.done

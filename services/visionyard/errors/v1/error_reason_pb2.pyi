@@ -76,6 +76,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Jobs, models or deployments still refer to the dataset. The first few users are separated by commas. Metadata: name, used_by, used_by_count."""
     ERROR_REASON_COLLECTION_RUNNING: _ErrorReason.ValueType  # 31
     """Another collection of the project runs. Metadata: name."""
+    ERROR_REASON_DATASET_CHANGED: _ErrorReason.ValueType  # 32
+    """The dataset got other versions again and again while images were added to its newest one; try again. Metadata: name."""
     ERROR_REASON_UPLOAD_OFFSET_MISMATCH: _ErrorReason.ValueType  # 40
     """A chunk does not begin where the stored bytes end. Metadata: committed_bytes."""
     ERROR_REASON_UPLOAD_CORRUPT: _ErrorReason.ValueType  # 41
@@ -217,6 +219,8 @@ ERROR_REASON_DATASET_IN_USE: ErrorReason.ValueType  # 30
 """Jobs, models or deployments still refer to the dataset. The first few users are separated by commas. Metadata: name, used_by, used_by_count."""
 ERROR_REASON_COLLECTION_RUNNING: ErrorReason.ValueType  # 31
 """Another collection of the project runs. Metadata: name."""
+ERROR_REASON_DATASET_CHANGED: ErrorReason.ValueType  # 32
+"""The dataset got other versions again and again while images were added to its newest one; try again. Metadata: name."""
 ERROR_REASON_UPLOAD_OFFSET_MISMATCH: ErrorReason.ValueType  # 40
 """A chunk does not begin where the stored bytes end. Metadata: committed_bytes."""
 ERROR_REASON_UPLOAD_CORRUPT: ErrorReason.ValueType  # 41

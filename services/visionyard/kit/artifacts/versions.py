@@ -49,6 +49,10 @@ class VersionDocument:
     etag: str = ""
 
 
+class Overtaken(Exception):
+    """Another version was published since the one that was to be built upon was read."""
+
+
 def version_prefix(name: VersionName) -> str:
     """The bucket prefix of what belongs to one version (its artifacts), with the trailing slash. The number must be known."""
     return f"{name.parent}/versions/{_number(name):08d}/"
@@ -98,7 +102,23 @@ def _read_first(store: ObjectStore, parent: ResourceName, numbers: Iterable[int]
     return None
 
 
-def publish(store: ObjectStore, parent: ResourceName, body: dict[str, Any], made_by: str, since: datetime | None = None) -> VersionDocument:
+def highest_number(store: ObjectStore, parent: ResourceName) -> int:
+    """The highest number that was ever given out, also to a version that was deleted since; 0 for none. Blocks.
+
+    Raises:
+        StoreUnavailable: the store does not answer.
+    """
+    return next(newest_numbers(store, parent), 0)
+
+
+def publish(
+    store: ObjectStore,
+    parent: ResourceName,
+    body: dict[str, Any],
+    made_by: str,
+    since: datetime | None = None,
+    after: int | None = None,
+) -> VersionDocument:
     """Publishes ``body`` as the next version of ``parent``, or returns the version that ``made_by`` published before.
 
     Args:
@@ -107,8 +127,10 @@ def publish(store: ObjectStore, parent: ResourceName, body: dict[str, Any], made
         body: A JSON document; everything that it refers to is written already.
         made_by: Who makes it; one version for each.
         since: Versions from before this moment cannot be ``made_by``'s (when its job was created, by the store's clock), which saves reading them.
+        after: What :func:`highest_number` said before the body was made: the number of the new version is the next one. None: any number will do.
 
     Raises:
+        Overtaken: ``made_by`` has published nothing, and somebody else a version behind ``after``; nothing was written, and nothing will be.
         StoreUnavailable: the store does not answer, or does not write; calling again later is safe.
     """
     nonce = uuid.uuid4().hex
@@ -118,6 +140,8 @@ def publish(store: ObjectStore, parent: ResourceName, body: dict[str, Any], made
         numbers = _numbers(store, parent)
         if (earlier := _made_by(store, parent, numbers.alive, made_by, since)) is not None:
             return earlier
+        if after is not None and numbers.last != after:
+            raise Overtaken
         number = numbers.last + 1
         if number != tried:  # others took the number before, so they get on, and so shall we
             tried, tries = number, rounds(_key(parent, number))

@@ -1,5 +1,6 @@
 """Versions made of other versions: from manifests alone, nothing stored again."""
 
+import json
 import re
 from collections import Counter
 
@@ -210,3 +211,100 @@ def test_renumbered_classes_are_no_difference(bench, cats):
     found = compare(bench, cats, other)
     assert found.unchanged == 3
     assert not found.relabelled.count
+
+
+def folders(**images):
+    """A classification set: stem -> (split, class, seed)."""
+    return zipped({f"{split}/{name}/{stem}.jpg": picture(seed) for stem, (split, name, seed) in images.items()})
+
+
+def test_a_picture_that_two_versions_class_differently_keeps_one_class(bench):
+    """A picture of a classification set has one class: the first version's, and the other is listed."""
+    one, _ = bench.run(folders(a=("train", "cat", 1), b=("train", "dog", 2), c=("val", "cat", 3), d=("val", "dog", 4)), "one")
+    two, _ = bench.run(folders(a=("train", "dog", 1), b=("train", "dog", 2), c=("val", "cat", 13), d=("val", "dog", 14)), "two")
+    merged, report = bench.derive("merge", one, two, dataset="both", class_names={})
+    classes = {row.name: [merged.class_names[label.class_id] for label in row.labels] for row in bench.rows(merged)}
+    assert all(len(found) == 1 for found in classes.values())
+    assert classes["a.jpg"] == ["cat"]
+    [finding] = [f for f in report["findings"] if f["code"] == "CLASSES_DIFFER"]
+    assert "'dog'" in finding["message"]
+    assert "'cat'" in finding["message"]
+    assert report["labels"] == {"found": 8, "kept": 6, "dropped": 2}
+    assert report["dropped_by_code"] == {"CLASSES_DIFFER": 1, "DUPLICATE_BOX": 1}
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_filter_that_empties_a_split_is_refused(bench, split):
+    """A version without train cannot be trained on, and one that lost val would be measured on what it was trained on."""
+    other = "val" if split == "train" else "train"
+    images = {f"{split}/a": (1, ["0 .5 .5 .2 .2"]), f"{other}/b": (2, ["1 .5 .5 .2 .2"]), f"{other}/c": (3, ["0 .5 .5 .2 .2"])}
+    version, _ = bench.run(yolo(["cat", "dog"], images), "set")
+    with pytest.raises(YardError, match=f"no image of the {split} split") as caught:
+        bench.derive("filter", version, classes=["dog"], drop_empty=True)
+    assert caught.value.reason is Reason.SPLIT_EMPTY
+
+
+def test_a_subset_never_loses_train(bench):
+    images = {"train/a": (1, ["0 .5 .5 .2 .2"])} | {f"val/v{i}": (10 + i, ["0 .5 .5 .2 .2"]) for i in range(19)}
+    version, _ = bench.run(yolo(["cat"], images), "set")
+    with pytest.raises(YardError, match="no image of the train split") as caught:
+        bench.derive("subset", version, size=2, seed=1)
+    assert caught.value.reason is Reason.SPLIT_EMPTY
+
+
+def test_what_a_subset_leaves_out_is_counted(bench):
+    _, report = bench.derive("subset", many(bench), size=10, seed=3)
+    assert report["labels"]["dropped"] == sum(report["dropped_by_code"].values()) == 80
+    assert report["dropped_by_code"] == {"NOT_IN_SUBSET": 80}
+
+
+def test_a_pattern_that_fits_no_name_is_refused(bench, cats):
+    """Else the images would be drawn one by one, and the user believe that they were kept together."""
+    with pytest.raises(YardError, match=r"fits none of the 3 images' names \('[abc]\.jpg'") as caught:
+        bench.derive("split", cats, ratios=[0.5, 0.5], seed=0, group_pattern=r"^patient(\d+)", group_similar=False)
+    assert caught.value.reason is Reason.INVALID_FIELD
+
+
+def test_images_whose_names_a_pattern_does_not_fit_are_counted(bench):
+    images = {f"train/p{i // 2}_{i}": (i, ["0 .5 .5 .2 .2"]) for i in range(10)} | {"val/odd": (50, ["0 .5 .5 .2 .2"])}
+    version, _ = bench.run(yolo(["cat"], images), "set")
+    _, report = bench.derive("split", version, ratios=[0.5, 0.5], seed=0, group_pattern=r"^p(\d+)_", group_similar=False)
+    assert "fits 10 of 11" in report["split_reason"]
+
+
+def predicted(*images):
+    """What `yard predict --json` printed with its images: stem, seed, class and confidence of a box in the middle of each."""
+    lines = []
+    files = {}
+    for stem, seed, name, confidence in images:
+        files[f"images/{stem}.jpg"] = picture(seed)
+        box = {"x1": 25.6, "y1": 19.2, "x2": 38.4, "y2": 28.8}
+        detection = {"class_id": 0, "class_name": name, "confidence": confidence, "box": box}
+        result = {"detection": {"detections": [detection]}, "image_width_px": 64, "image_height_px": 48}
+        lines.append(json.dumps({"image": f"images/{stem}.jpg", "prediction": result}))
+    files["predictions.jsonl"] = "\n".join(lines) + "\n"
+    return zipped(files)
+
+
+@pytest.mark.parametrize("first", ["guess", "truth"])
+def test_a_label_that_a_person_confirmed_stays_confirmed_in_a_merge(bench, first):
+    guess, _ = bench.run(predicted(("a", 1, "cat", 0.6), ("b", 2, "cat", 0.7), ("c", 3, "cat", 0.8)), "guess")
+    truth, _ = bench.run(yolo(["cat"], {"train/a": (1, ["0 .5 .5 .2 .2"]), "val/z": (9, ["0 .5 .5 .2 .2"])}), "truth")
+    order = (guess, truth) if first == "guess" else (truth, guess)
+    merged, _ = bench.derive("merge", *order, dataset="both", class_names={})
+    labels = {row.name: [label.confidence for label in row.labels] for row in bench.rows(merged)}
+    assert labels["a.jpg"] == [None]
+    assert labels["b.jpg"] == [0.7]
+
+
+def test_a_label_that_a_person_made_stays_where_a_remap_makes_a_predicted_one_its_equal(bench):
+    guess, _ = bench.run(predicted(("a", 1, "truck", 0.6), ("b", 2, "truck", 0.7)), "guess")
+    truth, _ = bench.run(yolo(["car"], {"train/a": (1, ["0 .5 .5 .2 .2"]), "val/z": (9, ["0 .5 .5 .2 .2"])}), "truth")
+    both, _ = bench.derive("merge", truth, guess, dataset="both", class_names={})
+    assert sorted(len(row.labels) for row in bench.rows(both)) == [1, 1, 2]
+    one, _ = bench.derive("remap", both, class_names={}, single_class="vehicle")
+    assert {row.name: [label.confidence for label in row.labels] for row in bench.rows(one)} == {
+        "a.jpg": [None],
+        "b.jpg": [0.7],
+        "z.jpg": [None],
+    }
