@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visionyard.dataset.formats.shapes import LabelRow
-from visionyard.dataset.labels import boxes_of, decode_labels, encode_labels
+from visionyard.dataset.labels import boxes_of, decode_labels, encode_labels, renumbered
 from visionyard.dataset.names import long_name, marked_name, plain_name, stem_key
 from visionyard.dataset.shards import Place
 from visionyard.dataset.staging import Row, Staging
@@ -142,6 +142,13 @@ class HeldImages:
         """Gives an image other labels."""
         statement = "UPDATE held SET labels = ?, label_count = ?, label_file = ? WHERE id = ?"
         self.staging.run(statement, (encode_labels(labels), len(labels), label_file, image))
+
+    def renumber(self, class_ids: list[int]) -> None:
+        """Gives every label, all of which are without points, the class ``class_ids`` has for its own."""
+        if class_ids != list(range(len(class_ids))):
+            final = np.array(class_ids, dtype=np.int64)
+            self.staging.define("renumbered", lambda labels: renumbered(labels, final))
+            self.staging.run("UPDATE held SET labels = renumbered(labels)")
 
     def doubles(self) -> Iterator[tuple[HeldImage, HeldImage]]:
         """Each image whose bytes an earlier one has, with the first of them before it: those of test come first, then val, then train; each by path."""

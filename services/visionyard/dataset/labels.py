@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ _LEEWAY = 0.01
 _ROUNDING = 2e-6
 """What writing six decimals may put a box beyond the edge; not worth a word."""
 _NO_CONFIDENCE = -1.0
-_HEAD = 9
+_HEAD, _CLASS = 9, 2
 
 
 def check_labels(rows: Iterable[LabelRow], file: str, report: Report, *, fix: bool = False) -> list[LabelRow]:
@@ -97,7 +96,7 @@ def _inside(written: LabelRow, file: str, report: Report, *, fix: bool) -> Label
             Code.SWAPPED_CORNERS, f"{_at(file, row.line)} had its corners swapped; they were put in order", file, row.line, fixed=True
         )
     if row.shape is Shape.IMAGE:
-        return replace(row, cx=0.5, cy=0.5, w=1.0, h=1.0)
+        return row._replace(cx=0.5, cy=0.5, w=1.0, h=1.0)
     cx, cy, w, h = row.cx, row.cy, row.w, row.h
     left, top, right, bottom = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
     outside = max(-left, -top, right - 1, bottom - 1)
@@ -108,13 +107,13 @@ def _inside(written: LabelRow, file: str, report: Report, *, fix: bool) -> Label
     elif not row.points:
         return row
     points = _keypoints(row, file, report) if row.shape is Shape.KEYPOINTS else tuple(min(max(value, 0.0), 1.0) for value in row.points)
-    return replace(row, cx=cx, cy=cy, w=w, h=h, points=points)
+    return row._replace(cx=cx, cy=cy, w=w, h=h, points=points)
 
 
 def _unswapped(row: LabelRow) -> LabelRow:
     """A box whose right edge was written left of its left one, or its bottom above its top, put right; any other label as it is."""
     if row.problem is None and row.shape in {Shape.BOX, Shape.KEYPOINTS} and (row.w < 0 or row.h < 0):
-        return replace(row, w=abs(row.w), h=abs(row.h))
+        return row._replace(w=abs(row.w), h=abs(row.h))
     return row
 
 
@@ -182,6 +181,18 @@ def decode_labels(data: bytes) -> Iterator[LabelRow]:
             points=points,
             confidence=None if confidence == _NO_CONFIDENCE else confidence,
         )
+
+
+def renumbered(data: bytes, class_ids: NDArray[np.int64]) -> bytes:
+    """The same labels, which have no points, with other class ids.
+
+    Args:
+        data: What :func:`encode_labels` wrote.
+        class_ids: INT64 [classes], the new id of each.
+    """
+    values = np.frombuffer(data, dtype=np.float64).reshape(-1, _HEAD).copy()
+    values[:, _CLASS] = class_ids[values[:, _CLASS].astype(np.int64)]
+    return values.tobytes()
 
 
 def boxes_of(data: bytes) -> NDArray[np.float64]:

@@ -81,6 +81,10 @@ class Staging:
             raise self._stopped or error from error
         return row
 
+    def define(self, name: str, function: Callable[[Any], Any]) -> None:
+        """Gives statements a function of one value."""
+        self._connection.create_function(name, 1, function, deterministic=True)
+
     def close(self) -> None:
         """Closes the file."""
         self._connection.close()
