@@ -12,8 +12,8 @@ from visionyard.dataset.findings import Code, Report
 from visionyard.dataset.formats.shapes import LabelRow, Shape
 from visionyard.kit.artifacts.manifest import Label
 
-_LEEWAY = 0.01
-"""Ultralytics takes coordinates from -0.01 to 1.01."""
+_LEAST, _MOST = -0.01, 1.01
+"""Coordinates that Ultralytics takes."""
 _ROUNDING = 2e-6
 """What writing six decimals may put a box beyond the edge; not worth a word."""
 _NO_CONFIDENCE = -1.0
@@ -127,7 +127,7 @@ def _problem(row: LabelRow) -> tuple[Code, str] | None:
     if w <= 0 or h <= 0:
         code, what = (Code.SWAPPED_CORNERS, "with its corners swapped") if w and h else (Code.ZERO_AREA_BOX, "without area")
         return code, f"is a box {what} (width {w:.6g}, height {h:.6g} of the picture's)"
-    if not all(-_LEEWAY <= value <= 1 + _LEEWAY for value in (cx, cy, w, h)):
+    if not (_LEAST <= cx <= _MOST and _LEAST <= cy <= _MOST and w <= _MOST and h <= _MOST):
         return Code.OUT_OF_RANGE, f"has centre {cx:.6g}, {cy:.6g} and size {w:.6g}, {h:.6g}, outside of 0 to 1"
     if min(cx + w / 2, 1.0) <= max(cx - w / 2, 0.0) or min(cy + h / 2, 1.0) <= max(cy - h / 2, 0.0):
         return Code.OUT_OF_RANGE, "lies outside of the picture"
@@ -139,7 +139,7 @@ def _keypoints(row: LabelRow, file: str, report: Report) -> tuple[float, ...]:
     step, kept, outside = row.dimensions, list(row.points), 0
     for at in range(0, len(kept), step):
         x, y = kept[at : at + 2]
-        if not (-_LEEWAY <= x <= 1 + _LEEWAY and -_LEEWAY <= y <= 1 + _LEEWAY):
+        if not (_LEAST <= x <= _MOST and _LEAST <= y <= _MOST):
             outside += 1
             if step == 3:  # noqa: PLR2004 - x, y, visibility
                 kept[at : at + 3] = 0.0, 0.0, 0.0

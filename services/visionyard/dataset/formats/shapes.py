@@ -109,7 +109,7 @@ class WrittenLabel(NamedTuple):
             return LabelRow(self.line, Code.NOT_A_NUMBER, "holds a coordinate that is not a finite number")
         wide, high = (1, 1) if self.unit is Unit.SHARES else (width or 1, height or 1)
         step = self.dimensions if self.shape is Shape.KEYPOINTS else 2
-        points = tuple(value / (wide, high, 1)[i % step] for i, value in enumerate(self.points))
+        points = tuple(value / (wide, high, 1)[i % step] for i, value in enumerate(self.points)) if self.points else ()
         left, top, right, bottom = self.box or enclosing(self.points)
         return LabelRow(
             self.line,
