@@ -80,13 +80,12 @@ def convert_labels(
     Raises:
         YardError: NO_LABELS, nothing is left.
     """
-    if converter.only_renumbers(shapes):  # sets of boxes: no label has to be looked at again
-        images.renumber(converter.class_ids)
-        return
+    # Of a set of boxes no label has to be looked at again but where two classes of an image become one: then two labels may be the same.
+    rest = images.renumber(converter.class_ids) if converter.only_renumbers(shapes) else iter(images)
     changed: Counter[Code] = Counter()
     first: dict[Code, HeldImage] = {}
     gone: list[int] = []
-    for number, image in enumerate(images):
+    for number, image in enumerate(rest):
         if number % _IMAGES_A_CHECK == 0:
             check()
         kept, codes = _converted(image, converter, report)

@@ -195,6 +195,12 @@ def renumbered(data: bytes, class_ids: NDArray[np.int64]) -> bytes:
     return values.tobytes()
 
 
+def joins_classes(data: bytes, class_ids: NDArray[np.int64]) -> bool:
+    """Whether :func:`renumbered` would give two labels of different classes the same class. Arguments as there."""
+    classes = np.unique(np.frombuffer(data, dtype=np.float64)[_CLASS::_HEAD]).astype(np.int64)
+    return len(np.unique(class_ids[classes])) < len(classes)
+
+
 def boxes_of(data: bytes) -> NDArray[np.float64]:
     """Class and box of what :func:`encode_labels` wrote, all at once.
 

@@ -120,8 +120,8 @@ class Converter:
         self._keypoints = keypoints
 
     def only_renumbers(self, counts: ShapeCounts) -> bool:
-        """Whether nothing but class ids changes, and no two of them become one."""
-        return self._task == "detect" and counts.only(Shape.BOX) and len(set(self.class_ids)) == len(self.class_ids)
+        """Whether nothing but class ids changes."""
+        return self._task == "detect" and counts.only(Shape.BOX)
 
     def convert(self, row: LabelRow, width: int, height: int) -> Converted:
         """Converts a label of a picture of that size, in pixels."""
