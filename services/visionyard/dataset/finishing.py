@@ -11,7 +11,7 @@ from visionyard.dataset.formats.shapes import LabelRow, Shape
 from visionyard.dataset.held import HeldImage, HeldImages
 from visionyard.dataset.labels import likeness
 from visionyard.dataset.shards import ShardWriter
-from visionyard.dataset.tasks import Converter, Decision
+from visionyard.dataset.tasks import Converter, Decision, ShapeCounts
 from visionyard.kit.artifacts.dataset import KeypointLayout
 from visionyard.kit.artifacts.manifest import Label, ManifestRow, label_order
 from visionyard.kit.errors import Reason, YardError
@@ -64,37 +64,39 @@ def _label(row: LabelRow) -> Label:
     return Label(row.class_id, row.cx, row.cy, row.w, row.h, row.points, row.confidence)
 
 
-def convert_labels(images: HeldImages, converter: Converter, task: str, report: Report, check: Callable[[], None]) -> None:
+def convert_labels(
+    images: HeldImages, converter: Converter, task: str, shapes: ShapeCounts, report: Report, check: Callable[[], None]
+) -> None:
     """Brings every held image's labels into the task's shape. Images that it leaves without the one class that ``classify`` wants are taken out.
+
+    Args:
+        images: The images; their labels change.
+        converter: To the task.
+        task: The task.
+        shapes: What shapes the labels have.
+        report: Counts and lists what changes.
+        check: Called now and then; raises where the work is to stop.
 
     Raises:
         YardError: NO_LABELS, nothing is left.
     """
+    # Of a set of boxes no label has to be looked at again but where two classes of an image become one: then two labels may be the same.
+    rest = images.renumber(converter.class_ids) if converter.only_renumbers(shapes) else iter(images)
     changed: Counter[Code] = Counter()
     first: dict[Code, HeldImage] = {}
     gone: list[int] = []
-    for number, image in enumerate(images):
+    for number, image in enumerate(rest):
         if number % _IMAGES_A_CHECK == 0:
             check()
-        kept: dict[bytes, LabelRow] = {}
-        for row in image.labels:
-            converted = converter.convert(row, image.width, image.height)
-            if converted.code is not None:
-                changed[converted.code] += 1
-                first.setdefault(converted.code, image)
-            if converted.label is None:
-                _drop(report, converted.code or Code.OTHER_KIND_OF_LABEL)
-            elif (key := likeness(converted.label)) in kept:  # two outlines within one box
-                changed[Code.DUPLICATE_BOX] += 1
-                first.setdefault(Code.DUPLICATE_BOX, image)
-                _drop(report, Code.DUPLICATE_BOX)
-            else:
-                kept[key] = _row(converted.label, row)
+        kept, codes = _converted(image, converter, report)
+        changed.update(codes)
+        for code in codes:
+            first.setdefault(code, image)
         if task == "classify" and len(kept) != 1:
             gone.append(image.id)
             _not_one_class(image, len(kept), report)
             continue
-        images.relabel(image.id, list(kept.values()), image.label_file)
+        images.relabel(image.id, kept, image.label_file)
     images.remove(gone)
     for code, count in changed.items():
         where = first[code].label_file or first[code].path
@@ -103,6 +105,24 @@ def convert_labels(images: HeldImages, converter: Converter, task: str, report: 
         raise YardError(
             Reason.NO_LABELS, f"none of the {report.labels.found} labels can be used for {task}: see the report, or choose another --task"
         )
+
+
+def _converted(image: HeldImage, converter: Converter, report: Report) -> tuple[list[LabelRow], list[Code]]:
+    """An image's labels in the task's shape; and what was changed, or is why one was left out, once for each label concerned."""
+    kept: dict[bytes, LabelRow] = {}
+    codes: list[Code] = []
+    for row in image.labels:
+        converted = converter.convert(row, image.width, image.height)
+        if converted.code is not None:
+            codes.append(converted.code)
+        if converted.label is None:
+            _drop(report, converted.code or Code.OTHER_KIND_OF_LABEL)
+        elif (key := likeness(converted.label)) in kept:  # two outlines within one box
+            codes.append(Code.DUPLICATE_BOX)
+            _drop(report, Code.DUPLICATE_BOX)
+        else:
+            kept[key] = _row(converted.label, row)
+    return list(kept.values()), codes
 
 
 _CHANGED = {

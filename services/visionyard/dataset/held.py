@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visionyard.dataset.formats.shapes import LabelRow
-from visionyard.dataset.labels import boxes_of, decode_labels, encode_labels
+from visionyard.dataset.labels import boxes_of, decode_labels, encode_labels, joins_classes, renumbered
 from visionyard.dataset.names import long_name, marked_name, plain_name, stem_key
 from visionyard.dataset.shards import Place
 from visionyard.dataset.staging import Row, Staging
@@ -134,14 +134,35 @@ class HeldImages:
 
     def find(self, sha256: str) -> HeldImage | None:
         """The first image of these bytes, or None."""
-        statement = f"SELECT {_COLUMNS} FROM held WHERE sha256 = ? ORDER BY id LIMIT 1"  # noqa: S608 - a constant
-        row = self.staging.one(statement, (bytes.fromhex(sha256),))
-        return _image(row) if row else None
+        return next(self._chosen("WHERE sha256 = ? ORDER BY id LIMIT 1", bytes.fromhex(sha256)), None)
+
+    def _chosen(self, which: str, *values: object) -> Iterator[HeldImage]:
+        return map(_image, self.staging.query(f"SELECT {_COLUMNS} FROM held {which}", values))  # noqa: S608 - constants
 
     def relabel(self, image: int, labels: list[LabelRow], label_file: str = "") -> None:
         """Gives an image other labels."""
         statement = "UPDATE held SET labels = ?, label_count = ?, label_file = ? WHERE id = ?"
         self.staging.run(statement, (encode_labels(labels), len(labels), label_file, image))
+
+    def renumber(self, class_ids: list[int]) -> Iterator[HeldImage]:
+        """Gives labels, all of which are without points, the class that ``class_ids`` has for theirs.
+
+        Returns:
+            The images where this would make one class of two; their labels stay as they were.
+        """
+        final, clashing = np.array(class_ids, dtype=np.int64), list[int]()
+        joins = len(set(class_ids)) < len(class_ids)
+
+        def changed(image: int, labels: bytes) -> bytes:
+            if joins and joins_classes(labels, final):
+                clashing.append(image)
+                return labels
+            return renumbered(labels, final)
+
+        if class_ids != list(range(len(class_ids))):
+            self.staging.define("changed", 2, changed)
+            self.staging.run("UPDATE held SET labels = changed(id, labels)")
+        return (image for number in clashing for image in self._chosen("WHERE id = ?", number))
 
     def doubles(self) -> Iterator[tuple[HeldImage, HeldImage]]:
         """Each image whose bytes an earlier one has, with the first of them before it: those of test come first, then val, then train; each by path."""

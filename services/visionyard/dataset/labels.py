@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +12,12 @@ from visionyard.dataset.findings import Code, Report
 from visionyard.dataset.formats.shapes import LabelRow, Shape
 from visionyard.kit.artifacts.manifest import Label
 
-_LEEWAY = 0.01
-"""Ultralytics takes coordinates from -0.01 to 1.01."""
+_LEAST, _MOST = -0.01, 1.01
+"""Coordinates that Ultralytics takes."""
 _ROUNDING = 2e-6
 """What writing six decimals may put a box beyond the edge; not worth a word."""
 _NO_CONFIDENCE = -1.0
-_HEAD = 9
+_HEAD, _CLASS = 9, 2
 
 
 def check_labels(rows: Iterable[LabelRow], file: str, report: Report, *, fix: bool = False) -> list[LabelRow]:
@@ -107,7 +106,7 @@ def _inside(written: LabelRow, file: str, report: Report, *, fix: bool) -> Label
             Code.SWAPPED_CORNERS, f"{_at(file, row.line)} had its corners swapped; they were put in order", file, row.line, fixed=True
         )
     if row.shape is Shape.IMAGE:
-        return replace(row, cx=0.5, cy=0.5, w=1.0, h=1.0)
+        return row._replace(cx=0.5, cy=0.5, w=1.0, h=1.0)
     cx, cy, w, h = row.cx, row.cy, row.w, row.h
     left, top, right, bottom = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
     outside = max(-left, -top, right - 1, bottom - 1)
@@ -118,13 +117,13 @@ def _inside(written: LabelRow, file: str, report: Report, *, fix: bool) -> Label
     elif not row.points:
         return row
     points = _keypoints(row, file, report) if row.shape is Shape.KEYPOINTS else tuple(min(max(value, 0.0), 1.0) for value in row.points)
-    return replace(row, cx=cx, cy=cy, w=w, h=h, points=points)
+    return row._replace(cx=cx, cy=cy, w=w, h=h, points=points)
 
 
 def _unswapped(row: LabelRow) -> LabelRow:
     """A box whose right edge was written left of its left one, or its bottom above its top, put right; any other label as it is."""
     if row.problem is None and row.shape in {Shape.BOX, Shape.KEYPOINTS} and (row.w < 0 or row.h < 0):
-        return replace(row, w=abs(row.w), h=abs(row.h))
+        return row._replace(w=abs(row.w), h=abs(row.h))
     return row
 
 
@@ -138,7 +137,7 @@ def _problem(row: LabelRow) -> tuple[Code, str] | None:
     if w <= 0 or h <= 0:
         code, what = (Code.SWAPPED_CORNERS, "with its corners swapped") if w and h else (Code.ZERO_AREA_BOX, "without area")
         return code, f"is a box {what} (width {w:.6g}, height {h:.6g} of the picture's)"
-    if not all(-_LEEWAY <= value <= 1 + _LEEWAY for value in (cx, cy, w, h)):
+    if not (_LEAST <= cx <= _MOST and _LEAST <= cy <= _MOST and w <= _MOST and h <= _MOST):
         return Code.OUT_OF_RANGE, f"has centre {cx:.6g}, {cy:.6g} and size {w:.6g}, {h:.6g}, outside of 0 to 1"
     if min(cx + w / 2, 1.0) <= max(cx - w / 2, 0.0) or min(cy + h / 2, 1.0) <= max(cy - h / 2, 0.0):
         return Code.OUT_OF_RANGE, "lies outside of the picture"
@@ -150,7 +149,7 @@ def _keypoints(row: LabelRow, file: str, report: Report) -> tuple[float, ...]:
     step, kept, outside = row.dimensions, list(row.points), 0
     for at in range(0, len(kept), step):
         x, y = kept[at : at + 2]
-        if not (-_LEEWAY <= x <= 1 + _LEEWAY and -_LEEWAY <= y <= 1 + _LEEWAY):
+        if not (_LEAST <= x <= _MOST and _LEAST <= y <= _MOST):
             outside += 1
             if step == 3:  # noqa: PLR2004 - x, y, visibility
                 kept[at : at + 3] = 0.0, 0.0, 0.0
@@ -192,6 +191,24 @@ def decode_labels(data: bytes) -> Iterator[LabelRow]:
             points=points,
             confidence=None if confidence == _NO_CONFIDENCE else confidence,
         )
+
+
+def renumbered(data: bytes, class_ids: NDArray[np.int64]) -> bytes:
+    """The same labels, which have no points, with other class ids.
+
+    Args:
+        data: What :func:`encode_labels` wrote.
+        class_ids: INT64 [classes], the new id of each.
+    """
+    values = np.frombuffer(data, dtype=np.float64).reshape(-1, _HEAD).copy()
+    values[:, _CLASS] = class_ids[values[:, _CLASS].astype(np.int64)]
+    return values.tobytes()
+
+
+def joins_classes(data: bytes, class_ids: NDArray[np.int64]) -> bool:
+    """Whether :func:`renumbered` would give two labels of different classes the same class. Arguments as there."""
+    classes = np.unique(np.frombuffer(data, dtype=np.float64)[_CLASS::_HEAD]).astype(np.int64)
+    return len(np.unique(class_ids[classes])) < len(classes)
 
 
 def boxes_of(data: bytes) -> NDArray[np.float64]:

@@ -81,6 +81,10 @@ class Staging:
             raise self._stopped or error from error
         return row
 
+    def define(self, name: str, arguments: int, function: Callable[..., Any]) -> None:
+        """Gives statements a function of so many values."""
+        self._connection.create_function(name, arguments, function)
+
     def close(self) -> None:
         """Closes the file."""
         self._connection.close()

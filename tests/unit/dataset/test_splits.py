@@ -1,6 +1,5 @@
 """Drawn splits: the promise for every class, seeds, and splits that would be empty."""
 
-import time
 import tracemalloc
 
 import numpy as np
@@ -97,20 +96,18 @@ class Stop(Exception):
     pass
 
 
-def test_a_set_of_many_classes_is_drawn_in_little_memory_and_time():
+def test_a_set_of_many_classes_is_drawn_in_little_memory():
     """8,000 images of 600 classes as a full table were 38 MB each time it was copied, and it was copied four times; LVIS took 4.3 GB."""
     generator = np.random.default_rng(0)
     groups, classes = 8000, 600
     labels = list(generator.integers(0, classes, (groups, 3)))
     checks = []
     tracemalloc.start()
-    begin = time.perf_counter()
     counts = GroupCounts.count(np.arange(groups), labels)
     assigned = splits.draw(counts, (0.8, 0.2), 0, NAMES, lambda: checks.append(1))
-    seconds, peak = time.perf_counter() - begin, tracemalloc.get_traced_memory()[1]
+    peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20 << 20
-    assert seconds < 60
     assert len(checks) >= groups / 1000
     assert splits.farthest(counts, assigned, (0.8, 0.2))[1] <= TOLERANCE
 

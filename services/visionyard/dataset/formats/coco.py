@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import posixpath
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from visionyard.dataset.findings import Code
@@ -155,7 +154,7 @@ class _Reader:
                 problem=Code.UNKNOWN_CLASS, message=f"has the category {_shown(written.get('category_id'))}, which is none"
             )
         if label.problem is not None:
-            label = replace(label, message=f"annotation {_shown(written.get('id'))} {label.message}")
+            label = label._replace(message=f"annotation {_shown(written.get('id'))} {label.message}")
         elif label.shape is Shape.KEYPOINTS:
             self._categories.meet_keypoints(len(label.points) // 3)
         self._waiting.append((f"{path}#{image or ''}", label))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -53,7 +52,7 @@ class AnnotationReader:
         # What has a score was predicted: https://cocodataset.org/#format-results.
         score = annotation.get("score")
         if isinstance(score, int | float) and not isinstance(score, bool) and 0 <= score <= 1:
-            return replace(label, confidence=float(score))
+            return label._replace(confidence=float(score))
         return label
 
     def _read(self, annotation: dict[str, Any], class_id: int, remark: Remark) -> WrittenLabel:

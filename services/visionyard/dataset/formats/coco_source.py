@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from visionyard.dataset.findings import Code
 from visionyard.dataset.formats.coco_categories import CocoCategories
@@ -67,7 +66,7 @@ class CocoSource(LabelledSource):
             row = LabelRow(row.line, Code.UNKNOWN_CLASS, f"has the category {written!r}, which the file does not declare")
         if row.problem is None and row.shape is Shape.KEYPOINTS:
             row = self._with_all_keypoints(row)
-        return replace(row, message=f"{row.message} (image {name!r})") if row.problem is not None and name else row
+        return row._replace(message=f"{row.message} (image {name!r})") if row.problem is not None and name else row
 
     def _with_all_keypoints(self, row: LabelRow) -> LabelRow:
         """A category may have fewer keypoints than another; the rest is not there."""
@@ -75,7 +74,7 @@ class CocoSource(LabelledSource):
         count, wanted = len(row.points) // _NUMBERS_A_KEYPOINT, layout.count if layout else 0
         if count > wanted:
             return LabelRow(row.line, Code.MALFORMED_LABEL, f"has {count} keypoints, but the file declares {wanted}")
-        return replace(row, points=(*row.points, *(0.0,) * (_NUMBERS_A_KEYPOINT * (wanted - count)))) if count < wanted else row
+        return row._replace(points=(*row.points, *(0.0,) * (_NUMBERS_A_KEYPOINT * (wanted - count)))) if count < wanted else row
 
     def class_names(self) -> tuple[str, ...]:
         """See :meth:`LabelledSource.class_names`: in the order of the categories' ids, those without labels too."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 
 from visionyard.dataset.findings import Code
 from visionyard.dataset.formats.classes import NamedClasses
@@ -90,7 +89,7 @@ class CvatSource(LabelledSource):
             for row in self.spool.rows(key, width, height):
                 # Keypoints that came up after this skeleton are not there in it.
                 missing = keypoints - len(row.points) if row.shape is Shape.KEYPOINTS else 0
-                yield replace(row, points=row.points + (0.0,) * missing) if missing else row
+                yield row._replace(points=row.points + (0.0,) * missing) if missing else row
 
     def class_names(self) -> tuple[str, ...]:
         """See :meth:`LabelledSource.class_names`: those that the files declare, in their order, then others in alphabetical order."""

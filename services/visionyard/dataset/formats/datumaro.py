@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,7 @@ class _Reader:
         except Unusable as error:
             return WrittenLabel(problem=error.code, message=f"{where} {error}")
         if label.problem is not None:
-            return replace(label, message=f"{where} {label.message}")
+            return label._replace(message=f"{where} {label.message}")
         if label.shape is Shape.KEYPOINTS:
             self.keypoint_count = max(self.keypoint_count, len(label.points) // 3)
         return label

@@ -6,7 +6,6 @@ The format: https://labelstud.io/guide/export#Label-Studio-JSON-format-of-annota
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Iterator
 
@@ -55,7 +54,7 @@ class LabelStudioSource(LabelledSource):
         self._compare_size(labels, width, height)
         for row in self._spool.rows(labels, width, height):
             if row.shape is Shape.KEYPOINTS:
-                yield dataclasses.replace(row, points=self._skeleton(row.points), dimensions=_DIMENSIONS)
+                yield row._replace(points=self._skeleton(row.points), dimensions=_DIMENSIONS)
             else:
                 yield row
 

@@ -20,7 +20,7 @@ from visionyard.dataset.formats.shapes import LabelRow, Shape, WrittenLabel, enc
 from visionyard.dataset.formats.xml_reader import NotXml
 from visionyard.dataset.source import SourceTree, stem_of
 
-_MARKS = (b"<imagesize", b"<polygon", b"<segm")
+_MARKS = re.compile(rb"<(imagesize|polygon|segm)[\s/>]")  # Pascal VOC has <segmented>
 _HEAD_BYTES = 4096
 _MAX_BYTES = 8 << 20
 """A larger annotation file is not read."""
@@ -51,7 +51,7 @@ def _likely(tree: SourceTree) -> Iterator[str]:
         tree.check()
         with tree.open(path) as stream:
             head = stream.peek(_HEAD_BYTES)[:_HEAD_BYTES].replace(b"\0", b"")  # UTF-16 has them between the characters
-        if b"<annotation" in head and any(mark in head for mark in _MARKS):
+        if b"<annotation" in head and _MARKS.search(head):
             yield path
 
 

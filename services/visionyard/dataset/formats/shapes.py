@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from visionyard.dataset.findings import Code
 
@@ -36,8 +36,7 @@ class Unit(enum.IntEnum):
     SHARES = 1
 
 
-@dataclass(frozen=True, slots=True)
-class LabelRow:
+class LabelRow(NamedTuple):
     """One label as its source has it.
 
     Attributes:
@@ -72,15 +71,14 @@ class LabelRow:
 
     def with_class(self, class_id: int) -> LabelRow:
         """The same label of another class."""
-        return replace(self, class_id=class_id)
+        return self._replace(class_id=class_id)
 
     def key(self) -> tuple[object, ...]:
         """What two labels that say the same have in common."""
         return self.class_id, self.cx, self.cy, self.w, self.h, self.points
 
 
-@dataclass(frozen=True, slots=True)
-class WrittenLabel:
+class WrittenLabel(NamedTuple):
     """One label in the units of its format.
 
     Attributes:
@@ -111,7 +109,7 @@ class WrittenLabel:
             return LabelRow(self.line, Code.NOT_A_NUMBER, "holds a coordinate that is not a finite number")
         wide, high = (1, 1) if self.unit is Unit.SHARES else (width or 1, height or 1)
         step = self.dimensions if self.shape is Shape.KEYPOINTS else 2
-        points = tuple(value / (wide, high, 1)[i % step] for i, value in enumerate(self.points))
+        points = tuple(value / (wide, high, 1)[i % step] for i, value in enumerate(self.points)) if self.points else ()
         left, top, right, bottom = self.box or enclosing(self.points)
         return LabelRow(
             self.line,

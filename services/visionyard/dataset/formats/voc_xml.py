@@ -13,7 +13,9 @@ from visionyard.dataset.formats.xml_reader import NotXml, pixels, read_xml
 MAX_XML_BYTES = 8 << 20
 """A larger annotation file is not read."""
 _YES = frozenset({"1", "true"})
-_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_CORNERS = frozenset({"xmin", "ymin", "xmax", "ymax"})
+_CHILD, _GRANDCHILD = 2, 3
+"""The length of a path to a child of the root, and to a child of such."""
 
 
 class NotVoc(NotXml):
@@ -61,27 +63,35 @@ class _Handler:
         self.labelme = False
 
     def start(self, path: list[str], _: dict[str, str], line: int) -> None:
-        if path[0] != "annotation":
+        depth = len(path)
+        if depth == 1 and path[0] != "annotation":
             raise NotVoc(f"its root is <{path[0][:40]}>, not <annotation>")
-        if path == ["annotation", "imagesize"]:
-            self.labelme = True
-        if path == ["annotation", "object"]:
-            self.annotation.objects.append(VocObject(line))
+        if depth == _CHILD:
+            if path[1] == "object":
+                self.annotation.objects.append(VocObject(line))
+            elif path[1] == "imagesize":
+                self.labelme = True
 
     def end(self, path: list[str], text: str) -> None:
-        below, name = path[1:], path[-1]
-        if below == ["object"] and self.labelme and not self.annotation.objects[-1].corners:
-            raise NotVoc("it is an annotation of LabelMe's")
-        if below == ["filename"]:
-            self.annotation.filename = text
-        elif below[:1] == ["size"] and name in self.size:
+        depth = len(path)
+        if depth == _CHILD:
+            if path[1] == "filename":
+                self.annotation.filename = text
+            elif path[1] == "object" and self.labelme and not self.annotation.objects[-1].corners:
+                raise NotVoc("it is an annotation of LabelMe's")
+        elif depth == _GRANDCHILD:
+            self._describe(path[1], path[2], text)
+        elif depth == _GRANDCHILD + 1 and path[2] == "bndbox" and path[1] == "object" and path[3] in _CORNERS:
+            self.annotation.objects[-1].corners[path[3]] = text
+
+    def _describe(self, parent: str, name: str, text: str) -> None:
+        if parent == "object":
+            if name == "name":
+                self.annotation.objects[-1].name = text
+            elif name == "difficult":
+                self.annotation.objects[-1].difficult = text.lower() in _YES
+        elif parent == "size" and name in self.size:
             self.size[name] = pixels(text)
-        elif below == ["object", "name"]:
-            self.annotation.objects[-1].name = text
-        elif below == ["object", "difficult"]:
-            self.annotation.objects[-1].difficult = text.lower() in _YES
-        elif below[:2] == ["object", "bndbox"] and name in _CORNERS:
-            self.annotation.objects[-1].corners[name] = text
 
 
 def parse_voc(path: str, data: bytes) -> VocAnnotation:

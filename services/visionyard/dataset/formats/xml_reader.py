@@ -98,7 +98,7 @@ class _Reader:
     def __init__(self, file: str, handler: Handler) -> None:
         self.begun = False
         self._file = file
-        self._handler = handler
+        self._told_start, self._told_end = handler.start, handler.end
         self._path: list[str] = []
         self._text: list[str] = []
         self._fed = 0
@@ -136,14 +136,16 @@ class _Reader:
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         self.begun = True
-        self._path.append(name)
-        if len(self._path) > _MAX_DEPTH:
+        path = self._path
+        path.append(name)
+        if len(path) > _MAX_DEPTH:
             raise NotXml(f"it is nested more than {_MAX_DEPTH} deep")
         self._text.clear()
-        self._handler.start(self._path, attributes, self._parser.CurrentLineNumber)
+        self._told_start(path, attributes, self._parser.CurrentLineNumber)
 
     def _end(self, _: str) -> None:
-        text = "".join(self._text).strip()
-        self._text.clear()
-        self._handler.end(self._path, text)
-        self._path.pop()
+        pieces, path = self._text, self._path
+        text = "".join(pieces).strip() if pieces else ""
+        pieces.clear()
+        self._told_end(path, text)
+        path.pop()
