@@ -92,7 +92,8 @@ class Running:
 
     @staticmethod
     def _read(stream: IO[str], lines: list[str]) -> None:
-        lines.extend(iter(stream.readline, ""))
+        with stream:
+            lines.extend(iter(stream.readline, ""))
 
     def wait_for(self, shows: Callable[[Running], bool]) -> bool:
         """Whether the phase showed itself before the command ended."""

@@ -8,30 +8,13 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
-import yaml
+import test_dataset_commands  # noqa: F401 - says what it covers
+from command_tree import COVERED, cancelled, covers, leaves, refused
 from embedded import YARD
 
 from visionyard.cli import app
-
-COVERED = set()
-EVERYWHERE = {"--json", "--dir", "--help"}
-
-
-def covers(command, *options):
-    """Says which command, and which of its own options, a test shows to work."""
-    COVERED.update({(command, None), *((command, option) for option in options)})
-    return lambda function: function
-
-
-def leaves(command, path=()):
-    commands = getattr(command, "commands", {})
-    if not commands:
-        yield " ".join(path), {option for p in command.params for option in p.opts if option.startswith("--")} - EVERYWHERE
-    for name, sub in commands.items():
-        yield from leaves(sub, (*path, name))
 
 
 def test_every_command_and_option_is_covered_below():
@@ -42,20 +25,6 @@ def test_every_command_and_option_is_covered_below():
 @pytest.fixture(scope="module")
 def picture(line):
     return next((line["folder"] / "images" / "val").iterdir())
-
-
-def refused(stack, *words, code=1, **environment):
-    done = stack.yard(*words, "--json", **environment)
-    assert done.returncode == code, done.stderr
-    assert done.stdout == ""
-    return json.loads(done.stderr.splitlines()[-1])["error"]
-
-
-def cancelled(stack, name):
-    """Cancels a job and waits until it has ended."""
-    stack.json("job", "cancel", name)
-    done = stack.yard("job", "watch", name, "--json")
-    assert json.loads(done.stdout.splitlines()[-1]), done.stderr
 
 
 @covers("up", "--detach", "--any-port")
@@ -98,134 +67,6 @@ def test_sample(stack, tmp_path):
     counted = {split.name: len(list(split.iterdir())) for split in (tmp_path / "s" / "images").iterdir()}
     assert {s["name"]: s["image_count"] for s in found["splits"]} == counted
     assert refused(stack, "sample", tmp_path / "s")["message"]
-
-
-@covers("dataset import", "--name", "--format", "--split", "--seed", "--detach")
-def test_dataset_import(stack, line):
-    folder = line["folder"]
-    made = line["import"]["import_job"]
-    assert made["status"]["state"] == "JOB_STATE_SUCCEEDED"
-    assert made["dataset_version"]["name"].endswith("/datasets/tiny/versions/1")
-    assert refused(stack, "dataset", "import", folder, "--name", "wrong", "--format", "voc")["code"] == "INVALID_ARGUMENT"
-    digests = set()
-    for seed in (1, 2):
-        drawn = stack.json("dataset", "import", folder, "--name", "drawn", "--split", "0.5,0.25,0.25", "--seed", seed)["import_job"]
-        assert drawn["spec"]["split_ratios"] == [0.5, 0.25, 0.25]
-        assert {s["name"]: int(s["image_count"]) for s in drawn["dataset_version"]["splits"]}["train"] < 14
-        digests.add(drawn["dataset_version"]["digest"])
-    assert len(digests) == 2
-    queued = stack.json("dataset", "import", folder, "--name", "later", "--detach")["import_job"]
-    assert "dataset_version" not in queued
-    assert stack.yard("job", "watch", queued["name"]).returncode == 0
-    assert stack.json("dataset", "show", "later")["dataset_version"]["digest"] == made["dataset_version"]["digest"]
-
-
-@covers("dataset list")
-def test_dataset_list(stack, line):
-    found = stack.json("dataset", "list")
-    assert found["next_page_token"] == ""
-    assert "projects/default/datasets/tiny" in [d["name"] for d in found["datasets"]]
-    assert stack.json("dataset", "list", VISIONYARD_PROJECT="other") == {"datasets": [], "next_page_token": ""}
-
-
-@covers("dataset show")
-def test_dataset_show(stack, line):
-    assert stack.json("dataset", "show", "tiny") == stack.json("dataset", "show", "tiny@1")
-    assert refused(stack, "dataset", "show", "tiny@9")["reason"] == "DATASET_VERSION_NOT_FOUND"
-    text = stack.yard("dataset", "show", "tiny").stdout
-    assert "\x1b" not in text
-    assert "tiny@1" in text
-
-
-@covers("dataset show", "--open", "--html", "--split", "--class", "--count", "--seed")
-def test_dataset_show_pictures(stack, line, tmp_path):
-    page = tmp_path / "pictures.html"
-    made = stack.json("dataset", "show", "tiny", "--html", page)
-    assert (made["image_count"], made["opened"], made["file"]) == (20, False, str(page))
-    whole = page.read_text()
-    assert whole.count("data:image/jpeg;base64,") == whole.count("<img") == 20
-    assert stack.json("dataset", "show", "tiny", "--html", page, "--split", "val")["image_count"] == 4
-    name = max(stack.json("dataset", "show", "tiny")["dataset_version"]["classes"], key=lambda c: int(c["label_count"]))["name"]
-    labelled = stack.json("dataset", "show", "tiny", "--html", page, "--class", name)["image_count"]
-    assert 0 < labelled == page.read_text().count(f" {name}")
-    assert refused(stack, "dataset", "show", "tiny", "--html", page, "--class", "nothing")["reason"] == "INVALID_FIELD"
-    drawn = set()
-    for seed in (1, 1, 2):
-        assert stack.json("dataset", "show", "tiny", "--html", page, "--count", 5, "--seed", seed)["image_count"] == 5
-        drawn.add(page.read_text())
-    assert len(drawn) == 2
-    browser = tmp_path / "browser"
-    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')
-    browser.chmod(0o700)
-    opened = stack.json("dataset", "show", "tiny", "--open", "--count", 1, BROWSER=f"{browser} %s")
-    assert opened["opened"]
-    address = (tmp_path / "opened").read_text().strip()
-    assert address.removeprefix("file://") == opened["file"].replace("@", "%40")
-    shutil.rmtree(Path(opened["file"]).parent)
-
-
-@covers("dataset report", "--html")
-def test_dataset_report(stack, line, tmp_path):
-    report = stack.json("dataset", "report", "tiny")["report"]
-    assert {"findings", "images", "labels", "dropped_by_code"} <= set(report)
-    assert int(report["images"]["found"]) == 20
-    page = tmp_path / "report.html"
-    made = stack.json("dataset", "report", "tiny", "--html", page)
-    assert (made["file"], made["size_bytes"]) == (str(page), page.stat().st_size)
-    text = page.read_text()
-    assert "tiny@1" in text
-    assert all(finding["code"] in text for finding in report["findings"])
-    assert "data:image/jpeg;base64," in text
-    assert "http" not in text.replace("http-equiv", "")
-    assert refused(stack, "dataset", "report", "tiny", "--html", tmp_path / "no" / "folder.html")["reason"] == "INVALID_FIELD"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html"]
-
-
-@covers("dataset download", "--to")
-def test_dataset_download(stack, line, tmp_path):
-    found = stack.json("dataset", "download", "tiny", "--to", tmp_path / "set")
-    names = yaml.safe_load((tmp_path / "set" / "data.yaml").read_text())["names"]
-    assert len(names) == len(stack.json("dataset", "show", "tiny")["dataset_version"]["classes"])
-    files = [p for p in (tmp_path / "set").rglob("*") if p.is_file()]
-    assert (len(files), sum(p.stat().st_size for p in files)) == (found["file_count"], found["total_bytes"])
-
-
-@covers("dataset delete", "--dry-run")
-@covers("storage show")
-@covers("storage collect", "--grace", "--dry-run")
-def test_deletion_and_collection(stack, line, tmp_path):
-    folder = tmp_path / "own"
-    stack.json("sample", folder)
-    made = stack.json("dataset", "import", folder, "--name", "own")["import_job"]["dataset_version"]
-    used = refused(stack, "dataset", "delete", "tiny")
-    assert (used["code"], used["reason"]) == ("FAILED_PRECONDITION", "DATASET_IN_USE")
-    assert "projects/default/models/tiny/versions/1" in used["metadata"]["used_by"]
-    before = stack.keys()
-    for words in (("own",), ("own@1",)):
-        planned = stack.json("dataset", "delete", *words, "--dry-run")["deletion"]
-        assert planned["versions"] == [made["name"]]
-        assert int(planned["freeable_bytes"]) >= int(made["total_bytes"])
-    assert stack.keys() == before
-    assert stack.json("dataset", "delete", "own")["deletion"] == planned
-    assert refused(stack, "dataset", "delete", "own@1")["reason"] == "DATASET_NOT_FOUND"
-    shown = stack.json("storage", "show")["storage"]
-    unreferenced = {use["kind"]: int(use["unreferenced"]["bytes"]) for use in shown["uses"]}
-    own = int(made["stored_bytes"]) * 0.9  # some of its images are the tiny set's too, and the index is not counted here
-    assert unreferenced["STORAGE_KIND_SHARDS"] >= own
-    assert shown["quota_bytes"] == "0", "the disk is the limit"
-    young = stack.json("storage", "collect", "--grace", "12h")["collection"]
-    assert (young["freed_bytes"], int(young["young"]["bytes"]) > 0) == ("0", True)
-    rehearsed = stack.json("storage", "collect", "--grace", "0s", "--dry-run")["collection"]
-    assert int(rehearsed["freed_bytes"]) >= own
-    freed = stack.json("storage", "collect", "--grace", "0s")["collection"]
-    assert int(freed["freed_bytes"]) >= own
-    assert freed["unknown_keys"] == []
-    assert stack.json("storage", "collect", "--grace", "0s")["collection"]["freed_bytes"] == "0"
-    assert "freed 0 B" in stack.yard("storage", "collect", "--grace", "0s").stdout
-    assert "shards" in stack.yard("storage", "show").stdout
-    assert stack.yard("storage", "collect", "--grace", "soon").returncode == 2
-    kept = stack.json("dataset", "download", "tiny", "--to", tmp_path / "kept")
-    assert int(kept["file_count"]) == 1 + 2 * int(line["import"]["import_job"]["dataset_version"]["image_count"])
 
 
 @covers("train", "--model", "--name", "--epochs", "--batch", "--imgsz", "--set", "--detach")

@@ -14,9 +14,9 @@ def test_a_shared_dataset_and_model_go_through_the_line_of_another_project(stack
 
     before = stack.keys()
     options = ["--epochs", 1, "--imgsz", 64, "--batch", 4, "--set", "plots=False"]
-    job = stack.json("train", "shared/common", "--model", "shared/base", "--name", "mine", *options)["training_job"]
+    job = stack.json("train", "shared/common", "--model", "shared/base", "--name", "of-shared", *options)["training_job"]
     assert job["spec"]["dataset_version"] == "projects/shared/datasets/common/versions/1"
-    assert job["model_version"] == "projects/default/models/mine/versions/1"
+    assert job["model_version"] == "projects/default/models/of-shared/versions/1"
     stack.json("export", "shared/base", "--format", "onnx", "--data", "shared/common")
     deployed = stack.json("deploy", "shared/base", "--name", "from-shared")["deployment"]
     assert deployed["served_version"] == "projects/shared/models/base/versions/1"
@@ -29,7 +29,7 @@ def test_a_shared_dataset_and_model_go_through_the_line_of_another_project(stack
     assert refused.returncode == 1
     error = json.loads(refused.stderr.splitlines()[-1])["error"]
     assert error["reason"] == "DATASET_IN_USE"
-    assert "projects/default/models/mine/versions/1" in error["metadata"]["used_by"]
+    assert "projects/default/models/of-shared/versions/1" in error["metadata"]["used_by"]
     assert int(stack.json("storage", "collect", "--grace", "0s", **shared)["collection"]["freed_bytes"]) == 0
     assert int(stack.json("dataset", "download", "shared/common", "--to", tmp_path / "again")["file_count"]) > 1
     stack.json("deployment", "delete", "from-shared")
