@@ -17,7 +17,7 @@ from visionyard.dataset.images import CheckedImage, ImageProblem
 from visionyard.dataset.index import KnownImages
 from visionyard.dataset.labels import check_labels, drop_all
 from visionyard.dataset.shards import Place
-from visionyard.dataset.source import SourceTree
+from visionyard.dataset.source import SourceTree, stem_of
 from visionyard.dataset.tasks import ShapeCounts
 from visionyard.kit.errors import Reason, YardError
 
@@ -126,7 +126,7 @@ class Importer:
         source = understand(tree)
         report.format, report.format_reason = source.format, source.reason
         report.images.found = len(source.images) + len(source.left_out)
-        self._count_left_out(source)
+        self._count_left_out(tree, source)
         self._read_images(source, held)
         for code, message, file, line in source.notes.items:
             report.note(code, message, file, line)
@@ -146,7 +146,7 @@ class Importer:
                 self._tell(*self._told)
             yield row
 
-    def _count_left_out(self, source: LabelledSource) -> None:
+    def _count_left_out(self, tree: SourceTree, source: LabelledSource) -> None:
         for image in source.left_out:
             self.progress("reading the structure", 0, 0, "")
             self._drop_image(source, image, *source.left_out_because)
@@ -154,8 +154,7 @@ class Importer:
             self.progress("reading the structure", 0, 0, "")
             file = file_of(orphan.labels)
             count = drop_all(self._rows(source, orphan.labels), Code.LABEL_WITHOUT_IMAGE, self.report)
-            missing = f"no image {orphan.path!r}" if orphan.path else "no image of its name"
-            self.report.note(Code.LABEL_WITHOUT_IMAGE, f"{file} holds {count} labels, but there is {missing}", file)
+            self.report.note(Code.LABEL_WITHOUT_IMAGE, f"{file} holds {count} labels, but {_missing(tree, orphan)}", file)
 
     def _drop_image(self, source: LabelledSource, image: SourceImage, code: Code, message: str) -> None:
         dropped = drop_all(self._rows(source, image.labels), code, self.report) if image.labels else 0
@@ -259,3 +258,11 @@ class Importer:
                 Reason.NO_LABELS,
                 f"{what} of {self._archive.name} can be used{f' ({codes})' if codes else ''}: see its report for files and lines",
             )
+
+
+def _missing(tree: SourceTree, orphan: SourceImage) -> str:
+    """Why labels have no image, the end of a sentence."""
+    alike = tree.images_called(stem_of(orphan.path)) if orphan.path else []
+    if len(alike) > 1:
+        return f"which of the images of that name they belong to is not clear ({alike[0]}, {alike[1]}{', ...' if alike[2:] else ''})"
+    return f"there is no image {orphan.path!r}" if orphan.path else "there is no image of its name"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Sequence
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from visionyard.dataset.images import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 from visionyard.dataset.source import SourceTree, stem_of, suffix_of
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -65,23 +67,34 @@ class ImageMatcher:
         return None
 
     def _closest(self, path: str, near: str) -> str | None:
-        name = posixpath.basename(path).lower()
-        candidates = self._tree.images_called(stem_of(name))
-        exact = [image for image in candidates if posixpath.basename(image).lower() == name]
-        if not exact and suffix_of(name):
+        *folders, name = path.lower().split("/")
+        suffix = suffix_of(name)
+        spellings: list[tuple[str, str]] = [(stem_of(name), name)]
+        if suffix:
             # A stem may hold a dot: "a.b" names "a.b.jpg" where "b" is no type.
-            exact = self._tree.images_called(name)
-        ranked = sorted(((_agreement(path, image), kinship(near, image)), image) for image in exact or candidates)
-        if not ranked or (len(ranked) > 1 and ranked[-1][0] == ranked[-2][0]):
-            return None
-        return ranked[-1][1]
+            spellings.append((name, ""))
+        if not suffix or suffix.isalpha() or suffix in IMAGE_SUFFIXES | UNREAD_SUFFIXES:
+            # Converted to another type since; "a.2" was never of a type 2.
+            spellings.append((stem_of(name), ""))
+        for stem, whole in spellings:
+            for candidates in self._tree.images_near(folders, stem):
+                fitting = [image for image in candidates if not whole or posixpath.basename(image).lower() == whole]
+                if fitting:
+                    return nearest(near, fitting)
+        return None
 
 
-def _agreement(written: str, image: str) -> int:
-    """How many folders, counted from the file upwards, two paths share."""
+def nearest(near: str, images: Sequence[str]) -> str | None:
+    """The image that shares most leading folders with a path; None where several fit alike."""
+    ranked = sorted((kinship(near, image), image) for image in images)
+    return None if len(ranked) > 1 and ranked[-1][0] == ranked[-2][0] else ranked[-1][1]
+
+
+def agreement(one: str, other: str) -> int:
+    """How many folders, counted from the file upwards, two paths share, whatever the case."""
     count = 0
-    for one, other in zip(reversed(written.lower().split("/")[:-1]), reversed(image.lower().split("/")[:-1]), strict=False):
-        if one != other:
+    for a, b in zip(reversed(one.lower().split("/")[:-1]), reversed(other.lower().split("/")[:-1]), strict=False):
+        if a != b:
             break
         count += 1
     return count
