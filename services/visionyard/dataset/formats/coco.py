@@ -20,7 +20,7 @@ from visionyard.dataset.formats.coco_source import CocoSource
 from visionyard.dataset.formats.json_stream import NotJson, stream_members
 from visionyard.dataset.formats.labelled import MAX_CLASSES, split_of_path
 from visionyard.dataset.formats.labelling import Labelling
-from visionyard.dataset.formats.matching import ImageMatcher
+from visionyard.dataset.formats.matching import ImageMatcher, agreement, folders_of, written_path
 from visionyard.dataset.formats.shapes import Shape, WrittenLabel
 from visionyard.dataset.formats.staged import LabelSpool, SourceImage, file_of
 from visionyard.dataset.source import SourceTree
@@ -90,6 +90,7 @@ class _Reader:
         source = self._source
         source.keypoints = self._categories.keypoints()
         self._match()
+        self._part()
         self._place()
         self._leave_out()
         self._find_orphans()
@@ -178,6 +179,26 @@ class _Reader:
                 found = matcher.find(name, path) or (matcher.find(f"{word}/{name}", path) if word and name else None)
                 if found:
                     self._staging.run("UPDATE coco_images SET path = ? WHERE key = ?", (found, key))
+
+    def _part(self) -> None:
+        """Of several names that lead to one picture, those that say they mean another (of another folder, or another split's) lead nowhere.
+
+        Such a picture is missing, and its labels must not be put on the one of that name which is there.
+        """
+        several = "SELECT path FROM coco_images WHERE source = ? AND path IS NOT NULL GROUP BY path HAVING COUNT(*) > 1 ORDER BY path"
+        for (image,) in list(self._staging.query(several, (self._files[0],))):
+            self._tree.check()
+            listed = list(
+                self._staging.query("SELECT key, name, file FROM coco_images WHERE source = ? AND path = ?", (self._files[0], image))
+            )
+            split = split_of_path(image, "")
+            names = [posixpath.normpath(written_path(name)) for _, name, _ in listed]
+            agree = [agreement(name, image) for name in names]
+            strange = [split not in {"", told} and told != "" for told in (split_of_file(self._files[number]) for _, _, number in listed)]
+            for (key, *_), name, agreed, odd in zip(listed, names, agree, strange, strict=True):
+                elsewhere = agreed < max(agree) and agreed < len(folders_of(name))
+                if elsewhere or (odd and not all(strange)):
+                    self._staging.run("UPDATE coco_images SET path = NULL WHERE key = ?", (key,))
 
     def _listed(self, path: str) -> Iterator[tuple[str, str]]:
         """Key and name of a file's images, some at a time: the table changes meanwhile."""

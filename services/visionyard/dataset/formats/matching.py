@@ -35,6 +35,11 @@ def written_path(name: str) -> str:
     return name.replace("\\", "/")
 
 
+def folders_of(path: str) -> list[str]:
+    """The folders that a written path names, without what climbs or stays."""
+    return [name for name in path.split("/")[:-1] if name not in {"", ".", ".."}]
+
+
 class ImageMatcher:
     """Finds the images of one source.
 

@@ -386,3 +386,10 @@ def test_whatever_a_file_holds_it_is_read_or_passed_over(plant, data):
                 for row in labelling.source.rows(found.labels, 200, 100) if found.labels else ():
                     if row.problem is None and row.shape is not Shape.IMAGE:
                         assert all(map(math.isfinite, (*row.points, *enclosing(row.points))))
+
+
+def test_a_file_whose_name_holds_a_dot_is_not_taken_for_another_picture_s(plant):
+    files = {"img.jpg": b"", "b.jpg": b"", "img.v2.json": labelme(shape(), image="img.v2.jpg"), "b.json": labelme(shape(), image="b.tif")}
+    source = read_source(plant(files), "")
+    assert [(image.path, image.labels) for image in source.images] == [("b.jpg", "b.json"), ("img.jpg", "")]
+    assert [orphan.labels for orphan in source.orphans] == ["img.v2.json"]
