@@ -53,6 +53,7 @@ class Code(enum.Enum):
     KEYPOINTS_IGNORED = (Severity.INFO, "Nothing needs doing: only the box of a label with keypoints is used for this task.")
     NO_KEYPOINTS = (Severity.WARNING, "Set the object's keypoints: those that are missing count as not there.")
     KEYPOINT_OUTSIDE = (Severity.WARNING, "Set the keypoints within the picture, or mark them as not there.")
+    VISIBILITY_UNKNOWN = (Severity.WARNING, "Write the visibility of a keypoint as 0 (not there), 1 (hidden) or 2 (seen).")
     KEYPOINTS_UNREAD = (Severity.WARNING, "Correct the keypoints' declaration.")
     PARTS_JOINED = (Severity.INFO, "Nothing needs doing: the parts of one object are joined by a line, as Ultralytics' converter does.")
     HOLES_FILLED = (Severity.INFO, "Nothing needs doing: a polygon has no holes, so these were filled.")

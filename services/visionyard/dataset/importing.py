@@ -10,8 +10,9 @@ from visionyard.dataset.archives.entry import Archive, Entry
 from visionyard.dataset.checking import CheckingThreads
 from visionyard.dataset.findings import Code, Report
 from visionyard.dataset.formats.labelled import LabelledSource
+from visionyard.dataset.formats.matching import holds_masks
 from visionyard.dataset.formats.shapes import LabelRow
-from visionyard.dataset.formats.staged import SourceImage, SourceImages, file_of
+from visionyard.dataset.formats.staged import SourceImage, SourceImages, images_in_none
 from visionyard.dataset.held import HeldImage, HeldImages
 from visionyard.dataset.images import CheckedImage, ImageProblem
 from visionyard.dataset.index import KnownImages
@@ -127,6 +128,7 @@ class Importer:
         report.format, report.format_reason = source.format, source.reason
         report.images.found = len(source.images) + len(source.left_out)
         self._count_left_out(tree, source)
+        self._note_others(tree, source)
         self._read_images(source, held)
         for code, message, file, line in source.notes.items:
             report.note(code, message, file, line)
@@ -152,9 +154,18 @@ class Importer:
             self._drop_image(source, image, *source.left_out_because)
         for orphan in source.orphans:
             self.progress("reading the structure", 0, 0, "")
-            file = file_of(orphan.labels)
+            file = source.file_of(orphan.labels)
             count = drop_all(self._rows(source, orphan.labels), Code.LABEL_WITHOUT_IMAGE, self.report)
             self.report.note(Code.LABEL_WITHOUT_IMAGE, f"{file} holds {count} labels, but {_missing(tree, orphan)}", file)
+
+    def _note_others(self, tree: SourceTree, source: LabelledSource) -> None:
+        """Lists the folders whose images the labelling passes over: pictures that nobody mentions are not to vanish without a word."""
+        for folder, count, first in images_in_none(tree.staging, source.images, source.left_out):
+            self.progress("reading the structure", 0, 0, "")
+            if not holds_masks(folder):
+                where, what = folder or "the source's own folder", "an image that is" if count == 1 else f"{count} images that are"
+                message = f"{where} holds {what} no part of the labelling, {first} the first; none of them was taken"
+                self.report.note(Code.IMAGE_NOT_LISTED, message, folder)
 
     def _drop_image(self, source: LabelledSource, image: SourceImage, code: Code, message: str) -> None:
         dropped = drop_all(self._rows(source, image.labels), code, self.report) if image.labels else 0
@@ -207,7 +218,7 @@ class Importer:
         labels: list[LabelRow] = []
         if image.labels:
             rows = self._rows(source, image.labels, checked.width, checked.height)
-            labels = check_labels(rows, file_of(image.labels), self.report, fix=self._fix)
+            labels = check_labels(rows, source.file_of(image.labels), self.report, fix=self._fix)
         elif source.task == "classify":
             self.report.note(Code.IMAGE_WITHOUT_CLASS, f"{image.path} has no class; it was left out", image.path)
             return
@@ -224,7 +235,7 @@ class Importer:
                 place=self._place(checked, held),
                 labels=labels,
                 phash=checked.phash,
-                label_file=file_of(image.labels),
+                label_file=source.file_of(image.labels),
                 suffix=checked.suffix,
                 channels=checked.channels,
             )
@@ -240,7 +251,9 @@ class Importer:
         report = self.report
         if not report.images.kept:
             if source.orphans and not report.images.found:
-                names = [orphan.path or file_of(orphan.labels) for _, orphan in zip(range(_NAMED_MISSING), source.orphans, strict=False)]
+                names = [
+                    orphan.path or source.file_of(orphan.labels) for _, orphan in zip(range(_NAMED_MISSING), source.orphans, strict=False)
+                ]
                 more = f" and {len(source.orphans) - len(names)} more" if len(source.orphans) > len(names) else ""
                 raise YardError(
                     Reason.NO_IMAGES,

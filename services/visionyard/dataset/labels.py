@@ -63,6 +63,7 @@ def likeness(label: LabelRow | Label) -> bytes:
 _NOTES = {
     Code.DIFFICULT_KEPT: "the first of {count} objects in this file that are marked as difficult; they were kept",
     Code.PARTS_JOINED: "the first of {count} objects in this file that have several parts; these were joined",
+    Code.VISIBILITY_UNKNOWN: "the first of {count} labels in this file with a keypoint whose visibility is not 0, 1 or 2; it counts as seen",
     Code.HOLES_FILLED: "the first of {count} objects in this file that have holes; these were filled",
 }
 """Said once a file, of the first such label that is kept."""

@@ -22,7 +22,7 @@ from visionyard.dataset.formats.labelled import MAX_CLASSES, split_of_path
 from visionyard.dataset.formats.labelling import Labelling
 from visionyard.dataset.formats.matching import ImageMatcher, agreement, folders_of, written_path
 from visionyard.dataset.formats.shapes import Shape, WrittenLabel
-from visionyard.dataset.formats.staged import LabelSpool, SourceImage, file_of
+from visionyard.dataset.formats.staged import LabelSpool, SourceImage
 from visionyard.dataset.source import SourceTree
 from visionyard.kit.errors import Reason, YardError
 
@@ -68,6 +68,7 @@ class _Reader:
         self._spool = LabelSpool(tree.staging)
         self._categories = CocoCategories()
         self._source = CocoSource(tree, self._categories)
+        self._source.files = sorted(files, key=len, reverse=True)
         self._annotations = AnnotationReader()
         self._waiting: list[tuple[str, WrittenLabel]] = []
         self._waiting_numbers = 0
@@ -252,7 +253,7 @@ class _Reader:
             if has_labels:
                 self._source.orphans.append(SourceImage(posixpath.basename(name), labels=key))
             else:
-                self._note(Code.SPLIT_ENTRY_WITHOUT_IMAGE, f"lists the image {name!r}, which is not there", file_of(key))
+                self._note(Code.SPLIT_ENTRY_WITHOUT_IMAGE, f"lists the image {name!r}, which is not there", self._source.file_of(key))
         for path in self._files:
             statement = """SELECT DISTINCT key FROM spool s WHERE key >= ? AND key < ?
                 AND NOT EXISTS (SELECT 1 FROM coco_images c WHERE c.key = s.key) ORDER BY key"""

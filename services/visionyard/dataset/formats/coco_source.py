@@ -9,7 +9,7 @@ from visionyard.dataset.findings import Code
 from visionyard.dataset.formats.coco_categories import CocoCategories
 from visionyard.dataset.formats.labelled import LabelledSource
 from visionyard.dataset.formats.shapes import LabelRow, Shape
-from visionyard.dataset.formats.staged import LabelSpool, file_of
+from visionyard.dataset.formats.staged import LabelSpool
 from visionyard.dataset.source import SourceTree
 
 _SAME_SHAPE = 0.01
@@ -25,6 +25,9 @@ class CocoSource(LabelledSource):
     Args:
         tree: The source; its staging database holds the table ``coco_images`` and the labels.
         categories: What the files declare.
+
+    Attributes:
+        files: The labelling's files.
     """
 
     format = "coco"
@@ -34,6 +37,7 @@ class CocoSource(LabelledSource):
         self._staging = tree.staging
         self._spool = LabelSpool(tree.staging)
         self._categories = categories
+        self.files: list[str] = []
         self._unknown: dict[int, str] | None = None
 
     def rows(self, labels: str, width: int, height: int) -> Iterator[LabelRow]:
@@ -56,7 +60,7 @@ class CocoSource(LabelledSource):
             Code.SIZE_MISMATCH,
             f"{name!r} was labelled as a picture of {written[0]} x {written[1]} pixels, but it has {real[0]} x {real[1]}"
             + ("; its labels were scaled with it" if scaled else ""),
-            file_of(labels),
+            self.file_of(labels),
         )
         return written if scaled else real
 
@@ -76,6 +80,10 @@ class CocoSource(LabelledSource):
         if count > wanted:
             return LabelRow(row.line, Code.MALFORMED_LABEL, f"has {count} keypoints, but the file declares {wanted}")
         return replace(row, points=(*row.points, *(0.0,) * (_NUMBERS_A_KEYPOINT * (wanted - count)))) if count < wanted else row
+
+    def file_of(self, labels: str) -> str:
+        """See :meth:`LabelledSource.file_of`; an image's id may be a text, and hold a ``#`` too."""
+        return next((file for file in self.files if labels.startswith(f"{file}#")), "")
 
     def class_names(self) -> tuple[str, ...]:
         """See :meth:`LabelledSource.class_names`: in the order of the categories' ids, those without labels too."""

@@ -52,6 +52,7 @@ class LabelledSource(abc.ABC):
         left_out_because: Why, as a code and the end of a sentence about one of them.
         orphans: Labels without an image.
         notes: What else was found.
+        file_each: Whether each image's labels are a file of their own, whose path may hold a ``#``.
 
     Args:
         staging: Where the lists of images lie.
@@ -61,6 +62,7 @@ class LabelledSource(abc.ABC):
     reason: str = ""
     task: str = ""
     keypoints: KeypointLayout | None = None
+    file_each: bool = False
     left_out_because: tuple[Code, str] = (Code.IMAGE_NOT_IN_SPLIT, "is in none of the splits that the source names")
 
     def __init__(self, staging: Staging) -> None:
@@ -81,6 +83,14 @@ class LabelledSource(abc.ABC):
         Raises:
             YardError: ANNOTATION_BOMB.
         """
+
+    def file_of(self, labels: str) -> str:
+        """The file that labels stand in, for messages; a folder where that tells the class.
+
+        Args:
+            labels: A :attr:`SourceImage.labels`.
+        """
+        return labels if self.file_each else labels.rpartition("#")[0]
 
     @abc.abstractmethod
     def class_names(self) -> tuple[str, ...]:

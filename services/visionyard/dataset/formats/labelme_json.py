@@ -89,6 +89,7 @@ class LabelmeSource(LabelledSource):
     """
 
     format = "labelme"
+    file_each = True
 
     def __init__(self, tree: SourceTree, declared: list[str], *, by_flags: bool) -> None:
         super().__init__(tree.staging)

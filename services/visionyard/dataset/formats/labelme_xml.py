@@ -66,6 +66,7 @@ class LabelmeXmlSource(LabelledSource):
     """A LabelMe 3.0 source. Build it with :func:`read_labelme_xml`."""
 
     format = "labelme3"
+    file_each = True
 
     def __init__(self, tree: SourceTree) -> None:
         super().__init__(tree.staging)

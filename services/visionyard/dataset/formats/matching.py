@@ -35,6 +35,15 @@ def written_path(name: str) -> str:
     return name.replace("\\", "/")
 
 
+_MASKS = re.compile(r"(?:^|/)(?:masks?|scribbles|segmentation(?:class|object)[^/]*)(?:/|$)", re.IGNORECASE)
+"""Folders in which labelling tools put pictures of labels."""
+
+
+def holds_masks(folder: str) -> bool:
+    """Whether a folder, or one above it, is for pictures of labels."""
+    return _MASKS.search(folder) is not None
+
+
 def folders_of(path: str) -> list[str]:
     """The folders that a written path names, without what climbs or stays."""
     return [name for name in path.split("/")[:-1] if name not in {"", ".", ".."}]

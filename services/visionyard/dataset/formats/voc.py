@@ -47,6 +47,7 @@ class VocSource(LabelledSource):
     """
 
     format = "voc"
+    file_each = True
 
     def __init__(self, tree: SourceTree) -> None:
         super().__init__(tree.staging)

@@ -10,7 +10,7 @@ import posixpath
 from collections.abc import Iterator
 
 from visionyard.dataset.findings import Code
-from visionyard.dataset.formats.class_list import find_class_list, read_class_list
+from visionyard.dataset.formats.class_list import find_class_list, other_class_lists, read_class_list
 from visionyard.dataset.formats.darknet import find_darknet
 from visionyard.dataset.formats.data_yaml import DataYaml, find_data_yaml, read_keypoints, read_names, read_splits, set_root
 from visionyard.dataset.formats.labelled import (
@@ -23,7 +23,7 @@ from visionyard.dataset.formats.labelling import Labelling
 from visionyard.dataset.formats.shapes import LabelRow
 from visionyard.dataset.formats.split_table import SplitTable
 from visionyard.dataset.formats.staged import SourceImage
-from visionyard.dataset.formats.yolo_rows import looks_like_labels, read_rows
+from visionyard.dataset.formats.yolo_rows import hold_labels, looks_like_labels, read_rows
 from visionyard.dataset.source import SourceTree, decode_text, stem_of
 from visionyard.kit.artifacts.dataset import KeypointLayout
 from visionyard.kit.errors import Reason, YardError
@@ -44,7 +44,7 @@ def find_yolo(tree: SourceTree) -> list[Labelling]:
         data = darknet
     if not _has_labels(tree, data):
         return []
-    return [Labelling("yolo", data.path or "labels", lambda: read_yolo(tree, data), declared=bool(data.path))]
+    return [Labelling("yolo", data.path or "labels", lambda: read_yolo(tree, data), declared=data.declares)]
 
 
 def _has_labels(tree: SourceTree, data: DataYaml) -> bool:
@@ -52,6 +52,8 @@ def _has_labels(tree: SourceTree, data: DataYaml) -> bool:
     for image in tree.images():
         tree.check()
         labels = next(_label_files(tree, image), "")
+        if labels and data.names_splits:
+            return True  # whatever the rows are like: what is wrong with each is said when they are read
         if labels and labels not in seen:
             if len(seen) < _MAX_REMEMBERED:
                 seen.add(labels)
@@ -99,6 +101,7 @@ class YoloSource(LabelledSource):
     """A YOLO source. Build it with :func:`read_yolo`."""
 
     format = "yolo"
+    file_each = True
 
     def __init__(self, tree: SourceTree, names: tuple[str, ...], notes: Notes, keypoints: KeypointLayout | None = None) -> None:
         super().__init__(tree.staging)
@@ -128,6 +131,8 @@ def read_yolo(tree: SourceTree, data: DataYaml) -> YoloSource:
         YardError: CLASSES_UNKNOWN.
     """
     notes = Notes()
+    for path in data.others:
+        notes.add(Code.OTHER_LABELLING, f"{path} names another set; only that of {data.path} was read", path)
     for path, why in data.unread:
         notes.add(Code.YAML_UNREAD, f"{path} was not read: {why}", path)
     if not data.path:
@@ -197,7 +202,7 @@ def _orphans(tree: SourceTree, root: str) -> Iterator[str]:
         if staging.one("SELECT 1 FROM claimed WHERE labels = ?", (path,)) or (stem in _NO_LABEL_FILES and not tree.images_called(stem)):
             continue
         wanted = folder in folders or _is_label_folder(folder, root) or not tree.image_count
-        if wanted and looks_like_labels(decode_text(tree.read(path))):
+        if wanted and hold_labels(decode_text(tree.read(path))):
             yield path
 
 
@@ -226,6 +231,12 @@ def _read_without_yaml(tree: SourceTree, data: DataYaml, notes: Notes) -> YoloSo
             {"file": ""},
         )
     source = YoloSource(tree, read_class_list(tree, classes), notes)
+    for other in other_class_lists(tree, classes, source.class_names()):
+        notes.add(
+            Code.CLASSES_MISMATCH,
+            f"{other} names other classes than {classes}, or in another order; the latter was taken for all labels",
+            other,
+        )
     _take(source, tree, SplitTable(tree.staging), _common_root(tree))
     source.reason = f"{classes} names {_what_was_read(source)}"
     return source
