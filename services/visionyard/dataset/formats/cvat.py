@@ -78,16 +78,14 @@ class CvatSource(LabelledSource):
     def rows(self, labels: str, width: int, height: int) -> Iterator[LabelRow]:
         """See :meth:`LabelledSource.rows`; of an image that is listed several times all its labels."""
         keypoints = len(self._labels.keypoints) * _DIMENSIONS
-        for key, name, *written in self._staging.query(
+        for key, name, wide, high in self._staging.query(
             "SELECT key, name, width, height FROM cvat WHERE key = ?1 "
             "UNION ALL SELECT key, name, width, height FROM cvat WHERE image = (SELECT image FROM cvat WHERE key = ?1) AND key != ?1",
             (labels,),
         ):
-            if all(written) and width and written != [width, height]:
-                file = key.rpartition("#")[0]
-                message = f"{file} was written for a {name[:_SHOWN]!r} of {written[0]} x {written[1]} pixels, but it has {width} x {height}"
-                self.notes.add(Code.SIZE_MISMATCH, message, file)
-            for row in self.spool.rows(key, width, height):
+            file = self.file_of(key)
+            size = self.size_of_labels(f"{file} has {name[:_SHOWN]!r} as", file, (wide, high), (width, height))
+            for row in self.spool.rows(key, *size):
                 # Keypoints that came up after this skeleton are not there in it.
                 missing = keypoints - len(row.points) if row.shape is Shape.KEYPOINTS else 0
                 yield replace(row, points=row.points + (0.0,) * missing) if missing else row

@@ -19,6 +19,7 @@ _SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "v
 MAX_CLASSES = 10_000
 """The most classes; the largest public detection sets have about 1,200."""
 _MAX_CLASS_NAME = 200
+_SAME_SHAPE = 0.01
 
 
 @dataclass
@@ -83,6 +84,26 @@ class LabelledSource(abc.ABC):
         Raises:
             YardError: ANNOTATION_BOMB.
         """
+
+    def size_of_labels(self, what: str, file: str, written: tuple[int, int], real: tuple[int, int]) -> tuple[int, int]:
+        """The size of the picture, in pixels, that labels in pixels were drawn on; lists a difference.
+
+        Pictures that were scaled since they were labelled (the file has another size of the same shape for them) keep their labels in place; where the shape
+        differs too, as with labels drawn on a picture that lay on its side, pixels are taken as written.
+
+        Args:
+            what: What a message calls the labels, a noun and a verb: ``a.xml was written for``.
+            file: Where they stand.
+            written: Width and height as the file has them; zeros where it has none.
+            real: Those of the upright picture; zeros where it cannot be read.
+        """
+        if not all(written) or not all(real) or written == real:
+            return real
+        x, y = written[0] / real[0], written[1] / real[1]
+        scaled = abs(x - y) <= _SAME_SHAPE * max(x, y)
+        message = f"{what} a picture of {written[0]} x {written[1]} pixels, but it has {real[0]} x {real[1]}"
+        self.notes.add(Code.SIZE_MISMATCH, message + ("; its labels were scaled with it" if scaled else ""), file)
+        return written if scaled else real
 
     def file_of(self, labels: str) -> str:
         """The file that labels stand in, for messages; a folder where that tells the class.

@@ -14,7 +14,7 @@ from visionyard.dataset.formats.shapes import LabelRow, WrittenLabel
 from visionyard.dataset.formats.staged import SourceImage
 from visionyard.dataset.formats.voc_labelmap import read_labelmap
 from visionyard.dataset.formats.voc_sets import set_splits
-from visionyard.dataset.formats.voc_xml import NotVoc, VocAnnotation, VocObject, parse_voc
+from visionyard.dataset.formats.voc_xml import NotVoc, VocObject, parse_voc
 from visionyard.dataset.source import SourceTree, stem_of
 
 _MASK_FOLDERS = ("segmentationclass", "segmentationobject", "masks")
@@ -61,14 +61,9 @@ class VocSource(LabelledSource):
         except NotVoc as error:
             self.notes.add(Code.MALFORMED_ANNOTATION, f"{labels} cannot be read: {error}; its image was kept without labels", labels)
             return
-        self._compare_size(labels, annotation, width, height)
+        size = self.size_of_labels(f"{labels} was written for", labels, annotation.size, (width, height))
         for item in annotation.objects:
-            yield self._label(item).row(width, height)
-
-    def _compare_size(self, path: str, annotation: VocAnnotation, width: int, height: int) -> None:
-        if all(annotation.size) and width and annotation.size != (width, height):
-            written = f"{annotation.size[0]} x {annotation.size[1]}"
-            self.notes.add(Code.SIZE_MISMATCH, f"{path} was written for a picture of {written} pixels, but it has {width} x {height}", path)
+            yield self._label(item).row(*size)
 
     def _label(self, item: VocObject) -> WrittenLabel:
         if not item.name:

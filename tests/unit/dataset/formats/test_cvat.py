@@ -426,3 +426,11 @@ def test_whatever_a_file_holds_it_is_read_or_refused(plant, data):
                     for row in labelling.source.rows(found.labels, 200, 100):
                         if row.problem is None and row.shape is not Shape.IMAGE:
                             assert all(map(math.isfinite, (*row.points, *enclosing(row.points))))
+
+
+def test_labels_are_scaled_with_a_picture_that_was_scaled_since(plant):
+    _, rows = read(plant, image("a.jpg", box()))
+    (half,) = rows.kept["images/a.jpg"]
+    _, rows = read(plant, image("a.jpg", box(), size=(400, 200)))
+    (row,) = rows.kept["images/a.jpg"]
+    assert (row.cx, row.cy, row.w, row.h) == (half.cx / 2, half.cy / 2, half.w / 2, half.h / 2)

@@ -393,3 +393,11 @@ def test_a_file_whose_name_holds_a_dot_is_not_taken_for_another_picture_s(plant)
     source = read_source(plant(files), "")
     assert [(image.path, image.labels) for image in source.images] == [("b.jpg", "b.json"), ("img.jpg", "")]
     assert [orphan.labels for orphan in source.orphans] == ["img.v2.json"]
+
+
+def test_labels_are_scaled_with_a_picture_that_was_scaled_since(plant):
+    _, rows = read(plant, shape())
+    (half,) = rows.kept["a.jpg"]
+    _, rows = read(plant, shape(), size=(400, 200))
+    (row,) = rows.kept["a.jpg"]
+    assert (row.cx, row.cy, row.w, row.h) == (half.cx / 2, half.cy / 2, half.w / 2, half.h / 2)
