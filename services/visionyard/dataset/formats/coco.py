@@ -20,7 +20,7 @@ from visionyard.dataset.formats.coco_source import CocoSource
 from visionyard.dataset.formats.json_stream import NotJson, stream_members
 from visionyard.dataset.formats.labelled import MAX_CLASSES, split_of_path
 from visionyard.dataset.formats.labelling import Labelling
-from visionyard.dataset.formats.matching import ImageMatcher, agreement, folders_of, written_path
+from visionyard.dataset.formats.matching import ImageMatcher, agreement, means_another, written_path
 from visionyard.dataset.formats.shapes import Shape, WrittenLabel
 from visionyard.dataset.formats.staged import LabelSpool, SourceImage
 from visionyard.dataset.source import SourceTree
@@ -193,12 +193,10 @@ class _Reader:
                 self._staging.query("SELECT key, name, file FROM coco_images WHERE source = ? AND path = ?", (self._files[0], image))
             )
             split = split_of_path(image, "")
-            names = [posixpath.normpath(written_path(name)) for _, name, _ in listed]
-            agree = [agreement(name, image) for name in names]
+            nearest = max((name for _, name, _ in listed), key=lambda name: agreement(written_path(name), image))
             strange = [split not in {"", told} and told != "" for told in (split_of_file(self._files[number]) for _, _, number in listed)]
-            for (key, *_), name, agreed, odd in zip(listed, names, agree, strange, strict=True):
-                elsewhere = agreed < max(agree) and agreed < len(folders_of(name))
-                if elsewhere or (odd and not all(strange)):
+            for (key, name, _), odd in zip(listed, strange, strict=True):
+                if means_another(name, nearest, image) or (odd and not all(strange)):
                     self._staging.run("UPDATE coco_images SET path = NULL WHERE key = ?", (key,))
 
     def _listed(self, path: str) -> Iterator[tuple[str, str]]:

@@ -49,6 +49,20 @@ def folders_of(path: str) -> list[str]:
     return [name for name in path.split("/")[:-1] if name not in {"", ".", ".."}]
 
 
+def means_another(name: str, other: str, image: str) -> bool:
+    """Of two names that lead to one image, whether the first means another: it names a folder that is not the image's, and the second agrees in more of them.
+
+    Such a picture is missing from the source, and its labels must not be put on the one of that file name which is there.
+
+    Args:
+        name: As written.
+        other: Likewise.
+        image: The image's path.
+    """
+    path, nearer = (posixpath.normpath(written_path(text)) for text in (name, other))
+    return agreement(path, image) < min(len(folders_of(path)), agreement(nearer, image))
+
+
 class ImageMatcher:
     """Finds the images of one source.
 
