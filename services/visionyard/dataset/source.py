@@ -158,8 +158,8 @@ class SourceTree:
             folders: The path's folders, from the outermost to the innermost.
             stem: See :meth:`images_called`.
         """
-        every = self.images_called(stem)
-        if len(every) > 1:
+        few = list(self.staging.query("SELECT path FROM files WHERE stem = ? AND image ORDER BY path LIMIT 2", (stem.lower(),)))
+        if len(few) > 1:
             names = [folder.lower() for folder in folders]
             statement = "SELECT path FROM files WHERE stem = ? AND upwards >= ? AND upwards < ? AND image ORDER BY path LIMIT 1000"
             for first in range(max(0, len(names) - self.deepest_path), len(names)):
@@ -167,7 +167,7 @@ class SourceTree:
                 found = [path for (path,) in self.staging.query(statement, (stem.lower(), above, above[:-1] + _PREFIX_END))]
                 if found:
                     yield found
-        yield every
+        yield self.images_called(stem) if len(few) > 1 else [path for (path,) in few]
 
     def texts_called(self, stem: str, suffix: str) -> list[str]:
         """The texts of that stem (whatever the case) and extension, sorted; 1,000 at most."""

@@ -13,6 +13,7 @@ from visionyard.dataset.source import SourceTree, stem_of, suffix_of
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")
 """Label Studio puts eight digits before the name of an uploaded file."""
+_NOT_IN_UPLOADS = re.compile(r"[^-\w.]")
 _MAX_NAME = 4096
 
 
@@ -49,6 +50,11 @@ def folders_of(path: str) -> list[str]:
     return [name for name in path.split("/")[:-1] if name not in {"", ".", ".."}]
 
 
+def name_of_upload(name: str) -> str:
+    """What Label Studio, by Django's ``get_valid_filename``, makes of an uploaded file's name: ``photo_1.jpg`` of ``photo (1).jpg``."""
+    return _NOT_IN_UPLOADS.sub("", name.strip().replace(" ", "_"))
+
+
 def means_another(name: str, other: str, image: str) -> bool:
     """Of two names that lead to one image, whether the first means another: it names a folder that is not the image's, and the second agrees in more of them.
 
@@ -72,6 +78,7 @@ class ImageMatcher:
 
     def __init__(self, tree: SourceTree) -> None:
         self._tree = tree
+        self._renamed = False
 
     def find(self, name: str, near: str = "") -> str | None:
         r"""The image that a labelling names; None where there is none, or several fit alike.
@@ -92,7 +99,21 @@ class ImageMatcher:
         for spelling in (path, unquote(path), _UPLOAD_PREFIX.sub("", posixpath.basename(path))):
             if found := self._closest(spelling, near):
                 return found
-        return None
+        return self._before_upload(spelling, near) if spelling != posixpath.basename(path) else None
+
+    def _before_upload(self, name: str, near: str) -> str | None:
+        """The image that was uploaded to Label Studio and got this name there, less the digits; None where none, or several, would."""
+        staging = self._tree.staging
+        if not self._renamed:
+            staging.run("CREATE TABLE IF NOT EXISTS renamed (name TEXT, path TEXT, PRIMARY KEY (name, path)) WITHOUT ROWID")
+            for image in self._tree.images():
+                self._tree.check()
+                original = posixpath.basename(image)
+                if (renamed := name_of_upload(original)) != original:
+                    staging.run("INSERT OR IGNORE INTO renamed VALUES (?, ?)", (renamed.lower(), image))
+            self._renamed = True
+        found = [image for (image,) in staging.query("SELECT path FROM renamed WHERE name = ? LIMIT 1000", (name.lower(),))]
+        return nearest(near, found) if found else None
 
     def _closest(self, path: str, near: str) -> str | None:
         *folders, name = path.lower().split("/")

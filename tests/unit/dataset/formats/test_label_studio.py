@@ -566,3 +566,10 @@ def test_labels_of_a_missing_picture_are_not_put_on_another_folder_s_of_its_name
     final = source.final_class_ids()
     assert [source.class_names()[final[row.class_id]] for row in rows(source)] == ["train"]
     assert sum(len(list(source.rows(orphan.labels, 0, 0))) for orphan in source.orphans) == 2
+
+
+def test_an_uploaded_picture_is_found_by_the_name_that_it_had_before(read):
+    """Label Studio takes blanks and brackets out of the names of uploads, which a folder that is joined still has."""
+    uploaded = task(box("a"), image="/data/upload/3/0123abcd-photo_1.JPG")
+    assert [image.path for image in read(export(uploaded), ("my/photo (1).jpg", "my/photo (2).jpg")).images] == ["my/photo (1).jpg"]
+    assert not len(read(export(uploaded), ("a/photo (1).jpg", "b/photo [1].jpg")).images)
