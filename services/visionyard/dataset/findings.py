@@ -242,6 +242,7 @@ class Report:
     dropped_by_code: Counter[str] = field(default_factory=Counter)
     classes: list[dict[str, str | int]] = field(default_factory=list)
     _findings: list[Finding] = field(default_factory=list)
+    _pictures: list[str] = field(default_factory=list)
     _info_at: list[int] = field(default_factory=list)
     _truncated: bool = False
 
@@ -255,6 +256,7 @@ class Report:
         fixed: bool = False,
         severity: Severity | None = None,
         related: Sequence[str] = (),
+        picture: str = "",
     ) -> None:
         """Lists a finding. Info is the first to be left out of a long list. Costs the same however long the list is.
 
@@ -266,6 +268,7 @@ class Report:
             fixed: Whether it was mended.
             severity: How grave, where that depends on numbers; else the code's own.
             related: Files of other images that belong to it; made names of the version by :meth:`place`.
+            picture: The image that it is about, where ``file`` is neither that nor its own label file.
         """
         grave = severity or code.severity
         info, full = grave is Severity.INFO, len(self._findings) >= MAX_LISTED
@@ -274,11 +277,13 @@ class Report:
             return
         finding = Finding(code.name, grave.value, file, line, message[:_MAX_MESSAGE], code.remedy, fixed=fixed, related=tuple(related))
         if full:
-            self._findings[self._info_at.pop()] = finding  # the report is sorted in the end, so any place will do
+            at = self._info_at.pop()  # the report is sorted in the end, so any place will do
+            self._findings[at], self._pictures[at] = finding, picture
             return
         if info:
             self._info_at.append(len(self._findings))
         self._findings.append(finding)
+        self._pictures.append(picture)
 
     def place(self, image_of: Callable[[str], str]) -> None:
         """Sets each finding's images, by their files in the source."""
@@ -292,7 +297,7 @@ class Report:
         for at, finding in enumerate(self._findings):
             if finding.file:
                 related = tuple(name for name in map(placed, finding.related) if name)
-                self._findings[at] = replace(finding, image=placed(finding.file), related=related)
+                self._findings[at] = replace(finding, image=placed(self._pictures[at] or finding.file), related=related)
 
     def errors(self) -> list[Finding]:
         """The listed findings that are errors and were not mended, by file and line."""

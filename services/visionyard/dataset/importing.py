@@ -218,7 +218,8 @@ class Importer:
         labels: list[LabelRow] = []
         if image.labels:
             rows = self._rows(source, image.labels, checked.width, checked.height)
-            labels = check_labels(rows, source.file_of(image.labels), self.report, fix=self._fix)
+            picture = "" if source.file_each else image.path
+            labels = check_labels(rows, source.file_of(image.labels), self.report, fix=self._fix, picture=picture)
         elif source.task == "classify":
             self.report.note(Code.IMAGE_WITHOUT_CLASS, f"{image.path} has no class; it was left out", image.path)
             return
