@@ -401,3 +401,10 @@ def test_labels_are_scaled_with_a_picture_that_was_scaled_since(plant):
     _, rows = read(plant, shape(), size=(400, 200))
     (row,) = rows.kept["a.jpg"]
     assert (row.cx, row.cy, row.w, row.h) == (half.cx / 2, half.cy / 2, half.w / 2, half.h / 2)
+
+
+def test_labels_of_a_missing_picture_are_not_put_on_another_folder_s_of_its_name(plant):
+    files = {"train/0.jpg": b"", "test/0.json": labelme(shape(label="bee"), image="0.jpg"), "train/0.json": labelme(shape(), image="0.jpg")}
+    source = read_source(plant(files), "")
+    assert named(source, read_all(source).kept["train/0.jpg"]) == ["ant"]
+    assert [orphan.labels for orphan in source.orphans] == ["test/0.json"]
