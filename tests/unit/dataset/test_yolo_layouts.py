@@ -83,7 +83,7 @@ def test_other_texts_are_no_labels_of_no_image(bench):
     }
     _, report = found(bench, {**TWO, "data.yaml": TWO_YAML, **others})
     assert report["labels"] == {"found": 2, "kept": 2, "dropped": 0}
-    assert not report["findings"]
+    assert [f["code"] for f in report["findings"]] == ["OTHER_LABELLING"]
 
 
 # --- where the data.yaml's paths lead
@@ -317,3 +317,12 @@ def test_a_visibility_that_is_no_whole_number_counts_as_seen_and_one_below_0_cos
     report = bench.report(context)
     assert report["dropped_by_code"] == {"MALFORMED_LABEL": 1}
     assert " 2 labels" in finding(report, "VISIBILITY_UNKNOWN")["message"]
+
+
+def test_a_second_label_file_of_an_image_is_named(bench):
+    _, report = found(bench, {**TWO, "data.yaml": TWO_YAML, "images/train/a.txt": "0 .1 .1 .1 .1\n", "images/val/b.txt": "a caption\n"})
+    assert report["labels"]["kept"] == 2
+    assert (
+        "a second file of labels, which were not read: images/train/a.txt beside that of images/train/a.jpg"
+        in finding(report, "OTHER_LABELLING")["message"]
+    )

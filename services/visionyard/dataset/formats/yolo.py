@@ -152,22 +152,39 @@ def _take(source: YoloSource, tree: SourceTree, placed: SplitTable, root: str) -
     """Fills in images, those left out, and orphans, from each image's split (empty: the source does not tell)."""
     staging = tree.staging
     staging.run("DROP TABLE IF EXISTS claimed")
-    staging.run("CREATE TABLE claimed (labels TEXT PRIMARY KEY, image TEXT, first INT) WITHOUT ROWID")
+    staging.run("CREATE TABLE claimed (labels TEXT PRIMARY KEY, image TEXT, first INT, taken INT DEFAULT 0) WITHOUT ROWID")
     named = len(placed) > 0
     for number, image in enumerate(_members(tree, placed, root)):
         if number % _IMAGES_A_CHECK == 0:
             tree.check()
         for position, labels in enumerate(_label_files(tree, image)):
-            staging.run("INSERT OR IGNORE INTO claimed VALUES (?, ?, ?)", (labels, image, position == 0))
+            staging.run("INSERT OR IGNORE INTO claimed (labels, image, first) VALUES (?, ?, ?)", (labels, image, position == 0))
     # Labels in another tree altogether are looked for only where none lies beside its image: else they are another labelling's.
     in_place = staging.one("SELECT 1 FROM claimed LIMIT 1") is not None
     for image in _members(tree, placed, root):
         # Where the YAML's paths lead nowhere, the folders' names tell.
         split = placed.of(image) if named else split_of_path(image, root)
         labels = next(_label_files(tree, image), "") or ("" if in_place else _label_elsewhere(tree, image))
+        staging.run("UPDATE claimed SET taken = 1 WHERE labels = ?", (labels,))
         (source.left_out if split is None else source.images).append(SourceImage(image, split or "", labels))
+    _name_others(source, tree)
     for path in _orphans(tree, root):
         source.orphans.append(SourceImage("", labels=path))
+
+
+def _name_others(source: YoloSource, tree: SourceTree) -> None:
+    """Lists that images have further files of labels, which were not read: a second tree of them may be the better one."""
+    count, first = 0, ""
+    for path, image in tree.staging.query("SELECT labels, image FROM claimed WHERE NOT taken ORDER BY labels"):
+        tree.check()
+        text = decode_text(tree.read(path))
+        if text.strip() and looks_like_labels(text):
+            count, first = count + 1, first or f"{path} beside that of {image}"
+    if count:
+        files = "a second file" if count == 1 else f"{count} second files"
+        source.notes.add(
+            Code.OTHER_LABELLING, f"images have {files} of labels, which were not read: {first}{' is the first' if count > 1 else ''}"
+        )
 
 
 def _members(tree: SourceTree, placed: SplitTable, root: str) -> Iterator[str]:
@@ -183,7 +200,7 @@ def _label_elsewhere(tree: SourceTree, image: str) -> str:
     texts = [path for path in tree.texts_called(stem, "txt") if tree.staging.one("SELECT 1 FROM claimed WHERE labels = ?", (path,)) is None]
     if len(texts) != 1 or len(tree.images_called(stem)) != 1 or not looks_like_labels(decode_text(tree.read(texts[0]))):
         return ""
-    tree.staging.run("INSERT INTO claimed VALUES (?, ?, ?)", (texts[0], image, True))
+    tree.staging.run("INSERT INTO claimed (labels, image, first) VALUES (?, ?, ?)", (texts[0], image, True))
     return texts[0]
 
 
