@@ -19,6 +19,7 @@ from visionyard.kit.errors import Reason, YardError
 
 _SPLIT_KEYS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 _MENTIONS_CLASSES = re.compile(r"""(?:^|[\s{,"'])(?:names|nc)["']?\s*:""")
+_MENTIONS_SPLITS = re.compile(r"""(?:^|[\s{,"'])(?:train|val|valid|validation|test)["']?\s*:""")
 _MOST_READ = 32
 _MAX_KEYPOINTS = 1000
 _MOST_CHARACTERS = 2 * MAX_YAML_BYTES
@@ -68,7 +69,7 @@ def find_data_yaml(tree: SourceTree) -> DataYaml:
     for path in sorted(tree.texts("yaml", "yml"), key=lambda path: (path.count("/"), stem_of(path).lower() != "data", path)):
         tree.check()
         text = decode_text(tree.read(path))
-        if not _MENTIONS_CLASSES.search(text):
+        if not _MENTIONS_CLASSES.search(text) or (result.names_splits and not _MENTIONS_SPLITS.search(text)):
             continue
         read, characters = read + 1, characters + min(len(text), MAX_YAML_BYTES)
         if read > _MOST_READ or characters > _MOST_CHARACTERS:
