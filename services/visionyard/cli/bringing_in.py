@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -161,6 +162,8 @@ def imported(job: import_job_pb2.ImportJob) -> None:
     task = output.enum_word(dataset_pb2.Task.Name(version.task), "TASK_")
     output.write(f"{short(version.name)}: {version.image_count} images ({splits}), {version.label_count} labels, {task}")
     output.write(version.digest)
+    if report.format_reason:
+        output.write(output.plain(f"read as {report.format}: {report.format_reason}"))
     mended = sum(finding.fixed for finding in report.findings)
     if mended:
         output.write(f"mended {mended} findings; see `yard dataset report {short(version.name)}`")
@@ -169,6 +172,11 @@ def imported(job: import_job_pb2.ImportJob) -> None:
             f"dropped {report.images.dropped} of {report.images.found} images and {report.labels.dropped} of {report.labels.found} labels; "
             f"see `yard dataset report {short(version.name)}`"
         )
+    # What was not dropped may be wrong all the same: leakage, classes that disagree, pictures of another size.
+    grave = Counter(dataset_pb2.Severity.Name(finding.severity) for finding in report.findings if not finding.fixed)
+    errors, warnings = grave["SEVERITY_ERROR"], grave["SEVERITY_WARNING"]
+    if errors or warnings:
+        output.write(f"errors found: {errors}, warnings: {warnings}; see `yard dataset report {short(version.name)}`")
 
 
 def show_report(found: dataset_pb2.ImportReport) -> None:

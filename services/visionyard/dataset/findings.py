@@ -53,6 +53,7 @@ class Code(enum.Enum):
     KEYPOINTS_IGNORED = (Severity.INFO, "Nothing needs doing: only the box of a label with keypoints is used for this task.")
     NO_KEYPOINTS = (Severity.WARNING, "Set the object's keypoints: those that are missing count as not there.")
     KEYPOINT_OUTSIDE = (Severity.WARNING, "Set the keypoints within the picture, or mark them as not there.")
+    VISIBILITY_UNKNOWN = (Severity.WARNING, "Write the visibility of a keypoint as 0 (not there), 1 (hidden) or 2 (seen).")
     KEYPOINTS_UNREAD = (Severity.WARNING, "Correct the keypoints' declaration.")
     PARTS_JOINED = (Severity.INFO, "Nothing needs doing: the parts of one object are joined by a line, as Ultralytics' converter does.")
     HOLES_FILLED = (Severity.INFO, "Nothing needs doing: a polygon has no holes, so these were filled.")
@@ -246,6 +247,7 @@ class Report:
     dropped_by_code: Counter[str] = field(default_factory=Counter)
     classes: list[dict[str, str | int]] = field(default_factory=list)
     _findings: list[Finding] = field(default_factory=list)
+    _pictures: list[str] = field(default_factory=list)
     _info_at: list[int] = field(default_factory=list)
     _truncated: bool = False
 
@@ -259,6 +261,7 @@ class Report:
         fixed: bool = False,
         severity: Severity | None = None,
         related: Sequence[str] = (),
+        picture: str = "",
     ) -> None:
         """Lists a finding. Info is the first to be left out of a long list. Costs the same however long the list is.
 
@@ -270,6 +273,7 @@ class Report:
             fixed: Whether it was mended.
             severity: How grave, where that depends on numbers; else the code's own.
             related: Files of other images that belong to it; made names of the version by :meth:`place`.
+            picture: The image that it is about, where ``file`` is neither that nor its own label file.
         """
         grave = severity or code.severity
         info, full = grave is Severity.INFO, len(self._findings) >= MAX_LISTED
@@ -278,11 +282,13 @@ class Report:
             return
         finding = Finding(code.name, grave.value, file, line, message[:_MAX_MESSAGE], code.remedy, fixed=fixed, related=tuple(related))
         if full:
-            self._findings[self._info_at.pop()] = finding  # the report is sorted in the end, so any place will do
+            at = self._info_at.pop()  # the report is sorted in the end, so any place will do
+            self._findings[at], self._pictures[at] = finding, picture
             return
         if info:
             self._info_at.append(len(self._findings))
         self._findings.append(finding)
+        self._pictures.append(picture)
 
     def place(self, image_of: Callable[[str], str]) -> None:
         """Sets each finding's images, by their files in the source."""
@@ -296,7 +302,7 @@ class Report:
         for at, finding in enumerate(self._findings):
             if finding.file:
                 related = tuple(name for name in map(placed, finding.related) if name)
-                self._findings[at] = replace(finding, image=placed(finding.file), related=related)
+                self._findings[at] = replace(finding, image=placed(self._pictures[at] or finding.file), related=related)
 
     def errors(self) -> list[Finding]:
         """The listed findings that are errors and were not mended, by file and line."""

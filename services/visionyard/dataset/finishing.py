@@ -100,7 +100,7 @@ def convert_labels(
     images.remove(gone)
     for code, count in changed.items():
         where = first[code].label_file or first[code].path
-        report.note(code, f"{count} labels, those of {where} the first: {_CHANGED[code]}", where)
+        report.note(code, f"{count} labels, those of {where} the first: {_CHANGED[code]}", where, picture=first[code].path)
     if report.labels.found and not report.labels.kept:
         raise YardError(
             Reason.NO_LABELS, f"none of the {report.labels.found} labels can be used for {task}: see the report, or choose another --task"

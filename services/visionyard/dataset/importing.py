@@ -10,14 +10,15 @@ from visionyard.dataset.archives.entry import Archive, Entry
 from visionyard.dataset.checking import CheckingThreads
 from visionyard.dataset.findings import Code, Report
 from visionyard.dataset.formats.labelled import LabelledSource
+from visionyard.dataset.formats.matching import holds_masks
 from visionyard.dataset.formats.shapes import LabelRow
-from visionyard.dataset.formats.staged import SourceImage, SourceImages, file_of
+from visionyard.dataset.formats.staged import SourceImage, SourceImages, images_in_none
 from visionyard.dataset.held import HeldImage, HeldImages
 from visionyard.dataset.images import CheckedImage, ImageProblem
 from visionyard.dataset.index import KnownImages
 from visionyard.dataset.labels import check_labels, drop_all
 from visionyard.dataset.shards import Place
-from visionyard.dataset.source import SourceTree
+from visionyard.dataset.source import SourceTree, stem_of
 from visionyard.dataset.tasks import ShapeCounts
 from visionyard.kit.errors import Reason, YardError
 
@@ -129,7 +130,8 @@ class Importer:
         source = understand(tree)
         report.format, report.format_reason = source.format, source.reason
         report.images.found = len(source.images) + len(source.left_out)
-        self._count_left_out(source)
+        self._count_left_out(tree, source)
+        self._note_others(tree, source)
         self._read_images(source, held)
         for code, message, file, line in source.notes.items:
             report.note(code, message, file, line)
@@ -149,16 +151,24 @@ class Importer:
                 self._tell(*self._told)
             yield row
 
-    def _count_left_out(self, source: LabelledSource) -> None:
+    def _count_left_out(self, tree: SourceTree, source: LabelledSource) -> None:
         for image in source.left_out:
             self.progress("reading the structure", 0, 0, "")
             self._drop_image(source, image, *source.left_out_because)
         for orphan in source.orphans:
             self.progress("reading the structure", 0, 0, "")
-            file = file_of(orphan.labels)
+            file = source.file_of(orphan.labels)
             count = drop_all(self._rows(source, orphan.labels), Code.LABEL_WITHOUT_IMAGE, self.report)
-            missing = f"no image {orphan.path!r}" if orphan.path else "no image of its name"
-            self.report.note(Code.LABEL_WITHOUT_IMAGE, f"{file} holds {count} labels, but there is {missing}", file)
+            self.report.note(Code.LABEL_WITHOUT_IMAGE, f"{file} holds {count} labels, but {_missing(tree, orphan)}", file)
+
+    def _note_others(self, tree: SourceTree, source: LabelledSource) -> None:
+        """Lists the folders whose images the labelling passes over: pictures that nobody mentions are not to vanish without a word."""
+        for folder, count, first in images_in_none(tree.staging, source.images, source.left_out):
+            self.progress("reading the structure", 0, 0, "")
+            if not holds_masks(folder):
+                where, what = folder or "the source's own folder", "an image that is" if count == 1 else f"{count} images that are"
+                message = f"{where} holds {what} no part of the labelling, {first} the first; none of them was taken"
+                self.report.note(Code.IMAGE_NOT_LISTED, message, folder)
 
     def _drop_image(self, source: LabelledSource, image: SourceImage, code: Code, message: str) -> None:
         dropped = drop_all(self._rows(source, image.labels), code, self.report) if image.labels else 0
@@ -211,7 +221,8 @@ class Importer:
         labels: list[LabelRow] = []
         if image.labels:
             rows = self._rows(source, image.labels, checked.width, checked.height)
-            labels = check_labels(rows, file_of(image.labels), self.report, fix=self._fix)
+            picture = "" if source.file_each else image.path
+            labels = check_labels(rows, source.file_of(image.labels), self.report, fix=self._fix, picture=picture)
         elif source.task == "classify":
             self.report.note(Code.IMAGE_WITHOUT_CLASS, f"{image.path} has no class; it was left out", image.path)
             return
@@ -229,7 +240,7 @@ class Importer:
                 place=self._place(checked, held),
                 labels=labels,
                 phash=checked.phash,
-                label_file=file_of(image.labels) or image.stated,
+                label_file=source.file_of(image.labels) or image.stated,
                 suffix=checked.suffix,
                 channels=checked.channels,
             )
@@ -245,7 +256,9 @@ class Importer:
         report = self.report
         if not report.images.kept:
             if source.orphans and not report.images.found:
-                names = [orphan.path or file_of(orphan.labels) for _, orphan in zip(range(_NAMED_MISSING), source.orphans, strict=False)]
+                names = [
+                    orphan.path or source.file_of(orphan.labels) for _, orphan in zip(range(_NAMED_MISSING), source.orphans, strict=False)
+                ]
                 more = f" and {len(source.orphans) - len(names)} more" if len(source.orphans) > len(names) else ""
                 raise YardError(
                     Reason.NO_IMAGES,
@@ -263,3 +276,11 @@ class Importer:
                 Reason.NO_LABELS,
                 f"{what} of {self._archive.name} can be used{f' ({codes})' if codes else ''}: see its report for files and lines",
             )
+
+
+def _missing(tree: SourceTree, orphan: SourceImage) -> str:
+    """Why labels have no image, the end of a sentence."""
+    alike = tree.images_called(stem_of(orphan.path)) if orphan.path else []
+    if len(alike) > 1:
+        return f"which of the images of that name they belong to is not clear ({alike[0]}, {alike[1]}{', ...' if alike[2:] else ''})"
+    return f"there is no image {orphan.path!r}" if orphan.path else "there is no image of its name"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import posixpath
 from array import array
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +22,34 @@ _NO_CONFIDENCE = -1.0
 _HEAD, _CLASS = 9, 2
 
 
-def check_labels(rows: Iterable[LabelRow], file: str, report: Report, *, fix: bool = False) -> list[LabelRow]:
+@dataclass(frozen=True)
+class _Listing:
+    """Lists what is found of one image's labels.
+
+    Attributes:
+        report: Counts and lists.
+        file: Where the labels stand.
+        picture: The image, where the file holds many images' labels; else empty.
+    """
+
+    report: Report
+    file: str
+    picture: str
+
+    def note(self, code: Code, message: str, line: int, *, fixed: bool = False) -> None:
+        """Lists a finding; the message is what follows file and line. Where the file does not tell the image, the message does."""
+        known = not self.picture or posixpath.basename(self.picture) in message
+        told = message if known else f"{message} (image {self.picture!r})"
+        at = f"{self.file}:{line}" if line else f"{self.file}:"
+        self.report.note(code, f"{at} {told}", self.file, line, fixed=fixed, picture=self.picture)
+
+    def drop(self, code: Code, message: str, line: int) -> None:
+        """Counts a label that is dropped, and lists it."""
+        self.report.drop_labels(code)
+        self.note(code, message, line)
+
+
+def check_labels(rows: Iterable[LabelRow], file: str, report: Report, *, fix: bool = False, picture: str = "") -> list[LabelRow]:
     """Keeps the good labels of an image and lists the others.
 
     What reaches beyond the picture's edge is clipped to it, as Ultralytics does when it trains; a box whose centre or size is outside by more than one per cent is an error.
@@ -30,18 +59,20 @@ def check_labels(rows: Iterable[LabelRow], file: str, report: Report, *, fix: bo
         file: Where they stand, for messages.
         report: Counts and lists.
         fix: Whether boxes whose corners are swapped are mended; else they are dropped.
+        picture: The image's path, where the file holds many images' labels.
     """
+    listing = _Listing(report, file, picture)
     kept: list[LabelRow] = []
     seen: set[bytes] = set()
     noted: dict[Code, tuple[int, int]] = {}  # the first line, and how many
     for row in rows:
         report.labels.found += 1
-        label = _inside(row, file, report, fix=fix)
+        label = _inside(row, listing, fix=fix)
         if label is None:
             continue
         key = likeness(label)
         if key in seen:
-            _drop(report, Code.DUPLICATE_BOX, "is the same as an earlier one", file, row.line)
+            listing.drop(Code.DUPLICATE_BOX, "is the same as an earlier one", row.line)
             continue
         seen.add(key)
         if row.note is not None:
@@ -49,7 +80,7 @@ def check_labels(rows: Iterable[LabelRow], file: str, report: Report, *, fix: bo
             noted[row.note] = line, count + 1
         kept.append(label)
     for code, (line, count) in noted.items():
-        report.note(code, f"{_at(file, line)} is {_NOTES.get(code, 'the first of {count} such labels').format(count=count)}", file, line)
+        listing.note(code, f"is {_NOTES.get(code, 'the first of {count} such labels').format(count=count)}", line)
     report.labels.kept += len(kept)
     return kept
 
@@ -72,6 +103,7 @@ def distinct(labels: Iterable[LabelRow]) -> list[LabelRow]:
 _NOTES = {
     Code.DIFFICULT_KEPT: "the first of {count} objects in this file that are marked as difficult; they were kept",
     Code.PARTS_JOINED: "the first of {count} objects in this file that have several parts; these were joined",
+    Code.VISIBILITY_UNKNOWN: "the first of {count} labels in this file with a keypoint whose visibility is not 0, 1 or 2; it counts as seen",
     Code.HOLES_FILLED: "the first of {count} objects in this file that have holes; these were filled",
 }
 """Said once a file, of the first such label that is kept."""
@@ -85,26 +117,15 @@ def drop_all(rows: Iterable[LabelRow], code: Code, report: Report) -> int:
     return count
 
 
-def _at(file: str, line: int) -> str:
-    return f"{file}:{line}" if line else f"{file}:"
-
-
-def _drop(report: Report, code: Code, message: str, file: str, line: int) -> None:
-    report.drop_labels(code)
-    report.note(code, f"{_at(file, line)} {message}", file, line)
-
-
-def _inside(written: LabelRow, file: str, report: Report, *, fix: bool) -> LabelRow | None:
+def _inside(written: LabelRow, listing: _Listing, *, fix: bool) -> LabelRow | None:
     """The label within the picture, or None where it was dropped."""
     row = _unswapped(written) if fix else written
     problem = _problem(row)
     if problem is not None:
-        _drop(report, *problem, file, row.line)
+        listing.drop(*problem, row.line)
         return None
     if row is not written:
-        report.note(
-            Code.SWAPPED_CORNERS, f"{_at(file, row.line)} had its corners swapped; they were put in order", file, row.line, fixed=True
-        )
+        listing.note(Code.SWAPPED_CORNERS, "had its corners swapped; they were put in order", row.line, fixed=True)
     if row.shape is Shape.IMAGE:
         return row._replace(cx=0.5, cy=0.5, w=1.0, h=1.0)
     cx, cy, w, h = row.cx, row.cy, row.w, row.h
@@ -112,11 +133,11 @@ def _inside(written: LabelRow, file: str, report: Report, *, fix: bool) -> Label
     outside = max(-left, -top, right - 1, bottom - 1)
     if outside > _ROUNDING:
         left, top, right, bottom = max(left, 0.0), max(top, 0.0), min(right, 1.0), min(bottom, 1.0)
-        report.note(Code.BOX_CLIPPED, f"{_at(file, row.line)} reached {outside:.2%} beyond the picture's edge", file, row.line)
+        listing.note(Code.BOX_CLIPPED, f"reached {outside:.2%} beyond the picture's edge", row.line)
         cx, cy, w, h = (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
     elif not row.points:
         return row
-    points = _keypoints(row, file, report) if row.shape is Shape.KEYPOINTS else tuple(min(max(value, 0.0), 1.0) for value in row.points)
+    points = _keypoints(row, listing) if row.shape is Shape.KEYPOINTS else tuple(min(max(value, 0.0), 1.0) for value in row.points)
     return row._replace(cx=cx, cy=cy, w=w, h=h, points=points)
 
 
@@ -144,7 +165,7 @@ def _problem(row: LabelRow) -> tuple[Code, str] | None:
     return None
 
 
-def _keypoints(row: LabelRow, file: str, report: Report) -> tuple[float, ...]:
+def _keypoints(row: LabelRow, listing: _Listing) -> tuple[float, ...]:
     """Keypoints outside of the picture count as not there where they can (three dimensions), else they are moved to its edge."""
     step, kept, outside = row.dimensions, list(row.points), 0
     for at in range(0, len(kept), step):
@@ -156,9 +177,7 @@ def _keypoints(row: LabelRow, file: str, report: Report) -> tuple[float, ...]:
         kept[at : at + 2] = (min(max(value, 0.0), 1.0) for value in kept[at : at + 2])
     if outside:
         what = "count as not there" if step == 3 else "were moved to its edge"  # noqa: PLR2004
-        report.note(
-            Code.KEYPOINT_OUTSIDE, f"{_at(file, row.line)} has {outside} keypoints outside of the picture; they {what}", file, row.line
-        )
+        listing.note(Code.KEYPOINT_OUTSIDE, f"has {outside} keypoints outside of the picture; they {what}", row.line)
     return tuple(kept)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import posixpath
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -56,7 +56,7 @@ class SourceTree:
         self.deepest_path = 0
         self._spool = (scratch / "texts").open("w+b")
         self.staging.run(
-            "CREATE TABLE files (path TEXT, lower TEXT, folder TEXT, stem TEXT, suffix TEXT, image INT, size INT, at INT, length INT)"
+            "CREATE TABLE files (path TEXT, lower TEXT, folder TEXT, stem TEXT, suffix TEXT, image INT, size INT, at INT, length INT, upwards TEXT)"
         )
 
     def __enter__(self) -> Self:
@@ -98,8 +98,9 @@ class SourceTree:
             self._spool.write(data)
         path, lower, suffix = entry.path, entry.path.lower(), suffix_of(entry.path)
         image = suffix in IMAGE_SUFFIXES or suffix in UNREAD_SUFFIXES
-        row = path, lower, posixpath.dirname(path), stem_of(lower), suffix, image, entry.size, at, length
-        self.staging.run("INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        upwards = _reversed(lower.split("/")[:-1]) if image else None
+        row = path, lower, posixpath.dirname(path), stem_of(lower), suffix, image, entry.size, at, length, upwards
+        self.staging.run("INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         self.longest_path = max(self.longest_path, len(path), len(lower))
         self.deepest_path = max(self.deepest_path, path.count("/") + 1)
 
@@ -114,6 +115,7 @@ class SourceTree:
         staging.run("CREATE INDEX by_lower ON files (lower, path)")
         staging.run("CREATE INDEX by_stem ON files (stem, suffix)")
         staging.run("CREATE INDEX by_suffix ON files (suffix, path)")
+        staging.run("CREATE INDEX images_upwards ON files (stem, upwards) WHERE image")
         staging.run("CREATE TABLE folders (path TEXT PRIMARY KEY, lower TEXT) WITHOUT ROWID")
         for (folder,) in staging.query("SELECT DISTINCT folder FROM files WHERE image"):
             self.check()
@@ -146,6 +148,26 @@ class SourceTree:
         """The images whose file name without extension is ``stem``, whatever the case, sorted; 1,000 at most."""
         statement = "SELECT path FROM files WHERE stem = ? AND image ORDER BY path LIMIT 1000"
         return [path for (path,) in self.staging.query(statement, (stem.lower(),))]
+
+    def images_near(self, folders: Sequence[str], stem: str) -> Iterator[list[str]]:
+        """The images of a stem by how many of the folders right above them agree with a path's, whatever the case: first those that agree in all, in the end all of that stem.
+
+        A set may have a picture of one name in each of thousands of folders; that of a path's own folders is found among however many.
+
+        Args:
+            folders: The path's folders, from the outermost to the innermost.
+            stem: See :meth:`images_called`.
+        """
+        few = list(self.staging.query("SELECT path FROM files WHERE stem = ? AND image ORDER BY path LIMIT 2", (stem.lower(),)))
+        if len(few) > 1:
+            names = [folder.lower() for folder in folders]
+            statement = "SELECT path FROM files WHERE stem = ? AND upwards >= ? AND upwards < ? AND image ORDER BY path LIMIT 1000"
+            for first in range(max(0, len(names) - self.deepest_path), len(names)):
+                above = _reversed(names[first:])
+                found = [path for (path,) in self.staging.query(statement, (stem.lower(), above, above[:-1] + _PREFIX_END))]
+                if found:
+                    yield found
+        yield self.images_called(stem) if len(few) > 1 else [path for (path,) in few]
 
     def texts_called(self, stem: str, suffix: str) -> list[str]:
         """The texts of that stem (whatever the case) and extension, sorted; 1,000 at most."""
@@ -219,6 +241,11 @@ class SourceTree:
     def image_folders(self) -> Iterator[str]:
         """Every folder that has images in it, sorted."""
         return (path for (path,) in self.staging.query("SELECT DISTINCT folder FROM files WHERE image ORDER BY folder"))
+
+
+def _reversed(folders: Sequence[str]) -> str:
+    """Folders from the innermost to the outermost, each with a stroke behind it: what begins alike lies in folders of the same names."""
+    return "".join(f"{folder}/" for folder in reversed(folders))
 
 
 def _upwards(folder: str) -> Iterator[str]:

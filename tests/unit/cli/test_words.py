@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visionyard.cli import output
-from visionyard.cli.bringing_in import ratios_of
+from visionyard.cli.bringing_in import imported, ratios_of
 from visionyard.cli.predict import class_ids
 from visionyard.cli.training import parse_override, parse_overrides, read_model_yaml, what_to_start_from
 from visionyard.client.errors import ClientError
@@ -131,3 +131,19 @@ def test_sizes(count, text):
 
 def test_a_time_that_is_not_set_is_empty():
     assert output.time(timestamp_pb2.Timestamp()) == ""
+
+
+def test_an_import_tells_how_the_source_was_read_and_what_is_wrong_though_nothing_was_dropped(capsys):
+    def finding(severity, *, fixed=False):
+        return dataset_pb2.Finding(severity=f"SEVERITY_{severity}", fixed=fixed)
+
+    findings = [finding("ERROR"), finding("ERROR", fixed=True), finding("WARNING"), finding("WARNING"), finding("INFO")]
+    report = dataset_pb2.ImportReport(format="yolo", format_reason="a\x1b[2J.yaml names 2 classes", findings=findings)
+    version = dataset_pb2.DatasetVersion(name="projects/default/datasets/cones/versions/1", digest="sha256:0")
+    imported(import_job_pb2.ImportJob(dataset_version=version, report=report))
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "sha256:0",
+        "read as yolo: a\\x1b[2J.yaml names 2 classes",
+        "mended 1 findings; see `yard dataset report cones@1`",
+        "errors found: 1, warnings: 2; see `yard dataset report cones@1`",
+    ]

@@ -162,8 +162,23 @@ def test_a_broken_annotation_is_listed_and_its_image_kept(bench, xml):
 
 
 def test_a_picture_of_another_size_is_listed(bench):
-    _, context = bench.run(zipped(two(train__a_xml=voc("a.jpg", ("x", 1, 1, 20, 20), size=(640, 480)))))
+    version, context = bench.run(zipped(two(train__a_xml=voc("a.jpg", ("x", 10, 20, 30, 40), size=(640, 481)))))
+    [mismatch] = bench.report(context)["findings"]
+    assert mismatch["code"] == "SIZE_MISMATCH"
+    assert (
+        mismatch["message"]
+        == "train/a.xml was written for a picture of 640 x 481 pixels, but it has 64 x 48; its labels were scaled with it"
+    )
+    # The picture is a tenth of what was labelled: the box is where it was.
+    [label] = next(row for row in bench.rows(version) if row.name == "a.jpg").labels
+    assert (label.cx, label.cy) == pytest.approx((20 / 640, 30 / 481))
+
+
+def test_the_pixels_of_a_picture_of_another_shape_are_taken_as_written(bench):
+    version, context = bench.run(zipped(two(train__a_xml=voc("a.jpg", ("x", 1, 1, 20, 20), size=(48, 64)))))
     assert [f["code"] for f in bench.report(context)["findings"]] == ["SIZE_MISMATCH"]
+    [label] = next(row for row in bench.rows(version) if row.name == "a.jpg").labels
+    assert label.cx == 10.5 / 64
 
 
 BOMBS = {

@@ -6,6 +6,7 @@ from tests.unit.dataset.conftest import BOX, voc
 from visionyard.dataset.formats import data_yaml, safe_yaml
 from visionyard.dataset.formats.data_yaml import find_data_yaml
 from visionyard.dataset.formats.detect import read_source
+from visionyard.dataset.formats.labelled import Notes
 from visionyard.dataset.formats.places import Places
 from visionyard.dataset.formats.safe_yaml import read_yaml
 from visionyard.kit.errors import Reason, YardError
@@ -27,7 +28,7 @@ SMALL = {"sets/one/images/a.jpg": b"", "sets/one/labels/a.txt": BOX}
 def test_a_long_line_costs_no_more_than_its_length(monkeypatch, plant, line):
     tree = plant({**SMALL, "list.txt": line})
     asked = counted(monkeypatch, tree, "find", "find_folder")
-    places = Places(tree, "", "sets/one")
+    places = Places(tree, "", "sets/one", Notes())
     assert set(places.images(["list.txt", line])) <= {"sets/one/images/a.jpg"}
     assert sum(asked) < 4 * len(line)
 
@@ -35,7 +36,7 @@ def test_a_long_line_costs_no_more_than_its_length(monkeypatch, plant, line):
 def test_a_long_path_of_the_set_is_no_base(monkeypatch, plant):
     tree = plant(SMALL)
     asked = counted(monkeypatch, tree, "find", "find_folder")
-    places = Places(tree, "", "b" * 400_000)
+    places = Places(tree, "", "b" * 400_000, Notes())
     assert list(places.images([f"{i}/images" for i in range(1000)])) == []
     assert sum(asked) < 100_000
 
@@ -44,7 +45,7 @@ def test_a_list_that_is_named_many_times_is_read_once(monkeypatch, plant):
     tree = plant({**SMALL, "list.txt": "sets/one/images/a.jpg\n"})
     read, was = [], tree.read
     monkeypatch.setattr(tree, "read", lambda path: read.append(path) or was(path))
-    assert list(Places(tree, "", "").images([*["list.txt"] * 3, "./list.txt", "LIST.txt"])) == ["sets/one/images/a.jpg"]
+    assert list(Places(tree, "", "", Notes()).images([*["list.txt"] * 3, "./list.txt", "LIST.txt"])) == ["sets/one/images/a.jpg"]
     assert read == ["list.txt"]
 
 

@@ -1,5 +1,6 @@
 """Pascal VOC as devkits and tools write it: lists of several years, names with blanks, difficult objects."""
 
+import hashlib
 import zlib
 
 import pytest
@@ -7,6 +8,7 @@ from tests.unit.dataset.conftest import picture, voc, zipped
 
 from visionyard.dataset.findings import MAX_LISTED, Code
 from visionyard.dataset.formats.labelled import Notes
+from visionyard.dataset.formats.voc import read_voc
 
 
 def devkit(root, *names):
@@ -89,3 +91,61 @@ def test_a_part_of_an_object_is_not_what_is_difficult(bench):
     xml = voc("a.jpg", ("x", 1, 1, 20, 20)).replace("</bndbox>", "</bndbox><part><difficult>1</difficult></part>")
     files = {**devkit("s", "a", "b"), **lists("s", train=["a"], val=["b"]), "s/Annotations/a.xml": xml}
     assert not found(bench, files)[1]["findings"]
+
+
+# --- pictures of one name
+
+
+def clips(*names, frame="000001"):
+    """Frames of clips as ImageNet's videos are laid out: one name in every clip's folder, annotations in a tree of their own."""
+    files = {f"Data/{name}/{frame}.jpg": picture(i) for i, name in enumerate(names)}
+    return files | {f"Annotations/{name}/{frame}.xml": voc(frame, (name, 1, 1, 20, 20)) for name in names}
+
+
+def classes_by_seed(bench, files, count):
+    """The class of each image's only label, by the seed that the image was made with; None for background."""
+    version, context = bench.run(zipped(files))
+    seeds = {hashlib.sha256(picture(seed)).hexdigest(): seed for seed in range(count)}
+    named = {seeds[row.sha256]: version.class_names[row.labels[0].class_id] if row.labels else None for row in bench.rows(version)}
+    return [named[seed] for seed in sorted(named)], bench.report(context)
+
+
+def test_pictures_of_one_name_get_the_labels_of_their_own_folders(bench):
+    named, report = classes_by_seed(bench, clips("a", "b", "c"), 3)
+    assert named == ["a", "b", "c"]
+    assert not report["findings"]
+
+
+def test_labels_whose_picture_is_missing_go_to_no_other_folder_s(bench):
+    files = {**clips("a", "b", "c"), "ImageSets/Main/train.txt": "b/000001\n", "ImageSets/Main/val.txt": "c/000001 1\n"}
+    del files["Data/a/000001.jpg"]
+    named, report = classes_by_seed(bench, files, 3)
+    assert named == ["b", "c"]
+    assert [f["file"] for f in report["findings"] if f["code"] == "LABEL_WITHOUT_IMAGE"] == ["Annotations/a/000001.xml"]
+    assert report["labels"] == {"found": 3, "kept": 2, "dropped": 1}
+
+
+def test_the_lists_of_clips_name_pictures_by_their_folders(bench):
+    files = {**clips("a", "b", "c"), "ImageSets/Main/train.txt": "a/000001\nc/000001\n", "ImageSets/Main/val.txt": "b/000001\n"}
+    version, _ = bench.run(zipped(files))
+    assert {row.split: version.class_names[row.labels[0].class_id] for row in bench.rows(version) if row.split == "val"} == {"val": "b"}
+
+
+def test_of_two_pictures_that_differ_in_type_only_the_named_one_is_labelled(bench):
+    files = {"a.xml": voc("a.jpg", ("x", 1, 1, 20, 20)), "a.jpg": picture(1), "a.png": picture(2, suffix=".png")}
+    version, _ = bench.run(zipped(files))
+    assert {row.name: len(row.labels) for row in bench.rows(version)} == {"a.jpg": 1, "a.png": 0}
+
+
+def test_labels_that_may_be_of_several_pictures_are_given_to_none(bench):
+    files = {**clips("a", "b"), "000002.xml": voc("", ("x", 1, 1, 20, 20)), "p/000002.jpg": picture(8), "q/000002.jpg": picture(9)}
+    _, context = bench.run(zipped(files))
+    orphan = next(f for f in bench.report(context)["findings"] if f["code"] == "LABEL_WITHOUT_IMAGE")
+    assert "not clear (p/000002.jpg, q/000002.jpg)" in orphan["message"]
+
+
+def test_a_name_that_lies_in_more_folders_than_are_looked_through_is_found_by_its_own(plant):
+    names = [f"clip{i:04}" for i in range(1500)]
+    files = {f"Data/{name}/0.jpg": b"" for name in names} | {f"Annotations/{name}/0.xml": voc("0", (name, 1, 1, 20, 20)) for name in names}
+    source = read_voc(plant(files))
+    assert [(image.path, image.labels) for image in source.images] == [(f"Data/{n}/0.jpg", f"Annotations/{n}/0.xml") for n in names]

@@ -5,6 +5,7 @@ import hashlib
 import pytest
 from tests.unit.dataset.conftest import BOX, good_set, images, labels, picture, zipped
 
+from visionyard.kit.artifacts.layout import label_text
 from visionyard.kit.errors import Reason, YardError
 
 TWO = {**images("images/train/a.jpg", "images/val/b.jpg"), **labels("labels/train/a.txt", "labels/val/b.txt")}
@@ -82,7 +83,7 @@ def test_other_texts_are_no_labels_of_no_image(bench):
     }
     _, report = found(bench, {**TWO, "data.yaml": TWO_YAML, **others})
     assert report["labels"] == {"found": 2, "kept": 2, "dropped": 0}
-    assert not report["findings"]
+    assert [f["code"] for f in report["findings"]] == ["OTHER_LABELLING"]
 
 
 # --- where the data.yaml's paths lead
@@ -225,3 +226,103 @@ def test_an_image_without_labels_takes_none_from_another_labelling(bench):
     version, context = bench.run(zipped(files))
     assert version.label_count == 2
     assert {f["code"]: f["file"] for f in bench.report(context)["findings"]} == {"IMAGE_WITHOUT_LABELS": "images/train/bare.jpg"}
+
+
+# --- what must not go by without a word
+
+
+def finding(report, code):
+    [found] = [f for f in report["findings"] if f["code"] == code]
+    return found
+
+
+def test_entries_of_a_list_without_an_image_are_listed(bench):
+    files = {
+        **TWO,
+        "data.yaml": TWO_YAML.replace("images/train", "lists/train.txt"),
+        "lists/train.txt": "images/train/a.jpg\n\nimages/gone.jpg\n",
+    }
+    _, report = found(bench, files)
+    missing = finding(report, "SPLIT_ENTRY_WITHOUT_IMAGE")
+    assert (missing["file"], missing["line"]) == ("lists/train.txt", 3)
+    assert "'images/gone.jpg'" in missing["message"]
+
+
+def test_one_of_several_places_of_a_split_that_leads_nowhere_is_listed(bench):
+    _, report = found(bench, {**TWO, "data.yaml": TWO_YAML.replace("images/val", "[images/val, images/more]")})
+    assert "names images/more as val" in finding(report, "SPLIT_MISSING")["message"]
+
+
+def test_a_second_data_yaml_is_named_and_so_are_its_images(bench):
+    second = {**images("b/train/images/c.jpg", "b/train/images/d.jpg"), "b/data.yaml": "train: train/images\nnames: [y]\n"}
+    first = {f"a/{path}": content for path, content in {**TWO, "data.yaml": TWO_YAML}.items()}
+    by_split, report = found(bench, {**first, **second})
+    assert by_split == {"train": ["a.jpg"], "val": ["b.jpg"]}
+    assert finding(report, "OTHER_LABELLING")["file"] == "b/data.yaml"
+    passed_over = finding(report, "IMAGE_NOT_LISTED")
+    assert (passed_over["severity"], passed_over["file"]) == ("WARNING", "b/train/images")
+    assert "2 images that are no part of the labelling, b/train/images/c.jpg the first" in passed_over["message"]
+
+
+def test_lists_of_classes_that_disagree_are_listed(bench):
+    files = {**images("train/a.jpg", "val/b.jpg"), **labels("train/a.txt", "val/b.txt"), "train/classes.txt": "x\ny\n"}
+    _, report = found(bench, {**files, "val/classes.txt": "y\nx\n"})
+    assert finding(report, "CLASSES_MISMATCH")["file"] == "val/classes.txt"
+    _, report = found(bench, {**files, "val/classes.txt": "x\r\ny\r\n\r\n"}, dataset="other")
+    assert not report["findings"]
+
+
+def test_rows_of_a_label_without_image_are_counted_though_the_first_is_damaged(bench):
+    _, report = found(bench, {**TWO, "data.yaml": TWO_YAML, "labels/train/c.txt": "0 .5 .5 .2\n" + BOX})
+    assert report["labels"] == {"found": 4, "kept": 2, "dropped": 2}
+    assert report["dropped_by_code"] == {"LABEL_WITHOUT_IMAGE": 2}
+
+
+def test_rows_that_name_classes_are_listed_one_by_one(bench):
+    bad = dict.fromkeys(("labels/train/a.txt", "labels/val/b.txt"), "x .5 .5 .2 .2\n")
+    context = bench.context(bench.spec(zipped({**TWO, **bad, "data.yaml": TWO_YAML})))
+    with pytest.raises(YardError, match=r"MALFORMED_LABEL 2"):
+        bench.attempt(context)
+    assert [(f["file"], f["line"]) for f in bench.report(context)["findings"]] == [(path, 1) for path in bad]
+
+
+def test_the_file_of_a_finding_may_hold_a_hash(bench):
+    files = {**TWO, "data.yaml": TWO_YAML, "images/train/c #1.jpg": picture(9), "labels/train/c #1.txt": BOX + "7 .5 .5 .2 .2\n"}
+    _, report = found(bench, files)
+    unknown = finding(report, "UNKNOWN_CLASS")
+    assert (unknown["file"], unknown["line"], unknown["image"]) == ("labels/train/c #1.txt", 2, "train/c #1.jpg")
+
+
+def test_lists_of_images_beside_a_list_of_classes_tell_the_splits(bench):
+    files = {
+        "obj.names": "x\n",
+        "train.txt": "data/obj/a.jpg\ndata/obj/c.jpg\n",
+        "valid.txt": "C:\\darknet\\obj\\b.jpg\n",
+        **images("obj/a.jpg", "obj/b.jpg", "obj/c.jpg"),
+        **labels("obj/a.txt", "obj/b.txt", "obj/c.txt"),
+    }
+    by_split, report = found(bench, files)
+    assert by_split == {"train": ["a.jpg", "c.jpg"], "val": ["b.jpg"]}
+    assert report["split_reason"] == "source: train, val"
+
+
+def test_a_visibility_that_is_no_whole_number_counts_as_seen_and_one_below_0_costs_its_label(bench):
+    """Ultralytics takes whatever is not 0 for there, but drops a picture with a number below -0.01."""
+    rows = "0 .5 .5 .4 .4 .5 .5 .97\n0 .5 .5 .3 .3 .5 .5 3\n0 .5 .5 .2 .2 .5 .5 -1\n0 .5 .5 .1 .1 .5 .5 1\n"
+    files = {**TWO, "labels/train/a.txt": rows, "labels/val/b.txt": "0 .5 .5 .4 .4 .5 .5 2\n"}
+    version, context = bench.run(zipped({**files, "data.yaml": TWO_YAML + "kpt_shape: [1, 3]\n"}))
+    row = next(iter(bench.rows(version)))
+    assert [label.points[2] for label in row.labels] == [1.0, 2.0, 2.0]
+    assert [line.split()[-1] for line in label_text(row, version).splitlines()] == ["1", "2", "2"]
+    report = bench.report(context)
+    assert report["dropped_by_code"] == {"MALFORMED_LABEL": 1}
+    assert " 2 labels" in finding(report, "VISIBILITY_UNKNOWN")["message"]
+
+
+def test_a_second_label_file_of_an_image_is_named(bench):
+    _, report = found(bench, {**TWO, "data.yaml": TWO_YAML, "images/train/a.txt": "0 .1 .1 .1 .1\n", "images/val/b.txt": "a caption\n"})
+    assert report["labels"]["kept"] == 2
+    assert (
+        "a second file of labels, which were not read: images/train/a.txt beside that of images/train/a.jpg"
+        in finding(report, "OTHER_LABELLING")["message"]
+    )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import posixpath
+from collections.abc import Iterator
+from contextlib import suppress
 
 from visionyard.dataset.formats.labelled import MAX_CLASSES, clean_class_name
 from visionyard.dataset.formats.yolo_rows import looks_like_labels
-from visionyard.dataset.source import SourceTree, decode_text, stem_of
+from visionyard.dataset.source import SourceTree, decode_text, stem_of, suffix_of
 from visionyard.kit.errors import Reason, YardError
 
 _CLASS_FILES = ("classes.txt", "obj.names", "classes.names", "predefined_classes.txt")
@@ -30,6 +32,14 @@ def find_class_list(tree: SourceTree) -> str | None:
         return min(by_rank)[2]
     notes = (path for path in tree.texts_called(stem_of(_NOTES), "json") if tree.size(path) <= _MAX_NOTES_BYTES and _noted(tree, path))
     return min(notes, key=lambda path: (path.count("/"), path), default=None)
+
+
+def other_class_lists(tree: SourceTree, path: str, names: tuple[str, ...]) -> Iterator[str]:
+    """The lists of the same file name (labelImg writes one into each folder) that name other classes, or in another order."""
+    for other in tree.texts_called(stem_of(path), suffix_of(path)):
+        with suppress(YardError):
+            if other != path and not looks_like_labels(decode_text(tree.read(other))) and read_class_list(tree, other) != names:
+                yield other
 
 
 def read_class_list(tree: SourceTree, path: str) -> tuple[str, ...]:

@@ -19,9 +19,9 @@ from visionyard.dataset.formats.coco_source import CocoSource
 from visionyard.dataset.formats.json_stream import NotJson, stream_members
 from visionyard.dataset.formats.labelled import MAX_CLASSES, split_of_path
 from visionyard.dataset.formats.labelling import Labelling
-from visionyard.dataset.formats.matching import ImageMatcher
+from visionyard.dataset.formats.matching import ImageMatcher, agreement, means_another, written_path
 from visionyard.dataset.formats.shapes import Shape, WrittenLabel
-from visionyard.dataset.formats.staged import LabelSpool, SourceImage, file_of
+from visionyard.dataset.formats.staged import LabelSpool, SourceImage
 from visionyard.dataset.source import SourceTree
 from visionyard.kit.errors import Reason, YardError
 
@@ -67,6 +67,7 @@ class _Reader:
         self._spool = LabelSpool(tree.staging)
         self._categories = CocoCategories()
         self._source = CocoSource(tree, self._categories)
+        self._source.files = sorted(files, key=len, reverse=True)
         self._annotations = AnnotationReader()
         self._waiting: list[tuple[str, WrittenLabel]] = []
         self._waiting_numbers = 0
@@ -89,6 +90,7 @@ class _Reader:
         source = self._source
         source.keypoints = self._categories.keypoints()
         self._match()
+        self._part()
         self._place()
         self._leave_out()
         self._find_orphans()
@@ -178,6 +180,24 @@ class _Reader:
                 if found:
                     self._staging.run("UPDATE coco_images SET path = ? WHERE key = ?", (found, key))
 
+    def _part(self) -> None:
+        """Of several names that lead to one picture, those that say they mean another (of another folder, or another split's) lead nowhere.
+
+        Such a picture is missing, and its labels must not be put on the one of that name which is there.
+        """
+        several = "SELECT path FROM coco_images WHERE source = ? AND path IS NOT NULL GROUP BY path HAVING COUNT(*) > 1 ORDER BY path"
+        for (image,) in list(self._staging.query(several, (self._files[0],))):
+            self._tree.check()
+            listed = list(
+                self._staging.query("SELECT key, name, file FROM coco_images WHERE source = ? AND path = ?", (self._files[0], image))
+            )
+            split = split_of_path(image, "")
+            nearest = max((name for _, name, _ in listed), key=lambda name: agreement(written_path(name), image))
+            strange = [split not in {"", told} and told != "" for told in (split_of_file(self._files[number]) for _, _, number in listed)]
+            for (key, name, _), odd in zip(listed, strange, strict=True):
+                if means_another(name, nearest, image) or (odd and not all(strange)):
+                    self._staging.run("UPDATE coco_images SET path = NULL WHERE key = ?", (key,))
+
     def _listed(self, path: str) -> Iterator[tuple[str, str]]:
         """Key and name of a file's images, some at a time: the table changes meanwhile."""
         statement = "SELECT key, name FROM coco_images WHERE key > ? AND key < ? ORDER BY key LIMIT ?"
@@ -230,7 +250,7 @@ class _Reader:
             if has_labels:
                 self._source.orphans.append(SourceImage(posixpath.basename(name), labels=key))
             else:
-                self._note(Code.SPLIT_ENTRY_WITHOUT_IMAGE, f"lists the image {name!r}, which is not there", file_of(key))
+                self._note(Code.SPLIT_ENTRY_WITHOUT_IMAGE, f"lists the image {name!r}, which is not there", self._source.file_of(key))
         for path in self._files:
             statement = """SELECT DISTINCT key FROM spool s WHERE key >= ? AND key < ?
                 AND NOT EXISTS (SELECT 1 FROM coco_images c WHERE c.key = s.key) ORDER BY key"""

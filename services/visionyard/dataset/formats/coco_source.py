@@ -8,22 +8,21 @@ from visionyard.dataset.findings import Code
 from visionyard.dataset.formats.coco_categories import CocoCategories
 from visionyard.dataset.formats.labelled import LabelledSource
 from visionyard.dataset.formats.shapes import LabelRow, Shape
-from visionyard.dataset.formats.staged import LabelSpool, file_of
+from visionyard.dataset.formats.staged import LabelSpool
 from visionyard.dataset.source import SourceTree
 
-_SAME_SHAPE = 0.01
 _NUMBERS_A_KEYPOINT = 3
 
 
 class CocoSource(LabelledSource):
     """A COCO source. Build it with :func:`.coco.read_coco`.
 
-    Pictures that were scaled since they were labelled (the file has another size of the same shape for them) keep their labels in place; where the shape differs too, as
-    with labels drawn on a picture that lay on its side, pixels are taken as written. Either is listed.
-
     Args:
         tree: The source; its staging database holds the table ``coco_images`` and the labels.
         categories: What the files declare.
+
+    Attributes:
+        files: The labelling's files.
     """
 
     format = "coco"
@@ -33,6 +32,7 @@ class CocoSource(LabelledSource):
         self._staging = tree.staging
         self._spool = LabelSpool(tree.staging)
         self._categories = categories
+        self.files: list[str] = []
         self._unknown: dict[int, str] | None = None
 
     def rows(self, labels: str, width: int, height: int) -> Iterator[LabelRow]:
@@ -41,23 +41,9 @@ class CocoSource(LabelledSource):
         name, wide, high = found or ("", 0, 0)
         if self._unknown is None:
             self._unknown = self._categories.unknown()
-        size = self._true_size(labels, name, (wide, high), (width, height))
+        size = self.size_of_labels(f"{name!r} was labelled as", self.file_of(labels), (wide, high), (width, height))
         for row in self._spool.rows(labels, *size):
             yield self._checked(row, name)
-
-    def _true_size(self, labels: str, name: str, written: tuple[int, int], real: tuple[int, int]) -> tuple[int, int]:
-        """The size that the labels' pixels are of."""
-        if not all(written) or not all(real) or written == real:
-            return real
-        x, y = written[0] / real[0], written[1] / real[1]
-        scaled = abs(x - y) <= _SAME_SHAPE * max(x, y)
-        self.notes.add(
-            Code.SIZE_MISMATCH,
-            f"{name!r} was labelled as a picture of {written[0]} x {written[1]} pixels, but it has {real[0]} x {real[1]}"
-            + ("; its labels were scaled with it" if scaled else ""),
-            file_of(labels),
-        )
-        return written if scaled else real
 
     def _checked(self, row: LabelRow, name: str) -> LabelRow:
         """The row, with what is known only when the whole file has been read."""
@@ -75,6 +61,10 @@ class CocoSource(LabelledSource):
         if count > wanted:
             return LabelRow(row.line, Code.MALFORMED_LABEL, f"has {count} keypoints, but the file declares {wanted}")
         return row._replace(points=(*row.points, *(0.0,) * (_NUMBERS_A_KEYPOINT * (wanted - count)))) if count < wanted else row
+
+    def file_of(self, labels: str) -> str:
+        """See :meth:`LabelledSource.file_of`; an image's id may be a text, and hold a ``#`` too."""
+        return next((file for file in self.files if labels.startswith(f"{file}#")), "")
 
     def class_names(self) -> tuple[str, ...]:
         """See :meth:`LabelledSource.class_names`: in the order of the categories' ids, those without labels too."""

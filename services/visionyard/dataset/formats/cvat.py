@@ -18,7 +18,7 @@ from visionyard.dataset.formats.cvat_shapes import CvatLabels
 from visionyard.dataset.formats.cvat_xml import MAX_KEYPOINTS, CvatImage, CvatMeta, CvatShape, read_items, read_meta
 from visionyard.dataset.formats.labelled import MAX_CLASSES, LabelledSource, split_of_folder, split_of_path
 from visionyard.dataset.formats.labelling import Labelling
-from visionyard.dataset.formats.matching import ImageMatcher
+from visionyard.dataset.formats.matching import ImageMatcher, agreement, means_another
 from visionyard.dataset.formats.shapes import LabelRow, Shape, WrittenLabel
 from visionyard.dataset.formats.staged import LabelSpool, SourceImage
 from visionyard.dataset.formats.xml_reader import NotXml
@@ -77,16 +77,14 @@ class CvatSource(LabelledSource):
     def rows(self, labels: str, width: int, height: int) -> Iterator[LabelRow]:
         """See :meth:`LabelledSource.rows`; of an image that is listed several times all its labels."""
         keypoints = len(self._labels.keypoints) * _DIMENSIONS
-        for key, name, *written in self._staging.query(
+        for key, name, wide, high in self._staging.query(
             "SELECT key, name, width, height FROM cvat WHERE key = ?1 "
             "UNION ALL SELECT key, name, width, height FROM cvat WHERE image = (SELECT image FROM cvat WHERE key = ?1) AND key != ?1",
             (labels,),
         ):
-            if all(written) and width and written != [width, height]:
-                file = key.rpartition("#")[0]
-                message = f"{file} was written for a {name[:_SHOWN]!r} of {written[0]} x {written[1]} pixels, but it has {width} x {height}"
-                self.notes.add(Code.SIZE_MISMATCH, message, file)
-            for row in self.spool.rows(key, width, height):
+            file = self.file_of(key)
+            size = self.size_of_labels(f"{file} has {name[:_SHOWN]!r} as", file, (wide, high), (width, height))
+            for row in self.spool.rows(key, *size):
                 # Keypoints that came up after this skeleton are not there in it.
                 missing = keypoints - len(row.points) if row.shape is Shape.KEYPOINTS else 0
                 yield row._replace(points=row.points + (0.0,) * missing) if missing else row
@@ -138,10 +136,12 @@ class _Listing:
                 return
         subset, name = (image.subset or self._subset)[:_MAX_NAME], image.name[:_MAX_NAME]
         # A project's images lie in folders of their subsets, which tells those of one name apart.
-        found = self._matcher.find(f"{subset}/{name}" if subset else name, self._file) if name else None
+        whole = f"{subset}/{name}" if subset else name
+        found = self._matcher.find(whole, self._file) if name else None
         split = split_of_folder(subset) or split_of_path(found or name, "") or split_of_path(self._file, "")
         staging.run(
-            "INSERT INTO cvat VALUES (?, ?, ?, ?, ?, ?, ?)", (self._key, found, name, split, image.width, image.height, image.frame >= 0)
+            "INSERT INTO cvat VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (self._key, found, name, split, image.width, image.height, image.frame >= 0, whole),
         )
 
     def shape(self, shape: CvatShape) -> None:
@@ -170,7 +170,7 @@ def read_cvat(tree: SourceTree) -> CvatSource:
     """
     staging = tree.staging
     staging.run("DROP TABLE IF EXISTS cvat")
-    staging.run("CREATE TABLE cvat (key TEXT PRIMARY KEY, image TEXT, name TEXT, split TEXT, width INT, height INT, frame INT)")
+    staging.run("CREATE TABLE cvat (key TEXT PRIMARY KEY, image TEXT, name TEXT, split TEXT, width INT, height INT, frame INT, whole TEXT)")
     staging.run("CREATE INDEX cvat_by_image ON cvat (image)")
     staging.run("DROP TABLE IF EXISTS cvat_files")
     staging.run("CREATE TABLE cvat_files (path TEXT, subset TEXT)")
@@ -207,9 +207,22 @@ def _read_file(tree: SourceTree, path: str, subset: str, source: CvatSource, lab
         source.notes.add(Code.PREDICTED, message, path)
 
 
+def _part(tree: SourceTree) -> None:
+    """Of several names that lead to one image, those that mean another lead nowhere."""
+    several = "SELECT image FROM cvat WHERE image IS NOT NULL GROUP BY image HAVING COUNT(DISTINCT whole) > 1"
+    for (image,) in list(tree.staging.query(several)):
+        tree.check()
+        names = [name for (name,) in tree.staging.query("SELECT DISTINCT whole FROM cvat WHERE image = ?", (image,))]
+        nearest = max(names, key=lambda name: agreement(name, image))
+        for name in names:
+            if means_another(name, nearest, image):
+                tree.staging.run("UPDATE cvat SET image = NULL WHERE image = ? AND whole = ?", (image, name))
+
+
 def _take(tree: SourceTree, source: CvatSource) -> None:
     """Tells the source of its images, those left out, and labels without images."""
     staging = tree.staging
+    _part(tree)
     for key, image, name, split, labelled, first in staging.query(
         "SELECT key, image, name, split, EXISTS (SELECT 1 FROM spool WHERE spool.key = c.key), "
         "image IS NULL OR rowid = (SELECT MIN(rowid) FROM cvat WHERE image = c.image) FROM cvat c ORDER BY rowid"

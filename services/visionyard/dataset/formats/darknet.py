@@ -9,6 +9,8 @@ import posixpath
 
 from visionyard.dataset.formats.class_list import find_class_list, read_class_list
 from visionyard.dataset.formats.data_yaml import DataYaml
+from visionyard.dataset.formats.labelled import split_of_folder
+from visionyard.dataset.images import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 from visionyard.dataset.source import SourceTree, decode_text, stem_of, suffix_of
 from visionyard.kit.errors import YardError
 
@@ -30,7 +32,28 @@ def find_darknet(tree: SourceTree) -> DataYaml | None:
             if said.get("classes"):
                 document["nc"] = said["classes"]
             return DataYaml(path, document)
-    return None
+    return _bare_lists(tree)
+
+
+def _bare_lists(tree: SourceTree) -> DataYaml | None:
+    """What ``train.txt``, ``valid.txt`` and ``test.txt`` say where no ``obj.data`` names them but they name images; None where there are none, or no list of classes."""
+    lists: dict[str, str] = {}
+    for path in sorted(tree.texts("txt"), key=lambda path: (path.count("/"), path)):
+        split = split_of_folder(stem_of(path))
+        if split and split not in lists and not tree.images_called(stem_of(path)) and _names_images(tree, path):
+            lists[split] = path
+    classes = find_class_list(tree) if lists else None
+    names = _names(tree, "", classes) if classes else ()
+    if not classes or not names:
+        return None
+    root = posixpath.dirname(classes) or "."
+    return DataYaml(classes, {**{split: posixpath.relpath(path, root) for split, path in lists.items()}, "names": list(names)})
+
+
+def _names_images(tree: SourceTree, path: str) -> bool:
+    """Whether a text's first line that is not empty is the path of an image."""
+    first = next((line for line in decode_text(tree.read(path)).splitlines() if line.strip()), "")
+    return suffix_of(first.strip().replace("\\", "/")) in IMAGE_SUFFIXES | UNREAD_SUFFIXES
 
 
 def _said(text: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,12 +13,13 @@ from visionyard.dataset.formats.labelled import MAX_CLASSES, Notes, clean_class_
 from visionyard.dataset.formats.places import Places
 from visionyard.dataset.formats.safe_yaml import MAX_YAML_BYTES, NotYaml, read_yaml
 from visionyard.dataset.formats.split_table import SplitTable
-from visionyard.dataset.source import SourceTree, decode_text, stem_of
+from visionyard.dataset.source import SourceTree, decode_text, stem_of, suffix_of
 from visionyard.kit.artifacts.dataset import KeypointLayout
 from visionyard.kit.errors import Reason, YardError
 
 _SPLIT_KEYS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 _MENTIONS_CLASSES = re.compile(r"""(?:^|[\s{,"'])(?:names|nc)["']?\s*:""")
+_MENTIONS_SPLITS = re.compile(r"""(?:^|[\s{,"'])(?:train|val|valid|validation|test)["']?\s*:""")
 _MOST_READ = 32
 _MAX_KEYPOINTS = 1000
 _MOST_CHARACTERS = 2 * MAX_YAML_BYTES
@@ -33,11 +34,24 @@ class DataYaml:
         path: The file; empty where there is none.
         document: What it holds.
         unread: The files that seem to be one and cannot be read: path and why, in the order in which they were tried.
+        others: Further files that name classes and splits.
+        declares: Whether it is a file that is written to say which images are the set, not a mere list of classes.
     """
 
     path: str = ""
     document: dict[str, Any] = field(default_factory=dict)
     unread: list[tuple[str, str]] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+
+    @property
+    def declares(self) -> bool:
+        """See the class."""
+        return suffix_of(self.path) in {"yaml", "yml", "data"}
+
+    @property
+    def names_splits(self) -> bool:
+        """Whether it names images of a split."""
+        return _names_split(self.document)
 
     @property
     def root(self) -> str:
@@ -55,25 +69,32 @@ def find_data_yaml(tree: SourceTree) -> DataYaml:
     for path in sorted(tree.texts("yaml", "yml"), key=lambda path: (path.count("/"), stem_of(path).lower() != "data", path)):
         tree.check()
         text = decode_text(tree.read(path))
-        if not _MENTIONS_CLASSES.search(text):
+        if not _MENTIONS_CLASSES.search(text) or (result.names_splits and not _MENTIONS_SPLITS.search(text)):
             continue
         read, characters = read + 1, characters + min(len(text), MAX_YAML_BYTES)
         if read > _MOST_READ or characters > _MOST_CHARACTERS:
+            if result.names_splits:
+                break
             result.unread.append((path, f"{read - 1} others were tried before it, and no more are"))
             break
         try:
             document = read_yaml(text, tree.check)
         except NotYaml as error:
+            if result.names_splits:
+                continue
             result.unread.append((path, str(error)))
             continue
         if not document or not ("names" in document or "nc" in document):
             continue
-        names_split = any(key in document for keys in _SPLIT_KEYS.values() for key in keys)
-        if names_split or ("names" in document and not result.path):
+        if result.names_splits:
+            result.others += [path] if _names_split(document) else []
+        elif _names_split(document) or ("names" in document and not result.path):
             result.path, result.document = path, document
-        if names_split:
-            break
     return result
+
+
+def _names_split(document: Mapping[str, Any]) -> bool:
+    return any(key in document for keys in _SPLIT_KEYS.values() for key in keys)
 
 
 def read_names(data: DataYaml, notes: Notes) -> tuple[str, ...]:
@@ -144,10 +165,10 @@ def read_splits(tree: SourceTree, data: DataYaml, notes: Notes) -> SplitTable:
     Args:
         tree: The source.
         data: The file.
-        notes: Gets SPLIT_MISSING, SPLITS_ALIKE and SPLIT_LEAKAGE.
+        notes: Gets SPLIT_MISSING, SPLIT_ENTRY_WITHOUT_IMAGE, SPLITS_ALIKE and SPLIT_LEAKAGE.
     """
     path, document = data.path, data.document
-    resolver = Places(tree, data.root, str(document.get("path") or ""))
+    resolver = Places(tree, data.root, str(document.get("path") or ""), notes)
     placed = SplitTable(tree.staging)
     held: set[str] = set()
     missing: list[str] = []
@@ -160,7 +181,8 @@ def read_splits(tree: SourceTree, data: DataYaml, notes: Notes) -> SplitTable:
             held.add(split)
         else:
             missing.append(split)
-            notes.add(Code.SPLIT_MISSING, f"{path} names {', '.join(places)[:200]} as {split}, where there are no images", path)
+        for nowhere in resolver.missing if split in held else [", ".join(places)]:
+            notes.add(Code.SPLIT_MISSING, f"{path} names {nowhere[:200]} as {split}, where there are no images", path)
     if {"train", "val"} <= held and placed.same("train", "val"):
         kept = " from them; test was kept" if "test" in held else ""
         notes.add(Code.SPLITS_ALIKE, f"{path} names the same images as train and val, so the split is drawn{kept}", path)
@@ -170,13 +192,17 @@ def read_splits(tree: SourceTree, data: DataYaml, notes: Notes) -> SplitTable:
         for split in others:
             notes.add(Code.SPLIT_LEAKAGE, f"{image} is named in {first} and in {split}; it was kept in {first}", image)
     if held and missing:
-        # A split that leads nowhere gets the images of the folder called so.
-        root = set_root(data.root, placed.folders())
-        for image in tree.images_under(root):
-            split = split_of_path(image, root)
-            if split in missing and placed.of(image) is None:
-                placed.name(split, [image])
+        _place_by_folders(tree, data, placed, missing)
     return placed
+
+
+def _place_by_folders(tree: SourceTree, data: DataYaml, placed: SplitTable, missing: Collection[str]) -> None:
+    """A split that leads nowhere gets the images of the folder called so."""
+    root = set_root(data.root, placed.folders())
+    for image in tree.images_under(root):
+        split = split_of_path(image, root)
+        if split in missing and placed.of(image) is None:
+            placed.name(split, [image])
 
 
 def set_root(root: str, folders: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from visionyard.dataset.formats.label_studio_files import TaskFile
 from visionyard.dataset.formats.label_studio_regions import Keypoint, PictureChoice, Region, read_result
 from visionyard.dataset.formats.label_studio_tasks import Part, Pictures, Task, is_annotated, parts_of
 from visionyard.dataset.formats.labelled import MAX_CLASSES, LabelledSource, split_of_folder, split_of_path
-from visionyard.dataset.formats.matching import ImageMatcher
+from visionyard.dataset.formats.matching import ImageMatcher, means_another
 from visionyard.dataset.formats.shapes import Shape, Unit, WrittenLabel
 from visionyard.dataset.formats.staged import LabelSpool, SourceImage
 from visionyard.dataset.source import SourceTree
@@ -77,7 +77,7 @@ class Reading:
         staging.run("CREATE TABLE IF NOT EXISTS ls_sets (id INTEGER PRIMARY KEY)")
         staging.run(
             "CREATE TABLE IF NOT EXISTS ls_images (id INTEGER PRIMARY KEY, set_id INT, found INT, name TEXT, file TEXT, split TEXT, "
-            "member INT DEFAULT 0, labels INT DEFAULT 0, width INT DEFAULT 0, height INT DEFAULT 0, UNIQUE (set_id, found, name))"
+            "member INT DEFAULT 0, labels INT DEFAULT 0, width INT DEFAULT 0, height INT DEFAULT 0, written TEXT, UNIQUE (set_id, found, name))"
         )
         staging.run(
             "CREATE TABLE IF NOT EXISTS ls_choices (set_id INT, image INT, control TEXT, choice TEXT, many INT, refused TEXT, conf REAL)"
@@ -116,6 +116,8 @@ class Reading:
         found = self._matcher.find(name, file.path) if name else None
         if not found and task.upload:
             found = self._matcher.find(task.upload, file.path)
+        if found and name and self._means_another(name, found):
+            found = None
         written = found or name or f"the picture of task {task.id or self.task_count}"
         before = staging.one(
             "SELECT id, file FROM ls_images WHERE set_id = ? AND found = ? AND name = ?", (self._set, bool(found), written)
@@ -126,8 +128,19 @@ class Reading:
             return _Image(*before)
         told = task.data.get("split")
         split = (split_of_folder(told) if isinstance(told, str) else "") or file.split or (split_of_path(found, "") if found else "")
-        row = self._set, bool(found), written, file.path, split
-        return _Image(staging.run("INSERT INTO ls_images (set_id, found, name, file, split) VALUES (?, ?, ?, ?, ?)", row), file.path)
+        row = self._set, bool(found), written, file.path, split, name
+        return _Image(
+            staging.run("INSERT INTO ls_images (set_id, found, name, file, split, written) VALUES (?, ?, ?, ?, ?, ?)", row), file.path
+        )
+
+    def _means_another(self, name: str, found: str) -> bool:
+        """Whether a name leads to an image only because its own picture is missing; an earlier task's name that did so leads nowhere from now on."""
+        staging = self._tree.staging
+        before = staging.one("SELECT id, written FROM ls_images WHERE set_id = ? AND found = 1 AND name = ?", (self._set, found))
+        if before and before[1] and means_another(before[1], name, found):
+            staging.run("UPDATE ls_images SET found = 0, name = written WHERE id = ?", (before[0],))
+            return False
+        return bool(before and before[1] and means_another(name, before[1], found))
 
     def _region(self, image: _Image, name: str, region: Region, part: Part) -> None:
         known = self._known[image.id]

@@ -19,6 +19,7 @@ _SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "v
 MAX_CLASSES = 10_000
 """The most classes; the largest public detection sets have about 1,200."""
 _MAX_CLASS_NAME = 200
+_SAME_SHAPE = 0.01
 
 
 @dataclass
@@ -52,6 +53,7 @@ class LabelledSource(abc.ABC):
         left_out_because: Why, as a code and the end of a sentence about one of them.
         orphans: Labels without an image.
         notes: What else was found.
+        file_each: Whether each image's labels are a file of their own, whose path may hold a ``#``.
 
     Args:
         staging: Where the lists of images lie.
@@ -61,6 +63,7 @@ class LabelledSource(abc.ABC):
     reason: str = ""
     task: str = ""
     keypoints: KeypointLayout | None = None
+    file_each: bool = False
     left_out_because: tuple[Code, str] = (Code.IMAGE_NOT_IN_SPLIT, "is in none of the splits that the source names")
 
     def __init__(self, staging: Staging) -> None:
@@ -81,6 +84,34 @@ class LabelledSource(abc.ABC):
         Raises:
             YardError: ANNOTATION_BOMB.
         """
+
+    def size_of_labels(self, what: str, file: str, written: tuple[int, int], real: tuple[int, int]) -> tuple[int, int]:
+        """The size of the picture, in pixels, that labels in pixels were drawn on; lists a difference.
+
+        Pictures that were scaled since they were labelled (the file has another size of the same shape for them) keep their labels in place; where the shape
+        differs too, as with labels drawn on a picture that lay on its side, pixels are taken as written.
+
+        Args:
+            what: What a message calls the labels, a noun and a verb: ``a.xml was written for``.
+            file: Where they stand.
+            written: Width and height as the file has them; zeros where it has none.
+            real: Those of the upright picture; zeros where it cannot be read.
+        """
+        if not all(written) or not all(real) or written == real:
+            return real
+        x, y = written[0] / real[0], written[1] / real[1]
+        scaled = abs(x - y) <= _SAME_SHAPE * max(x, y)
+        message = f"{what} a picture of {written[0]} x {written[1]} pixels, but it has {real[0]} x {real[1]}"
+        self.notes.add(Code.SIZE_MISMATCH, message + ("; its labels were scaled with it" if scaled else ""), file)
+        return written if scaled else real
+
+    def file_of(self, labels: str) -> str:
+        """The file that labels stand in, for messages; a folder where that tells the class.
+
+        Args:
+            labels: A :attr:`SourceImage.labels`.
+        """
+        return labels if self.file_each else labels.rpartition("#")[0]
 
     @abc.abstractmethod
     def class_names(self) -> tuple[str, ...]:

@@ -89,6 +89,7 @@ class LabelmeSource(LabelledSource):
     """
 
     format = "labelme"
+    file_each = True
 
     def __init__(self, tree: SourceTree, declared: list[str], *, by_flags: bool) -> None:
         super().__init__(tree.staging)
@@ -101,13 +102,11 @@ class LabelmeSource(LabelledSource):
     def rows(self, labels: str, width: int, height: int) -> Iterator[LabelRow]:
         """See :meth:`LabelledSource.rows`."""
         file = _read(self._tree, labels)
-        if all(file.size) and width and file.size != (width, height):
-            message = f"{labels} was written for a picture of {file.size[0]} x {file.size[1]} pixels, but it has {width} x {height}"
-            self.notes.add(Code.SIZE_MISMATCH, message, labels)
+        size = self.size_of_labels(f"{labels} was written for", labels, file.size, (width, height))
         written = self._flags(file.flags) if self._by_flags else self._shapes.labels(file.shapes, self._classes.id_of)
         for label in written:
             self._tree.check()
-            yield label.row(width, height)
+            yield label.row(*size)
 
     def _flags(self, flags: dict[str, bool]) -> Iterator[WrittenLabel]:
         """The flags that are set, as classes of the whole picture."""

@@ -66,6 +66,7 @@ class LabelmeXmlSource(LabelledSource):
     """A LabelMe 3.0 source. Build it with :func:`read_labelme_xml`."""
 
     format = "labelme3"
+    file_each = True
 
     def __init__(self, tree: SourceTree) -> None:
         super().__init__(tree.staging)
@@ -79,13 +80,9 @@ class LabelmeXmlSource(LabelledSource):
         except NotXml as error:
             self.notes.add(Code.MALFORMED_ANNOTATION, f"{labels} cannot be read: {error}; its image was kept without labels", labels)
             return
-        if all(annotation.size) and width and annotation.size != (width, height):
-            written = f"{annotation.size[0]} x {annotation.size[1]}"
-            self.notes.add(
-                Code.SIZE_MISMATCH, f"{labels} was written for a picture of {written} pixels, but it has {width} x {height}", labels
-            )
+        size = self.size_of_labels(f"{labels} was written for", labels, annotation.size, (width, height))
         for item in annotation.objects:
-            yield self._label(item).row(width, height)
+            yield self._label(item).row(*size)
 
     def _label(self, item: LabelmeObject) -> WrittenLabel:
         what = f"{item.name[:_SHOWN]!r}"

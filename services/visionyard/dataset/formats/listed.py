@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from visionyard.dataset.findings import Code
 from visionyard.dataset.formats.classes import NamedClasses
 from visionyard.dataset.formats.labelled import MAX_CLASSES, LabelledSource, split_of_path
-from visionyard.dataset.formats.matching import ImageMatcher, printable
+from visionyard.dataset.formats.matching import ImageMatcher, means_another, printable
 from visionyard.dataset.formats.shapes import LabelRow, WrittenLabel
 from visionyard.dataset.formats.staged import LabelSpool, SourceImage
 from visionyard.dataset.source import SourceTree
@@ -106,13 +106,27 @@ class ListedImages:
         name = printable(name[:_MAX_NAME])
         staging, image = self._tree.staging, self._matcher.find(name, file) or ""
         known = bool(image)
-        before = staging.one("SELECT id, file FROM listed WHERE identity = ? AND known = ?", (image or name, known))
+        before = staging.one("SELECT id, file, name FROM listed WHERE identity = ? AND known = ?", (image or name, known))
+        if before and known and means_another(name, before[2], image):
+            return self._missing(name, file, split)
+        if before and known and means_another(before[2], name, image):
+            staging.run("UPDATE listed SET identity = ?, known = 0 WHERE id = ?", (before[2], before[0]))
+            before = None
         if before is None:
             number = staging.run("INSERT INTO listed VALUES (NULL, ?, ?, ?, ?, ?)", (image or name, known, name, file, split))
             return f"{file}#{number}"
         where = "more than once" if before[1] == file else f"as {before[1]} does"
         self._source.notes.add(Code.IMAGE_NAMED_TWICE, f"{file} names {name[:_SHOWN]!r} {where}; the labels were put together", file)
         return f"{before[1]}#{before[0]}"
+
+    def _missing(self, name: str, file: str, split: str) -> str:
+        """Takes an image that is not there, whatever there is of its file name."""
+        staging = self._tree.staging
+        before = staging.one("SELECT id, file FROM listed WHERE identity = ? AND NOT known", (name,))
+        if before:
+            return f"{before[1]}#{before[0]}"
+        number = staging.run("INSERT INTO listed VALUES (NULL, ?, 0, ?, ?, ?)", (name, name, file, split))
+        return f"{file}#{number}"
 
     def finish(self, *, all_listed: bool = False) -> None:
         """All were taken: tells the source of them.

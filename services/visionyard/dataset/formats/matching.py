@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Sequence
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from visionyard.dataset.images import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 from visionyard.dataset.source import SourceTree, stem_of, suffix_of
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")
 """Label Studio puts eight digits before the name of an uploaded file."""
+_NOT_IN_UPLOADS = re.compile(r"[^-\w.]")
 _MAX_NAME = 4096
 
 
@@ -33,6 +36,39 @@ def written_path(name: str) -> str:
     return name.replace("\\", "/")
 
 
+_MASKS = re.compile(r"(?:^|/)(?:masks?|scribbles|segmentation(?:class|object)[^/]*)(?:/|$)", re.IGNORECASE)
+"""Folders in which labelling tools put pictures of labels."""
+
+
+def holds_masks(folder: str) -> bool:
+    """Whether a folder, or one above it, is for pictures of labels."""
+    return _MASKS.search(folder) is not None
+
+
+def folders_of(path: str) -> list[str]:
+    """The folders that a written path names, without what climbs or stays."""
+    return [name for name in path.split("/")[:-1] if name not in {"", ".", ".."}]
+
+
+def name_of_upload(name: str) -> str:
+    """What Label Studio, by Django's ``get_valid_filename``, makes of an uploaded file's name: ``photo_1.jpg`` of ``photo (1).jpg``."""
+    return _NOT_IN_UPLOADS.sub("", name.strip().replace(" ", "_"))
+
+
+def means_another(name: str, other: str, image: str) -> bool:
+    """Of two names that lead to one image, whether the first means another: it names a folder that is not the image's, and the second agrees in more of them.
+
+    Such a picture is missing from the source, and its labels must not be put on the one of that file name which is there.
+
+    Args:
+        name: As written.
+        other: Likewise.
+        image: The image's path.
+    """
+    path, nearer = (posixpath.normpath(written_path(text)) for text in (name, other))
+    return agreement(path, image) < min(len(folders_of(path)), agreement(nearer, image))
+
+
 class ImageMatcher:
     """Finds the images of one source.
 
@@ -42,6 +78,7 @@ class ImageMatcher:
 
     def __init__(self, tree: SourceTree) -> None:
         self._tree = tree
+        self._renamed = False
 
     def find(self, name: str, near: str = "") -> str | None:
         r"""The image that a labelling names; None where there is none, or several fit alike.
@@ -62,26 +99,51 @@ class ImageMatcher:
         for spelling in (path, unquote(path), _UPLOAD_PREFIX.sub("", posixpath.basename(path))):
             if found := self._closest(spelling, near):
                 return found
-        return None
+        return self._before_upload(spelling, near) if spelling != posixpath.basename(path) else None
+
+    def _before_upload(self, name: str, near: str) -> str | None:
+        """The image that was uploaded to Label Studio and got this name there, less the digits; None where none, or several, would."""
+        staging = self._tree.staging
+        if not self._renamed:
+            staging.run("CREATE TABLE IF NOT EXISTS renamed (name TEXT, path TEXT, PRIMARY KEY (name, path)) WITHOUT ROWID")
+            for image in self._tree.images():
+                self._tree.check()
+                original = posixpath.basename(image)
+                if (renamed := name_of_upload(original)) != original:
+                    staging.run("INSERT OR IGNORE INTO renamed VALUES (?, ?)", (renamed.lower(), image))
+            self._renamed = True
+        found = [image for (image,) in staging.query("SELECT path FROM renamed WHERE name = ? LIMIT 1000", (name.lower(),))]
+        return nearest(near, found) if found else None
 
     def _closest(self, path: str, near: str) -> str | None:
-        name = posixpath.basename(path).lower()
-        candidates = self._tree.images_called(stem_of(name))
-        exact = [image for image in candidates if posixpath.basename(image).lower() == name]
-        if not exact and suffix_of(name):
+        *folders, name = path.lower().split("/")
+        suffix = suffix_of(name)
+        spellings: list[tuple[str, str]] = [(stem_of(name), name)]
+        if suffix:
             # A stem may hold a dot: "a.b" names "a.b.jpg" where "b" is no type.
-            exact = self._tree.images_called(name)
-        ranked = sorted(((_agreement(path, image), kinship(near, image)), image) for image in exact or candidates)
-        if not ranked or (len(ranked) > 1 and ranked[-1][0] == ranked[-2][0]):
-            return None
-        return ranked[-1][1]
+            spellings.append((name, ""))
+        if not suffix or suffix.isalpha() or suffix in IMAGE_SUFFIXES | UNREAD_SUFFIXES:
+            # Converted to another type since; "a.2" was never of a type 2.
+            spellings.append((stem_of(name), ""))
+        for stem, whole in spellings:
+            for candidates in self._tree.images_near(folders, stem):
+                fitting = [image for image in candidates if not whole or posixpath.basename(image).lower() == whole]
+                if fitting:
+                    return nearest(near, fitting)
+        return None
 
 
-def _agreement(written: str, image: str) -> int:
-    """How many folders, counted from the file upwards, two paths share."""
+def nearest(near: str, images: Sequence[str]) -> str | None:
+    """The image that shares most leading folders with a path; None where several fit alike."""
+    ranked = sorted((kinship(near, image), image) for image in images)
+    return None if len(ranked) > 1 and ranked[-1][0] == ranked[-2][0] else ranked[-1][1]
+
+
+def agreement(one: str, other: str) -> int:
+    """How many folders, counted from the file upwards, two paths share, whatever the case."""
     count = 0
-    for one, other in zip(reversed(written.lower().split("/")[:-1]), reversed(image.lower().split("/")[:-1]), strict=False):
-        if one != other:
+    for a, b in zip(reversed(one.lower().split("/")[:-1]), reversed(other.lower().split("/")[:-1]), strict=False):
+        if a != b:
             break
         count += 1
     return count

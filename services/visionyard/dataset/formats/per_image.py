@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from visionyard.dataset.findings import Code
 from visionyard.dataset.formats.labelled import LabelledSource, split_of_path
-from visionyard.dataset.formats.matching import ImageMatcher
+from visionyard.dataset.formats.matching import ImageMatcher, agreement, kinship, written_path
 from visionyard.dataset.formats.staged import SourceImage
 from visionyard.dataset.source import SourceTree, stem_of
 
@@ -41,11 +41,13 @@ def take_files(tree: SourceTree, source: LabelledSource, files: Iterable[ImageFi
     Args:
         tree: The source.
         source: Gets images, orphans and IMAGE_NAMED_TWICE notes.
-        files: The label files, in a fixed order; of several for one image the first counts.
+        files: The label files, in a fixed order; of several for one image the nearest counts, of those the first.
     """
     staging, matcher, count = tree.staging, ImageMatcher(tree), 0
     staging.run("DROP TABLE IF EXISTS per_image")
     staging.run("CREATE TABLE per_image (image TEXT PRIMARY KEY, path TEXT, labelled INT) WITHOUT ROWID")
+    staging.run("DROP TABLE IF EXISTS per_image_claims")
+    staging.run("CREATE TABLE per_image_claims (image TEXT, name TEXT, path TEXT, labelled INT, just_so INT, agreement INT, kinship INT)")
     for file in files:
         tree.check()
         count += 1
@@ -54,13 +56,19 @@ def take_files(tree: SourceTree, source: LabelledSource, files: Iterable[ImageFi
         if image is None or is_no_picture(image):
             source.orphans.append(SourceImage(name or posixpath.basename(file.path), labels=file.path))
             continue
-        before = staging.one("SELECT path FROM per_image WHERE image = ?", (image,))
-        if before is None:
-            staging.run("INSERT INTO per_image VALUES (?, ?, ?)", (image, file.path, file.labelled))
-            continue
-        message = f"{file.path} names {name[:_SHOWN]!r}, which {before[0]} labels already; only the labels of that file were taken"
-        source.notes.add(Code.IMAGE_NAMED_TWICE, message, file.path)
-        source.orphans.append(SourceImage(name, labels=file.path))
+        written = posixpath.normpath(posixpath.join(posixpath.dirname(file.path), written_path(name)))
+        near = written == image, agreement(file.path, image), kinship(file.path, image)
+        staging.run("INSERT INTO per_image_claims VALUES (?, ?, ?, ?, ?, ?, ?)", (image, name, file.path, file.labelled, *near))
+    staging.run(
+        "INSERT OR IGNORE INTO per_image SELECT image, path, labelled FROM per_image_claims "
+        "ORDER BY just_so DESC, agreement DESC, kinship DESC, rowid"
+    )
+    for path, name, nearer in staging.query(
+        "SELECT c.path, c.name, p.path FROM per_image_claims c JOIN per_image p ON p.image = c.image WHERE c.path != p.path ORDER BY c.rowid"
+    ):
+        message = f"{path} names {name[:_SHOWN]!r}, which {nearer} labels already; only the labels of that file were taken"
+        source.notes.add(Code.IMAGE_NAMED_TWICE, message, path)
+        source.orphans.append(SourceImage(name, labels=path))
     folders = "SELECT DISTINCT f.folder FROM per_image p JOIN files f ON f.path = p.image"
     for image, path, labelled in staging.query(
         f"SELECT files.path, p.path, p.labelled FROM files LEFT JOIN per_image p ON p.image = files.path "  # noqa: S608 - both parts are written here

@@ -9,7 +9,8 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator, Sequence
 
-from visionyard.dataset.formats.labelled import split_of_folder
+from visionyard.dataset.findings import Code
+from visionyard.dataset.formats.labelled import Notes, split_of_folder
 from visionyard.dataset.source import SourceTree, decode_text, suffix_of
 
 _LINES_A_CHECK = 256
@@ -22,10 +23,16 @@ class Places:
         tree: The source.
         root: The folder that the data.yaml lies in.
         path: The data.yaml's own ``path``, to which its splits are relative; empty where it has none.
+        notes: Gets SPLIT_ENTRY_WITHOUT_IMAGE.
+
+    Attributes:
+        missing: Those of the paths that :meth:`images` was asked for last that lead to no folder of images and no list.
     """
 
-    def __init__(self, tree: SourceTree, root: str, path: str) -> None:
+    def __init__(self, tree: SourceTree, root: str, path: str, notes: Notes) -> None:
+        self.missing: list[str] = []
         self._tree = tree
+        self._notes = notes
         # Another machine's folder, or one above the source, cannot be had; what it is called may lie here all the same.
         base = "/".join(_names(posixpath.normpath(posixpath.join(root, path.replace("\\", "/")))))
         self._bases = [base, root] if base != root and len(base) <= tree.longest_path else [root]
@@ -37,32 +44,35 @@ class Places:
         """
         folders: set[str] = set()
         lists: set[str] = set()
+        self.missing = []
         for place in dict.fromkeys(places):
             self._tree.check()
-            self._place(place, folders, lists)
+            if not self._place(place, folders, lists):
+                self.missing.append(place)
         for folder in sorted(folders):
             if not any(f"{folder}/".startswith(f"{other}/" if other else "") for other in folders - {folder}):
                 yield from self._tree.images_under(folder)
         for path in sorted(lists):
             yield from self._listed(path)
 
-    def _place(self, place: str, folders: set[str], lists: set[str]) -> None:
-        """Adds the folder or the list that a path means, if there is one."""
+    def _place(self, place: str, folders: set[str], lists: set[str]) -> bool:
+        """Adds the folder or the list that a path means; False where there is none."""
         # Where a split's folder is given up, what is left no longer tells the splits apart.
         for candidate in self._candidates(place, self._bases, keep_splits=True):
             if suffix_of(candidate) == "txt" and (listed := self._tree.find(candidate)) and self._tree.is_text(listed):
                 lists.add(listed)
-                return
+                return True
             found = self._tree.find_folder(candidate)
             if found is not None:
                 folders.add(found)
-                return
+                return True
+        return False
 
     def _listed(self, path: str) -> Iterator[str]:
         """The images that a list names, one a line, relative to its folder, to the one above, to the data.yaml or to the source."""
         folder = posixpath.dirname(path)
         bases = list(dict.fromkeys((folder, posixpath.dirname(folder), *self._bases, "")))
-        for number, line in enumerate(decode_text(self._tree.read(path)).splitlines()):
+        for number, line in enumerate(decode_text(self._tree.read(path)).splitlines(), start=1):
             if number % _LINES_A_CHECK == 0:
                 self._tree.check()
             if entry := line.strip():
@@ -70,6 +80,9 @@ class Places:
                 image = next((found for candidate in candidates if (found := self._tree.find(candidate))), None)
                 if image:
                     yield image
+                else:
+                    message = f"{path} names {entry[:100]!r}, which is not there"
+                    self._notes.add(Code.SPLIT_ENTRY_WITHOUT_IMAGE, message, path, number)
 
     def _candidates(self, place: str, bases: Sequence[str], *, keep_splits: bool) -> Iterator[str]:
         """Where a path may lead: as written from each base, then each of its endings, the longest first.

@@ -29,16 +29,14 @@ class SourceImage:
     stated: str = ""
 
 
-def file_of(labels: str) -> str:
-    """The file that labels stand in, for messages: what comes before the ``#``."""
-    return labels.partition("#")[0]
-
-
 class SourceImages:
     """A list of images in the staging database.
 
     Args:
         staging: The database.
+
+    Attributes:
+        id: Its number there.
     """
 
     def __init__(self, staging: Staging) -> None:
@@ -46,40 +44,47 @@ class SourceImages:
         staging.run("CREATE TABLE IF NOT EXISTS source_lists (id INTEGER PRIMARY KEY)")
         staging.run("CREATE TABLE IF NOT EXISTS source_images (list INT, path TEXT, split TEXT, labels TEXT, stated TEXT, taken INT)")
         staging.run("CREATE INDEX IF NOT EXISTS source_images_by_path ON source_images (list, path)")
-        self._id = staging.run("INSERT INTO source_lists VALUES (NULL)")
+        self.id = staging.run("INSERT INTO source_lists VALUES (NULL)")
         self._count = 0
 
     def append(self, image: SourceImage) -> None:
         """Adds one."""
-        row = self._id, image.path, image.split, image.labels, image.stated
+        row = self.id, image.path, image.split, image.labels, image.stated
         self._staging.run("INSERT INTO source_images VALUES (?, ?, ?, ?, ?, 0)", row)
         self._count += 1
 
     def find(self, path: str) -> SourceImage | None:
         """The image of that path that was not taken yet, or None."""
         statement = "SELECT path, split, labels, stated FROM source_images WHERE list = ? AND path = ? AND NOT taken LIMIT 1"
-        row = self._staging.one(statement, (self._id, path))
+        row = self._staging.one(statement, (self.id, path))
         return SourceImage(*row) if row else None
 
     def mark(self, path: str) -> None:
         """Marks an image as taken: of several files of one path in an archive the first counts."""
-        self._staging.run("UPDATE source_images SET taken = 1 WHERE list = ? AND path = ?", (self._id, path))
+        self._staging.run("UPDATE source_images SET taken = 1 WHERE list = ? AND path = ?", (self.id, path))
 
     def splits(self) -> set[str]:
         """The splits that come up."""
-        return {split for (split,) in self._staging.query("SELECT DISTINCT split FROM source_images WHERE list = ?", (self._id,))}
+        return {split for (split,) in self._staging.query("SELECT DISTINCT split FROM source_images WHERE list = ?", (self.id,))}
 
     def labelled(self) -> int:
         """How many have labels."""
-        row = self._staging.one("SELECT COUNT(*) FROM source_images WHERE list = ? AND labels != ''", (self._id,))
+        row = self._staging.one("SELECT COUNT(*) FROM source_images WHERE list = ? AND labels != ''", (self.id,))
         return int(row[0]) if row else 0
 
     def __iter__(self) -> Iterator[SourceImage]:
         statement = "SELECT path, split, labels, stated FROM source_images WHERE list = ? ORDER BY path, labels"
-        return (SourceImage(*row) for row in self._staging.query(statement, (self._id,)))
+        return (SourceImage(*row) for row in self._staging.query(statement, (self.id,)))
 
     def __len__(self) -> int:
         return self._count
+
+
+def images_in_none(staging: Staging, one: SourceImages, other: SourceImages) -> Iterator[tuple[str, int, str]]:
+    """The folders with images of the source that are in neither list, sorted: the folder, how many such images it holds, and the first of them."""
+    statement = """SELECT folder, COUNT(*), MIN(path) FROM files WHERE image
+        AND NOT EXISTS (SELECT 1 FROM source_images s WHERE s.list IN (?, ?) AND s.path = files.path) GROUP BY folder ORDER BY folder"""
+    return ((str(folder), int(count), str(first)) for folder, count, first in staging.query(statement, (one.id, other.id)))
 
 
 class LabelSpool:

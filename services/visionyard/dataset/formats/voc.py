@@ -9,12 +9,12 @@ from visionyard.dataset.findings import Code
 from visionyard.dataset.formats.classes import NamedClasses
 from visionyard.dataset.formats.labelled import MAX_CLASSES, LabelledSource, split_of_path
 from visionyard.dataset.formats.labelling import Labelling
-from visionyard.dataset.formats.matching import kinship
+from visionyard.dataset.formats.matching import agreement, kinship
 from visionyard.dataset.formats.shapes import LabelRow, WrittenLabel
 from visionyard.dataset.formats.staged import SourceImage
 from visionyard.dataset.formats.voc_labelmap import read_labelmap
 from visionyard.dataset.formats.voc_sets import set_splits
-from visionyard.dataset.formats.voc_xml import NotVoc, VocAnnotation, VocObject, parse_voc
+from visionyard.dataset.formats.voc_xml import NotVoc, VocObject, parse_voc
 from visionyard.dataset.source import SourceTree, stem_of
 
 _MASK_FOLDERS = ("segmentationclass", "segmentationobject", "masks")
@@ -47,6 +47,7 @@ class VocSource(LabelledSource):
     """
 
     format = "voc"
+    file_each = True
 
     def __init__(self, tree: SourceTree) -> None:
         super().__init__(tree.staging)
@@ -60,14 +61,9 @@ class VocSource(LabelledSource):
         except NotVoc as error:
             self.notes.add(Code.MALFORMED_ANNOTATION, f"{labels} cannot be read: {error}; its image was kept without labels", labels)
             return
-        self._compare_size(labels, annotation, width, height)
+        size = self.size_of_labels(f"{labels} was written for", labels, annotation.size, (width, height))
         for item in annotation.objects:
-            yield self._label(item).row(width, height)
-
-    def _compare_size(self, path: str, annotation: VocAnnotation, width: int, height: int) -> None:
-        if all(annotation.size) and width and annotation.size != (width, height):
-            written = f"{annotation.size[0]} x {annotation.size[1]}"
-            self.notes.add(Code.SIZE_MISMATCH, f"{path} was written for a picture of {written} pixels, but it has {width} x {height}", path)
+            yield self._label(item).row(*size)
 
     def _label(self, item: VocObject) -> WrittenLabel:
         if not item.name:
@@ -120,28 +116,61 @@ def _is_mask(image: str) -> bool:
 
 
 def _match(tree: SourceTree, source: VocSource) -> int:
-    """Finds the image of each annotation (the table ``voc``): that of its stem, else the one that its ``<filename>`` names, whatever case and extension."""
+    """Finds the image of each annotation (the table ``voc``); of several annotations of one image the nearest counts. Returns how many annotations there are."""
     staging, count = tree.staging, 0
-    staging.run("DROP TABLE IF EXISTS voc")
-    staging.run("CREATE TABLE voc (image TEXT PRIMARY KEY, path TEXT) WITHOUT ROWID")
+    staging.run("DROP TABLE IF EXISTS voc_claims")
+    staging.run("CREATE TABLE voc_claims (image TEXT, path TEXT, agreement INT, kinship INT)")
     for path in tree.each_text("xml"):
         tree.check()
         count += 1
-        candidates, name = _pictures(tree, stem_of(path)), ""
-        if not candidates:
-            try:
-                name = parse_voc(path, tree.read(path)).filename.replace("\\", "/")
-            except NotVoc:
-                source.notes.add(Code.MALFORMED_ANNOTATION, f"{path} is no Pascal VOC annotation and belongs to no image", path)
-                continue
-            candidates = _pictures(tree, stem_of(name))
-        free = [image for image in candidates if staging.one("SELECT 1 FROM voc WHERE image = ?", (image,)) is None]
-        if free:
-            staging.run("INSERT INTO voc VALUES (?, ?)", (max(free, key=lambda image: (kinship(path, image), image)), path))
-        else:
+        try:
+            image, name = _image_of(tree, path)
+        except NotVoc:
+            source.notes.add(Code.MALFORMED_ANNOTATION, f"{path} is no Pascal VOC annotation and belongs to no image", path)
+            continue
+        if image is None:
             source.orphans.append(SourceImage(posixpath.basename(name), labels=path))
+        else:
+            staging.run("INSERT INTO voc_claims VALUES (?, ?, ?, ?)", (image, path, agreement(path, image), kinship(path, image)))
+    staging.run("DROP TABLE IF EXISTS voc")
+    staging.run("CREATE TABLE voc (image TEXT PRIMARY KEY, path TEXT) WITHOUT ROWID")
+    staging.run("INSERT OR IGNORE INTO voc SELECT image, path FROM voc_claims ORDER BY agreement DESC, kinship DESC, path")
+    beaten = "SELECT c.path, c.image, v.path FROM voc_claims c JOIN voc v ON v.image = c.image WHERE c.path != v.path ORDER BY c.path"
+    for path, image, nearer in staging.query(beaten):
+        message = f"{path} is called as {image} is, to which {nearer} lies nearer; only the labels of that file were taken"
+        source.notes.add(Code.IMAGE_NAMED_TWICE, message, path)
+        source.orphans.append(SourceImage(posixpath.basename(image), labels=path))
     return count
 
 
-def _pictures(tree: SourceTree, stem: str) -> list[str]:
-    return [image for image in tree.images_called(stem) if not _is_mask(image)]
+def _image_of(tree: SourceTree, path: str) -> tuple[str | None, str]:
+    """The image of an annotation: that of its stem, else the one that its ``<filename>`` names, whatever case and extension.
+
+    Of several the one whose folders agree most counts (those right above it, as in ``Annotations/clip7`` and ``JPEGImages/clip7``, then the outer ones), then
+    the one of just that ``<filename>``.
+
+    Returns:
+        The image, None where there is none or several fit alike; and the name that a message calls it by, as far as it had to be read.
+
+    Raises:
+        NotVoc: the name is needed, and the file is no annotation.
+    """
+    candidates, name = _nearest(tree, path, stem_of(path)), ""
+    if len(candidates) != 1:
+        name = parse_voc(path, tree.read(path)).filename.replace("\\", "/")
+        candidates = candidates or _nearest(tree, path, stem_of(name))
+        just_so = [image for image in candidates if posixpath.basename(image).lower() == posixpath.basename(name).lower()]
+        candidates = just_so or candidates
+    if len(candidates) > 1:
+        return None, candidates[0]
+    return candidates[0] if candidates else None, name
+
+
+def _nearest(tree: SourceTree, path: str, stem: str) -> list[str]:
+    """The pictures of a stem whose folders agree with a path's as much as any's do; several where they agree alike."""
+    for images in tree.images_near(path.split("/")[:-1], stem):
+        pictures = [image for image in images if not _is_mask(image)]
+        if pictures:
+            most = max(kinship(path, image) for image in pictures)
+            return [image for image in pictures if kinship(path, image) == most]
+    return []

@@ -5,6 +5,7 @@ A source may hold several years side by side (``VOCdevkit/VOC2007``, ``VOCdevkit
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
@@ -85,9 +86,10 @@ def _find(entry: str, root: str, roots: Collection[str], tree: SourceTree, is_me
     named = [*name, entry.split(maxsplit=1)[0]] if last in _CLASS_FLAGS else [entry.split(maxsplit=1)[0]]
     elsewhere: str | None = None
     for spelling in dict.fromkeys((entry, *named)):
-        base = posixpath.basename(spelling)
+        *folders, base = spelling.split("/")
         for stem in dict.fromkeys((base, stem_of(base))):
-            for image in tree.images_called(stem):
+            # Of "clip7/000001", as ImageNet's videos are listed, only the picture in clip7 is meant.
+            for image in itertools.chain.from_iterable(tree.images_near(folders, stem)):
                 above = set(_folders(image))
                 if root in above and is_member(image):
                     return image

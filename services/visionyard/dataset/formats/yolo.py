@@ -10,7 +10,7 @@ import posixpath
 from collections.abc import Iterator
 
 from visionyard.dataset.findings import Code
-from visionyard.dataset.formats.class_list import find_class_list, read_class_list
+from visionyard.dataset.formats.class_list import find_class_list, other_class_lists, read_class_list
 from visionyard.dataset.formats.darknet import find_darknet
 from visionyard.dataset.formats.data_yaml import DataYaml, find_data_yaml, read_keypoints, read_names, read_splits, set_root
 from visionyard.dataset.formats.labelled import (
@@ -23,7 +23,7 @@ from visionyard.dataset.formats.labelling import Labelling
 from visionyard.dataset.formats.shapes import LabelRow
 from visionyard.dataset.formats.split_table import SplitTable
 from visionyard.dataset.formats.staged import SourceImage
-from visionyard.dataset.formats.yolo_rows import looks_like_labels, read_rows
+from visionyard.dataset.formats.yolo_rows import hold_labels, looks_like_labels, read_rows
 from visionyard.dataset.source import SourceTree, decode_text, stem_of
 from visionyard.kit.artifacts.dataset import KeypointLayout
 from visionyard.kit.errors import Reason, YardError
@@ -44,7 +44,7 @@ def find_yolo(tree: SourceTree) -> list[Labelling]:
         data = darknet
     if not _has_labels(tree, data):
         return []
-    return [Labelling("yolo", data.path or "labels", lambda: read_yolo(tree, data), declared=bool(data.path))]
+    return [Labelling("yolo", data.path or "labels", lambda: read_yolo(tree, data), declared=data.declares)]
 
 
 def _has_labels(tree: SourceTree, data: DataYaml) -> bool:
@@ -52,6 +52,8 @@ def _has_labels(tree: SourceTree, data: DataYaml) -> bool:
     for image in tree.images():
         tree.check()
         labels = next(_label_files(tree, image), "")
+        if labels and data.names_splits:
+            return True  # whatever the rows are like: what is wrong with each is said when they are read
         if labels and labels not in seen:
             if len(seen) < _MAX_REMEMBERED:
                 seen.add(labels)
@@ -99,6 +101,7 @@ class YoloSource(LabelledSource):
     """A YOLO source. Build it with :func:`read_yolo`."""
 
     format = "yolo"
+    file_each = True
 
     def __init__(self, tree: SourceTree, names: tuple[str, ...], notes: Notes, keypoints: KeypointLayout | None = None) -> None:
         super().__init__(tree.staging)
@@ -128,6 +131,8 @@ def read_yolo(tree: SourceTree, data: DataYaml) -> YoloSource:
         YardError: CLASSES_UNKNOWN.
     """
     notes = Notes()
+    for path in data.others:
+        notes.add(Code.OTHER_LABELLING, f"{path} names another set; only that of {data.path} was read", path)
     for path, why in data.unread:
         notes.add(Code.YAML_UNREAD, f"{path} was not read: {why}", path)
     if not data.path:
@@ -147,22 +152,39 @@ def _take(source: YoloSource, tree: SourceTree, placed: SplitTable, root: str) -
     """Fills in images, those left out, and orphans, from each image's split (empty: the source does not tell)."""
     staging = tree.staging
     staging.run("DROP TABLE IF EXISTS claimed")
-    staging.run("CREATE TABLE claimed (labels TEXT PRIMARY KEY, image TEXT, first INT) WITHOUT ROWID")
+    staging.run("CREATE TABLE claimed (labels TEXT PRIMARY KEY, image TEXT, first INT, taken INT DEFAULT 0) WITHOUT ROWID")
     named = len(placed) > 0
     for number, image in enumerate(_members(tree, placed, root)):
         if number % _IMAGES_A_CHECK == 0:
             tree.check()
         for position, labels in enumerate(_label_files(tree, image)):
-            staging.run("INSERT OR IGNORE INTO claimed VALUES (?, ?, ?)", (labels, image, position == 0))
+            staging.run("INSERT OR IGNORE INTO claimed (labels, image, first) VALUES (?, ?, ?)", (labels, image, position == 0))
     # Labels in another tree altogether are looked for only where none lies beside its image: else they are another labelling's.
     in_place = staging.one("SELECT 1 FROM claimed LIMIT 1") is not None
     for image in _members(tree, placed, root):
         # Where the YAML's paths lead nowhere, the folders' names tell.
         split = placed.of(image) if named else split_of_path(image, root)
         labels = next(_label_files(tree, image), "") or ("" if in_place else _label_elsewhere(tree, image))
+        staging.run("UPDATE claimed SET taken = 1 WHERE labels = ?", (labels,))
         (source.left_out if split is None else source.images).append(SourceImage(image, split or "", labels))
+    _name_others(source, tree)
     for path in _orphans(tree, root):
         source.orphans.append(SourceImage("", labels=path))
+
+
+def _name_others(source: YoloSource, tree: SourceTree) -> None:
+    """Lists that images have further files of labels, which were not read: a second tree of them may be the better one."""
+    count, first = 0, ""
+    for path, image in tree.staging.query("SELECT labels, image FROM claimed WHERE NOT taken ORDER BY labels"):
+        tree.check()
+        text = decode_text(tree.read(path))
+        if text.strip() and looks_like_labels(text):
+            count, first = count + 1, first or f"{path} beside that of {image}"
+    if count:
+        files = "a second file" if count == 1 else f"{count} second files"
+        source.notes.add(
+            Code.OTHER_LABELLING, f"images have {files} of labels, which were not read: {first}{' is the first' if count > 1 else ''}"
+        )
 
 
 def _members(tree: SourceTree, placed: SplitTable, root: str) -> Iterator[str]:
@@ -178,7 +200,7 @@ def _label_elsewhere(tree: SourceTree, image: str) -> str:
     texts = [path for path in tree.texts_called(stem, "txt") if tree.staging.one("SELECT 1 FROM claimed WHERE labels = ?", (path,)) is None]
     if len(texts) != 1 or len(tree.images_called(stem)) != 1 or not looks_like_labels(decode_text(tree.read(texts[0]))):
         return ""
-    tree.staging.run("INSERT INTO claimed VALUES (?, ?, ?)", (texts[0], image, True))
+    tree.staging.run("INSERT INTO claimed (labels, image, first) VALUES (?, ?, ?)", (texts[0], image, True))
     return texts[0]
 
 
@@ -197,7 +219,7 @@ def _orphans(tree: SourceTree, root: str) -> Iterator[str]:
         if staging.one("SELECT 1 FROM claimed WHERE labels = ?", (path,)) or (stem in _NO_LABEL_FILES and not tree.images_called(stem)):
             continue
         wanted = folder in folders or _is_label_folder(folder, root) or not tree.image_count
-        if wanted and looks_like_labels(decode_text(tree.read(path))):
+        if wanted and hold_labels(decode_text(tree.read(path))):
             yield path
 
 
@@ -226,6 +248,12 @@ def _read_without_yaml(tree: SourceTree, data: DataYaml, notes: Notes) -> YoloSo
             {"file": ""},
         )
     source = YoloSource(tree, read_class_list(tree, classes), notes)
+    for other in other_class_lists(tree, classes, source.class_names()):
+        notes.add(
+            Code.CLASSES_MISMATCH,
+            f"{other} names other classes than {classes}, or in another order; the latter was taken for all labels",
+            other,
+        )
     _take(source, tree, SplitTable(tree.staging), _common_root(tree))
     source.reason = f"{classes} names {_what_was_read(source)}"
     return source

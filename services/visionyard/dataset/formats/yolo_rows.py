@@ -56,23 +56,45 @@ def _shape(line: int, class_id: int, values: list[float], keypoints: KeypointLay
         wanted = _BOX_COLUMNS + keypoints.count * keypoints.dimensions
         if count != wanted:
             return LabelRow(line, Code.MALFORMED_LABEL, f"has {count} columns; a box with its keypoints has {wanted}")
-        cx, cy, w, h = values[:4]
-        return LabelRow(
-            line,
-            class_id=class_id,
-            cx=cx,
-            cy=cy,
-            w=w,
-            h=h,
-            shape=Shape.KEYPOINTS,
-            points=tuple(values[4:]),
-            dimensions=keypoints.dimensions,
-        )
+        return _posed(line, class_id, values, keypoints.dimensions)
     if count < _POLYGON_COLUMNS or count % 2 == 0:
         return LabelRow(line, Code.MALFORMED_LABEL, f"has {count} columns; a box has 5 (class, centre x, centre y, width, height)")
     left, top, right, bottom = enclosing(values)
     cx, cy = (left + right) / 2, (top + bottom) / 2
     return LabelRow(line, class_id=class_id, cx=cx, cy=cy, w=right - left, h=bottom - top, shape=Shape.POLYGON, points=tuple(values))
+
+
+_LOOKED_AT = 100
+_VISIBILITIES = frozenset({0.0, 1.0, 2.0})
+_SEEN = 2.0
+
+
+def _posed(line: int, class_id: int, values: list[float], dimensions: int) -> LabelRow:
+    """A box with keypoints. To Ultralytics any visibility that is not 0 is one, but below 0 it drops the picture with all its labels."""
+    cx, cy, w, h, *points = values
+    note = None
+    for at in range(2, len(points), 3) if dimensions == 3 else ():  # noqa: PLR2004 - x, y, visibility
+        if points[at] < 0:
+            return LabelRow(line, Code.MALFORMED_LABEL, f"has a keypoint of the visibility {points[at]:g}; it is 0, 1 or 2")
+        if points[at] not in _VISIBILITIES:
+            points[at], note = _SEEN, Code.VISIBILITY_UNKNOWN
+    return LabelRow(
+        line,
+        class_id=class_id,
+        cx=cx,
+        cy=cy,
+        w=w,
+        h=h,
+        note=note,
+        shape=Shape.KEYPOINTS,
+        points=tuple(points),
+        dimensions=dimensions,
+    )
+
+
+def hold_labels(text: str) -> bool:
+    """Whether one of a text's first hundred lines is a label row, or it is empty: what lies among label files is one although its first row is damaged."""
+    return not text.strip() or any(line.strip() and looks_like_labels(line) for line in text.splitlines()[:_LOOKED_AT])
 
 
 def looks_like_labels(text: str) -> bool:

@@ -807,3 +807,33 @@ def test_the_whole_of_a_large_file_is_never_held(plant):
     source = read_source(tree, "coco")
     assert len(rows_of(source)) == 30_000
     assert 0 < max(asked) <= 1 << 18
+
+
+def test_labels_of_a_missing_picture_are_not_put_on_another_folder_s_of_its_name(plant):
+    pictures = [image(1, "train/0.jpg"), image(2, "test/0.jpg")]
+    files = {"a.json": json.dumps(document([annotation(1), annotation(2, number=2)], pictures)), "train/0.jpg": b"", "train/1.jpg": b""}
+    source = read_source(plant(files), "coco")
+    assert [(found.path, len(list(source.rows(found.labels, *SIZE)))) for found in source.images] == [("train/0.jpg", 1)]
+    assert [found.labels for found in source.orphans] == ["a.json#2"]
+
+
+def test_labels_of_a_missing_picture_are_not_put_on_another_split_s_of_its_name(plant):
+    one = json.dumps(document([annotation()]))
+    source = read_source(plant({"train/_annotations.coco.json": one, "valid/_annotations.coco.json": one, "train/a.jpg": b""}), "coco")
+    assert [(found.path, found.split, len(list(source.rows(found.labels, *SIZE)))) for found in source.images] == [
+        ("train/a.jpg", "train", 1)
+    ]
+    assert len(source.orphans) == 1
+
+
+def test_a_picture_that_is_named_with_and_without_its_folder_is_one(plant):
+    pictures = [image(1, "images/a.jpg"), image(2, "a.jpg")]
+    source = source_of(plant, annotation(1), annotation(2, bbox=(1, 1, 9, 9), number=2), pictures=pictures)
+    assert len(rows_of(source)) == 2
+
+
+def test_a_picture_in_one_of_thousands_of_folders_is_found_by_its_folder(plant):
+    names = [f"clip{i:04}/0.jpg" for i in range(1200)]
+    found = document([annotation(i, number=i) for i in range(len(names))], [image(i, name) for i, name in enumerate(names)])
+    files = {f"JPEGImages/{name}": b"" for name in names} | {"meta/train.json": json.dumps(found)}
+    assert not read_source(plant(files), "coco").orphans

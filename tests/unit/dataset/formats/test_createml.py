@@ -263,3 +263,12 @@ def test_the_real_set(plant, test_data):
     assert [value for pair in found for value in pair] == pytest.approx([value for pair in wanted for value in pair], abs=1e-5)
     assert codes(source) == ["OTHER_LABELLING"]  # birds.xml, a VOC file among the JSON files
     assert read.problems == []
+
+
+@pytest.mark.parametrize("folders", ["train test test", "test train test", "test test train"])
+def test_labels_of_a_missing_picture_are_not_put_on_another_folder_s_of_its_name(plant, folders):
+    entries = [entry(f"{folder}/0.jpg", box(folder)) for folder in folders.split()]
+    source = read_source(plant({"l.json": json.dumps(entries), "train/0.jpg": b""}), "")
+    rows = read_all(source)
+    assert named(source, rows.kept["train/0.jpg"]) == ["train"]
+    assert rows.found == 3

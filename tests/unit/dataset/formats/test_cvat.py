@@ -426,3 +426,26 @@ def test_whatever_a_file_holds_it_is_read_or_refused(plant, data):
                     for row in labelling.source.rows(found.labels, 200, 100):
                         if row.problem is None and row.shape is not Shape.IMAGE:
                             assert all(map(math.isfinite, (*row.points, *enclosing(row.points))))
+
+
+def test_labels_are_scaled_with_a_picture_that_was_scaled_since(plant):
+    _, rows = read(plant, image("a.jpg", box()))
+    (half,) = rows.kept["images/a.jpg"]
+    _, rows = read(plant, image("a.jpg", box(), size=(400, 200)))
+    (row,) = rows.kept["images/a.jpg"]
+    assert (row.cx, row.cy, row.w, row.h) == (half.cx / 2, half.cy / 2, half.w / 2, half.h / 2)
+
+
+@pytest.mark.parametrize("names", [("train/0.jpg", "test/0.jpg"), ("test/0.jpg", "train/0.jpg")])
+def test_labels_of_a_missing_picture_are_not_put_on_another_folder_s_of_its_name(plant, names):
+    source = read_source(plant({"annotations.xml": cvat(*(image(name, box()) for name in names)), "train/0.jpg": b""}), "")
+    rows = read_all(source)
+    assert {name: len(found) for name, found in rows.kept.items()} == {"train/0.jpg": 1}
+    assert {name: len(found) for name, found in rows.orphans.items()} == {"test/0.jpg": 1}
+
+
+def test_labels_of_a_missing_picture_are_not_put_on_another_subset_s_of_its_name(plant):
+    listed = [image("0.jpg", box(), subset=subset) for subset in ("Train", "Validation")]
+    rows = read_all(read_source(plant({"annotations.xml": cvat(*listed), "images/Train/0.jpg": b""}), ""))
+    assert {name: len(found) for name, found in rows.kept.items()} == {"images/Train/0.jpg": 1}
+    assert rows.found == 2

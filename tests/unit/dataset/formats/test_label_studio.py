@@ -555,3 +555,21 @@ def test_damaged_files_are_survived(plant, at, junk, cut, config):
     data = whole[name]
     at %= len(data)
     survive(plant, {**whole, name: data[:at] + junk + (b"" if cut else data[at + len(junk) :]), "a.jpg": b""})
+
+
+@pytest.mark.parametrize("folders", ["train test test", "test train test", "test test train"])
+def test_labels_of_a_missing_picture_are_not_put_on_another_folder_s_of_its_name(read, folders):
+    source = read(
+        export(*(task(box(folder), image=f"/data/local-files/?d={folder}/0.jpg") for folder in folders.split())), ("train/0.jpg",)
+    )
+    assert [image.path for image in source.images] == ["train/0.jpg"]
+    final = source.final_class_ids()
+    assert [source.class_names()[final[row.class_id]] for row in rows(source)] == ["train"]
+    assert sum(len(list(source.rows(orphan.labels, 0, 0))) for orphan in source.orphans) == 2
+
+
+def test_an_uploaded_picture_is_found_by_the_name_that_it_had_before(read):
+    """Label Studio takes blanks and brackets out of the names of uploads, which a folder that is joined still has."""
+    uploaded = task(box("a"), image="/data/upload/3/0123abcd-photo_1.JPG")
+    assert [image.path for image in read(export(uploaded), ("my/photo (1).jpg", "my/photo (2).jpg")).images] == ["my/photo (1).jpg"]
+    assert not len(read(export(uploaded), ("a/photo (1).jpg", "b/photo [1].jpg")).images)

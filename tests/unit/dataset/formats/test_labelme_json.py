@@ -386,3 +386,25 @@ def test_whatever_a_file_holds_it_is_read_or_passed_over(plant, data):
                 for row in labelling.source.rows(found.labels, 200, 100) if found.labels else ():
                     if row.problem is None and row.shape is not Shape.IMAGE:
                         assert all(map(math.isfinite, (*row.points, *enclosing(row.points))))
+
+
+def test_a_file_whose_name_holds_a_dot_is_not_taken_for_another_picture_s(plant):
+    files = {"img.jpg": b"", "b.jpg": b"", "img.v2.json": labelme(shape(), image="img.v2.jpg"), "b.json": labelme(shape(), image="b.tif")}
+    source = read_source(plant(files), "")
+    assert [(image.path, image.labels) for image in source.images] == [("b.jpg", "b.json"), ("img.jpg", "")]
+    assert [orphan.labels for orphan in source.orphans] == ["img.v2.json"]
+
+
+def test_labels_are_scaled_with_a_picture_that_was_scaled_since(plant):
+    _, rows = read(plant, shape())
+    (half,) = rows.kept["a.jpg"]
+    _, rows = read(plant, shape(), size=(400, 200))
+    (row,) = rows.kept["a.jpg"]
+    assert (row.cx, row.cy, row.w, row.h) == (half.cx / 2, half.cy / 2, half.w / 2, half.h / 2)
+
+
+def test_labels_of_a_missing_picture_are_not_put_on_another_folder_s_of_its_name(plant):
+    files = {"train/0.jpg": b"", "test/0.json": labelme(shape(label="bee"), image="0.jpg"), "train/0.json": labelme(shape(), image="0.jpg")}
+    source = read_source(plant(files), "")
+    assert named(source, read_all(source).kept["train/0.jpg"]) == ["ant"]
+    assert [orphan.labels for orphan in source.orphans] == ["test/0.json"]

@@ -232,3 +232,11 @@ def test_whatever_a_file_holds_it_is_read_or_refused(plant, data):
                     for row in labelling.source.rows(found.labels, 200, 100) if found.labels else ():
                         if row.problem is None:
                             assert all(map(math.isfinite, (*row.points, *enclosing(row.points))))
+
+
+def test_labels_are_scaled_with_a_picture_that_was_scaled_since(plant):
+    _, rows = read(plant, box())
+    (half,) = rows.kept["a.jpg"]
+    _, rows = read(plant, box(), size=(400, 200))
+    (row,) = rows.kept["a.jpg"]
+    assert (row.cx, row.cy, row.w, row.h) == (half.cx / 2, half.cy / 2, half.w / 2, half.h / 2)
