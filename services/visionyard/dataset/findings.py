@@ -339,8 +339,9 @@ def refuse_errors(report: Report) -> None:
     errors = report.errors()
     if errors:
         first = errors[0].message
+        what = "an error" if len(errors) == 1 else f"{len(errors)} errors, the first"
         raise YardError(
             Reason.FINDINGS_REFUSED,
-            f"the source has {len(errors)} errors, and was to be imported strictly only; the first: {first[:200]}",
-            {"count": str(len(errors))},
+            f"the source was to be imported strictly only, and has {what}: {first[:200]}",
+            {"count": str(len(errors)), "codes": ",".join(sorted({str(error.code) for error in errors}))},
         )
