@@ -1,5 +1,6 @@
 """The `yard dataset` and `yard storage` commands on a real stack: each gives valid JSON, and each option changes something that can be seen."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -116,6 +117,11 @@ def test_dataset_download(stack, line, tmp_path):
     assert len(names) == len(stack.json("dataset", "show", "tiny")["dataset_version"]["classes"])
     files = [p for p in (tmp_path / "set").rglob("*") if p.is_file()]
     assert (len(files), sum(p.stat().st_size for p in files)) == (found["file_count"], found["total_bytes"])
+    assert stack.json("dataset", "download", "tiny", "--to", tmp_path / "set") == found, "the same command twice does no harm"
+    (tmp_path / "set" / "images" / "train" / "old.jpg").touch()
+    again = stack.yard("dataset", "download", "tiny", "--to", tmp_path / "set", "--json")
+    assert json.loads(again.stdout)["other_file_count"] == 1
+    assert "images/train/old.jpg" in again.stderr
 
 
 @covers("dataset delete", "--dry-run")
@@ -203,7 +209,7 @@ def test_subsets_come_together_again(stack, line):
     first, second, *_ = classes(whole)
     joined = followed(stack, "dataset", "merge", *names, "--name", "joined-classes", "--map", f"{first}={second}")
     assert first not in classes(joined)
-    diff = stack.json("dataset", "diff", "tiny@1", names[0])
+    diff = stack.json("dataset", "diff", "tiny@1", names[0])["diff"]
     assert (int(diff["removed"]["image_count"]), int(diff["added"]["image_count"])) == (int(whole["image_count"]) - 8, 0)
 
 

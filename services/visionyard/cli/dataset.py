@@ -203,7 +203,19 @@ def download(
         done = await session.client.datasets.download(
             name, folder, lambda _, d, total: session.progress.bytes("downloading", d, total), layout=layout.value, uncertain=uncertain
         )
-        document = {"name": done.name, "directory": str(folder), "file_count": done.file_count, "total_bytes": done.total_bytes}
+        if done.others:
+            shown = ", ".join(output.plain(path) for path in done.others[:3]) + (", ..." if len(done.others) > 3 else "")  # noqa: PLR2004 - enough to recognise them
+            session.progress.say(
+                f"{folder} also holds {len(done.others)} files that are none of {short(done.name)} ({shown}): "
+                "whoever trains on the folder may train on them too; download into an empty folder to be sure"
+            )
+        document = {
+            "name": done.name,
+            "directory": str(folder),
+            "file_count": done.file_count,
+            "total_bytes": done.total_bytes,
+            "other_file_count": len(done.others),
+        }
         session.show_document(
             document, lambda: output.write(f"{short(done.name)}: {done.file_count} files, {output.size(done.total_bytes)}, in {folder}")
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ OnDownload = Callable[[str, int, int], None]
 STATE_FILE = ".visionyard-download.json"
 """Lies in the folder until the download is whole."""
 _REMEMBER_EVERY_FILES = 256
+_MOST_OTHERS = 100_000
+"""So many files of the folder are compared with the version's."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,14 @@ class Downloaded:
         folder: Where it lies.
         file_count: How many files it has.
         total_bytes: The bytes of all its files.
+        others: Files that lay in the folder before and are none of the version's, by path: whoever trains on the folder trains on them too.
     """
 
     name: str
     folder: Path
     file_count: int
     total_bytes: int
+    others: tuple[str, ...] = ()
 
 
 class DatasetDownload:
@@ -72,6 +77,7 @@ class DatasetDownload:
         self._done_bytes = 0
         self._header = dataset_service_pb2.DownloadedFile()
         self._open: _OpenFile | None = None
+        self._others: set[str] = set()
 
     async def run(self) -> Downloaded:
         """Downloads what is not there yet.
@@ -80,7 +86,8 @@ class DatasetDownload:
             ClientError: the server's refusal, or INVALID_ARGUMENT (INVALID_NAME) for a path that leads out of the folder.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._recall()
+        if not self._recall():
+            self._others = await asyncio.to_thread(_files, self._folder)
         patience = Patience(self._transport, "dataset")
         try:
             async for response in self._transport.stream(
@@ -100,7 +107,7 @@ class DatasetDownload:
         finally:
             self._drop()
         (self._folder / STATE_FILE).unlink(missing_ok=True)
-        return Downloaded(self._version.name, self._folder, self._done_files, self._done_bytes)
+        return Downloaded(self._version.name, self._folder, self._done_files, self._done_bytes, tuple(sorted(self._others)))
 
     def _request(self) -> dataset_service_pb2.DownloadDatasetVersionRequest:
         self._drop()
@@ -138,6 +145,7 @@ class DatasetDownload:
             raise _short(file.path)
         file.part.replace(file.target)
         self._last_path = file.path
+        self._others.discard(file.path)
         self._done_files += 1
         self._done_bytes += size
         if self._done_files % _REMEMBER_EVERY_FILES == 0:
@@ -160,20 +168,31 @@ class DatasetDownload:
             "last_path": self._last_path,
             "files": self._done_files,
             "bytes": self._done_bytes,
+            "others": sorted(self._others),
         }
         path = self._folder / STATE_FILE
         part = path.with_name(path.name + PART_SUFFIX)
         part.write_text(json.dumps(state), encoding="utf-8")
         part.replace(path)
 
-    def _recall(self) -> None:
+    def _recall(self) -> bool:
+        """Whether an earlier download of the same stopped on the way; goes on where it was."""
         try:
             state = json.loads((self._folder / STATE_FILE).read_text(encoding="utf-8"))
             wanted = (self._version.name, self._version.digest, self._layout, self._uncertain)
             if (state["name"], state["digest"], state["layout"], state["uncertain"]) == wanted:
+                self._others = set(map(str, state["others"]))
                 self._last_path, self._done_files, self._done_bytes = str(state["last_path"]), int(state["files"]), int(state["bytes"])
+                return True
         except (OSError, ValueError, KeyError, TypeError):
-            return
+            pass
+        return False
+
+
+def _files(folder: Path) -> set[str]:
+    """What lies in a folder, hidden files left out."""
+    found = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return {path.relative_to(folder).as_posix() for path in itertools.islice(found, _MOST_OTHERS)}
 
 
 @dataclass(frozen=True)
