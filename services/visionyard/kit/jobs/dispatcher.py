@@ -21,6 +21,7 @@ from visionyard.kit.jobs.child import Child
 from visionyard.kit.jobs.model import Job, JobKind, JobState, heartbeat_key
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.jobs.scratch import sweep
+from visionyard.kit.jobs.standby import Standby
 from visionyard.kit.jobs.worker import EXIT_GIVEN_BACK, LOG_FILE, SCRATCH_VARIABLE
 from visionyard.kit.objectstore.port import NotFound, ObjectStore, StoreUnavailable
 
@@ -59,6 +60,7 @@ class Dispatcher:
         lease_s: A worker that has not beaten for so long, by the store's clock, is dead.
         poll_s: Seconds between two looks at the queue.
         stop_workers: Whether workers are told to go when the dispatcher stops (in a container, where they could not outlive it anyway).
+        standby: Where a worker may wait for its job; the dispatcher ends it with itself.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Dispatcher:
         poll_s: float = 0.5,
         *,
         stop_workers: bool = False,
+        standby: Standby | None = None,
     ) -> None:
         self.records = JobRecords(store, kind)
         self._kind = kind
@@ -83,6 +86,7 @@ class Dispatcher:
         self._observe_s = min(5.0, lease_s / 2)
         self._poll_s = poll_s
         self._stop_workers = stop_workers
+        self._standby = standby
         self._seen: dict[str, _Seen] = {}
         self._children: dict[str, Child] = {}
         self._watched: set[Path] = set()
@@ -119,6 +123,8 @@ class Dispatcher:
                     await asyncio.wait_for(self._woken.wait(), self._poll_s)
         finally:
             self._loop = None
+            if self._standby is not None:
+                await self._standby.close()
             if self._stop_workers:
                 await self._end_children()
                 if self._watchers:
@@ -218,10 +224,8 @@ class Dispatcher:
             with suppress(OSError):
                 scratch.rmdir()  # empty unless another dispatcher of this machine has just claimed the same attempt
             return False
-        environment = {**os.environ, **self._slots[slot], SCRATCH_VARIABLE: str(scratch)}
-        command = [sys.executable, "-m", self._module, "--job", str(claimed.name), "--attempt", str(claimed.attempt)]
         try:
-            child = await asyncio.to_thread(Child, command, environment, scratch / LOG_FILE)
+            child = await self._spawn(claimed, {**self._slots[slot], SCRATCH_VARIABLE: str(scratch)}, scratch / LOG_FILE)
         except OSError:
             await asyncio.to_thread(self._requeue, claimed, crashed=False)
             raise
@@ -235,6 +239,15 @@ class Dispatcher:
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
         return True
+
+    async def _spawn(self, job: Job, environment: dict[str, str], output: Path) -> Child:
+        """A worker with the job: the one that waited for it, else a new one."""
+        name, attempt = str(job.name), job.attempt
+        waiting = self._standby.take(name, attempt, environment, output) if self._standby is not None else None
+        if waiting is not None:
+            return waiting
+        command = [sys.executable, "-m", self._module, "--job", name, "--attempt", str(attempt)]
+        return await asyncio.to_thread(Child, command, {**os.environ, **environment}, output)
 
     async def _watch(self, job: Job, child: Child, scratch: Path) -> None:
         """Waits for a worker's end, and takes the job up again at once where the worker died over it."""
