@@ -73,6 +73,7 @@ def build(settings: DatasetSettings, registry: CollectorRegistry, store: ObjectS
         standby=standby,
     )
     jobs.tell(dispatcher.wake)
+    dispatcher.tell(jobs.look)
     imports = ImportJobServicer(
         Imports(jobs, catalogue, uploads, settings.allow_list(), has_datumaro=bool(settings.datumaro_python)), metrics
     )

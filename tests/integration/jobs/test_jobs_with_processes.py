@@ -14,6 +14,7 @@ import pytest
 
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.jobs import joblog
+from visionyard.kit.jobs import service as service_module
 from visionyard.kit.jobs.child import Child
 from visionyard.kit.jobs.dispatcher import Dispatcher
 from visionyard.kit.jobs.model import JobKind, JobState, heartbeat_key, marker_key
@@ -80,7 +81,7 @@ def job_in(service, name, *states):
 
 async def test_a_job_runs_and_tells_how_far_it_is(s3_store, worker_environment):
     service = JobService(s3_store, JobKind.EXPORT)
-    job = service.create("default", {"steps": 4, "step_s": 0.3}, "")
+    job = service.create("default", {"steps": 4, "step_s": 1.2}, "")
     assert service.queue_position(job) == 1
     async with dispatching(s3_store, worker_environment):
         snapshots = [item async for item in service.watch(job.name, 0)]
@@ -96,6 +97,26 @@ async def test_a_job_runs_and_tells_how_far_it_is(s3_store, worker_environment):
     assert b"attempt 1 begins at step 0" in log
     assert [entry.key for entry in s3_store.list("queue/")] == []
     assert not list((worker_environment / "scratch" / "export").iterdir())
+
+
+async def test_the_end_of_a_job_is_told_and_its_slot_given_to_the_next_at_once(s3_store, worker_environment, monkeypatch):
+    """Whoever watches, and the dispatcher, would look again in an hour."""
+    monkeypatch.setattr(service_module, "_WATCH_INTERVAL_S", 3600.0)
+    service = JobService(s3_store, JobKind.EXPORT)
+    dispatcher = Dispatcher(s3_store, JobKind.EXPORT, "sleepy_worker", [{}], worker_environment, LEASE_S, poll_s=3600.0)
+    service.tell(dispatcher.wake)
+    dispatcher.tell(service.look)
+    first, second = (service.create("default", {"steps": 1, "step_s": 0.1}, "") for _ in range(2))
+    task = asyncio.create_task(dispatcher.run())
+    try:
+        async with asyncio.timeout(60):
+            for job in (first, second):
+                states = [snapshot.state async for snapshot, *_ in service.watch(job.name, 0)]
+                assert states[-1] is JobState.SUCCEEDED
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 async def test_the_same_request_gives_the_same_job(s3_store):

@@ -9,7 +9,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -58,7 +58,7 @@ class Dispatcher:
         slots: The environment of each slot, ``[{"CUDA_VISIBLE_DEVICES": "0"}]``; as many workers run at once.
         work_dir: Where scratch folders are made; stands for this machine together with its host name.
         lease_s: A worker that has not beaten for so long, by the store's clock, is dead.
-        poll_s: Seconds between two looks at the queue.
+        poll_s: Seconds between two looks at the queue, for what nobody tells it: jobs that other services queued, and workers that died elsewhere.
         stop_workers: Whether workers are told to go when the dispatcher stops (in a container, where they could not outlive it anyway).
         standby: Where a worker may wait for its job; the dispatcher ends it with itself.
     """
@@ -71,7 +71,7 @@ class Dispatcher:
         slots: Sequence[dict[str, str]],
         work_dir: Path,
         lease_s: float,
-        poll_s: float = 0.5,
+        poll_s: float = 1.0,
         *,
         stop_workers: bool = False,
         standby: Standby | None = None,
@@ -93,6 +93,11 @@ class Dispatcher:
         self._watchers: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._on_change: Callable[[], None] | None = None
+
+    def tell(self, on_change: Callable[[], None]) -> None:
+        """Has somebody told, on the event loop, whenever a job of this machine may have begun or ended."""
+        self._on_change = on_change
 
     def wake(self) -> None:
         """Has it look at the queue now; from any thread, and of no effect while it does not run."""
@@ -238,6 +243,7 @@ class Dispatcher:
         watcher = asyncio.create_task(self._watch(claimed, child, scratch))
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
+        self._changed()
         return True
 
     async def _spawn(self, job: Job, environment: dict[str, str], output: Path) -> Child:
@@ -254,6 +260,7 @@ class Dispatcher:
         code = await child.wait()
         _log.info("worker ended", extra={"job": str(job.name), "attempt": job.attempt, "pid": child.pid, "exit_code": code})
         child.kill_group()
+        self._changed()
         if code not in {0, EXIT_GIVEN_BACK}:
             await asyncio.to_thread(joblog.merge, self.records.store, job.name, job.attempt, scratch / LOG_FILE)
         await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
@@ -266,6 +273,12 @@ class Dispatcher:
         finally:
             if self._children.get(str(job.name)) is child:  # not the next attempt's, which may have been spawned meanwhile
                 del self._children[str(job.name)]
+            self._woken.set()  # its slot is free
+            self._changed()
+
+    def _changed(self) -> None:
+        if self._on_change is not None:
+            self._on_change()
 
     async def _settle(self, job: Job) -> bool:
         """Whether the dead worker's job is in good hands again: ended, queued or another's."""
