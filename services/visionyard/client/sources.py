@@ -277,7 +277,9 @@ class FolderSource(TarSource):
             self.skipped = (f"left out {what}, {left_out[0]} the first: copy the files themselves into the folder",)
         files.sort(key=lambda item: os.fsencode(item[0]))
         identity = _identity([(os.path.realpath(root), 0, 0), *files])
-        super().__init__(only or f"{root.resolve().name or 'folder'}.tar", ((path, f"{root}/{path}", size) for path, size, _ in files), identity)
+        super().__init__(
+            only or f"{root.resolve().name or 'folder'}.tar", ((path, f"{root}/{path}", size) for path, size, _ in files), identity
+        )
 
 
 _File = tuple[str, int, int]
