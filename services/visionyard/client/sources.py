@@ -202,13 +202,13 @@ class TarSource(Source):
         identity: What tells it from other sources without reading it; empty: the sha256 of its bytes does.
     """
 
-    def __init__(self, name: str, files: Iterable[tuple[str, str, int]], identity: str = "") -> None:
+    def __init__(self, name: str, files: Iterable[tuple[str, str | Path, int]], identity: str = "") -> None:
         self.name = name
         self._identity = identity
         self._entries: list[_Entry] = []
         begin = 0
         for path, file, size in sorted(files, key=lambda item: os.fsencode(item[0])):
-            entry = _Entry(path, file, size, begin, _HEADERS.header(path, size))
+            entry = _Entry(path, os.fspath(file), size, begin, _HEADERS.header(path, size))
             self._entries.append(entry)
             begin = entry.end
         self._begins = [entry.begin for entry in self._entries]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import errno
 import fcntl
+import gc
 import logging
 import os
 import shutil
@@ -268,6 +269,8 @@ def run(
     Returns:
         The process's exit code: 0 where the job has ended one way or the other, EXIT_GIVEN_BACK where it goes on later.
     """
+    # What was imported stays until the end: the collector need not go through it again and again, nor the interpreter at its exit (0.2 s of CPU).
+    gc.freeze()
     parser = argparse.ArgumentParser(description=f"Runs one attempt of a {kind.value} job; started by the service, not by hand.")
     parser.add_argument("--job", help="the job's resource name")
     parser.add_argument("--attempt", type=int, help="the attempt that was claimed for this worker")
