@@ -31,6 +31,8 @@ help: ## Lists what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
 
 setup: .venv/.made .venv-triton/.made ## Makes the environments .venv and .venv-triton; does nothing when nothing changed
+	@# Where PYTHONDONTWRITEBYTECODE is set, every start of every process would compile our modules anew.
+	@$(BIN)/python -m compileall -q services
 
 run: setup ## The whole line on a generated sample, or on DATA=… with MODEL=… EPOCHS=… IMGSZ=…
 	@$(BIN)/python -m visionyard.local.demo \

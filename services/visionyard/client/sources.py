@@ -183,7 +183,7 @@ class _Entry:
     """
 
     path: str
-    file: Path
+    file: str
     size: int
     begin: int
     header: bytes = field(repr=False)
@@ -202,13 +202,13 @@ class TarSource(Source):
         identity: What tells it from other sources without reading it; empty: the sha256 of its bytes does.
     """
 
-    def __init__(self, name: str, files: Iterable[tuple[str, Path, int]], identity: str = "") -> None:
+    def __init__(self, name: str, files: Iterable[tuple[str, str | Path, int]], identity: str = "") -> None:
         self.name = name
         self._identity = identity
         self._entries: list[_Entry] = []
         begin = 0
         for path, file, size in sorted(files, key=lambda item: os.fsencode(item[0])):
-            entry = _Entry(path, file, size, begin, _HEADERS.header(path, size))
+            entry = _Entry(path, os.fspath(file), size, begin, _HEADERS.header(path, size))
             self._entries.append(entry)
             begin = entry.end
         self._begins = [entry.begin for entry in self._entries]
@@ -243,13 +243,13 @@ class TarSource(Source):
         at = max(skip - len(entry.header), 0)
         if at < entry.size:
             try:
-                with entry.file.open("rb", buffering=0) as file:
+                with io.FileIO(entry.file) as file:
                     file.seek(at)
                     reader = _Exactly(file, entry.size - at, entry.path)
                     while data := reader.read(CHUNK_BYTES):
                         yield data
             except OSError as error:
-                raise _unreadable(entry.file, error) from error
+                raise _unreadable(Path(entry.file), error) from error
             at = entry.size
         padding = -entry.size % _BLOCK
         yield bytes(max(padding - (at - entry.size), 0))
@@ -277,7 +277,9 @@ class FolderSource(TarSource):
             self.skipped = (f"left out {what}, {left_out[0]} the first: copy the files themselves into the folder",)
         files.sort(key=lambda item: os.fsencode(item[0]))
         identity = _identity([(os.path.realpath(root), 0, 0), *files])
-        super().__init__(only or f"{root.resolve().name or 'folder'}.tar", ((path, root / path, size) for path, size, _ in files), identity)
+        super().__init__(
+            only or f"{root.resolve().name or 'folder'}.tar", ((path, f"{root}/{path}", size) for path, size, _ in files), identity
+        )
 
 
 _File = tuple[str, int, int]

@@ -17,6 +17,7 @@ from grpc import aio
 from visionyard.client.endpoints import Endpoints, Service
 from visionyard.client.errors import NO_SERVER, ClientError, NoServer, from_call
 from visionyard.kit.errors import Code, Reason
+from visionyard.kit.flow_control import OPTIONS as FLOW_CONTROL
 from visionyard.kit.request_id import METADATA_KEY, get_request_id, new_request_id
 from visionyard.kit.status import MAX_METADATA_BYTES
 
@@ -40,6 +41,7 @@ _OPTIONS = [
     ("grpc.max_send_message_length", MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    *FLOW_CONTROL,
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.initial_reconnect_backoff_ms", 200),

@@ -25,6 +25,7 @@ from visionyard.dataset.v1.storage_service_pb2_grpc import add_StorageServiceSer
 from visionyard.kit.jobs.dispatcher import Dispatcher
 from visionyard.kit.jobs.model import JobKind
 from visionyard.kit.jobs.service import JobService
+from visionyard.kit.jobs.standby import Standby
 from visionyard.kit.objectstore.port import ObjectStore
 from visionyard.kit.objectstore.readiness import StoreReadiness
 from visionyard.kit.objectstore.s3 import open_store
@@ -60,6 +61,7 @@ def build(settings: DatasetSettings, registry: CollectorRegistry, store: ObjectS
     uploads = UploadStore(store, settings.upload_limit_bytes, quota, copies=LocalCopies(settings.upload_copies()))
     catalogue = Catalogue(store)
     aftercare = Aftercare(jobs.records, uploads, metrics, timedelta(days=settings.upload_keep_days))
+    standby = Standby(_WORKER_MODULE)
     dispatcher = Dispatcher(
         store,
         JobKind.IMPORT,
@@ -68,12 +70,14 @@ def build(settings: DatasetSettings, registry: CollectorRegistry, store: ObjectS
         settings.work_dir,
         settings.lease_s,
         stop_workers=settings.stop_workers,
+        standby=standby,
     )
     jobs.tell(dispatcher.wake)
+    dispatcher.tell(jobs.look)
     imports = ImportJobServicer(
         Imports(jobs, catalogue, uploads, settings.allow_list(), has_datumaro=bool(settings.datumaro_python)), metrics
     )
-    transfers = TransferServicer(store, uploads, DatasetFiles(store, catalogue))
+    transfers = TransferServicer(store, uploads, DatasetFiles(store, catalogue), on_upload=standby.prepare)
     grace, scratch = timedelta(seconds=settings.collection_grace_s), settings.work_dir / _COLLECTIONS
     storage = StorageServicer(
         store, lambda project, age: Collection(store, jobs.records, project, age, scratch), grace, settings.project_quota_bytes

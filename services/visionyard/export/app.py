@@ -54,6 +54,7 @@ def build(settings: ExportSettings, registry: CollectorRegistry, store: ObjectSt
         stop_workers=settings.stop_workers,
     )
     jobs.tell(dispatcher.wake)
+    dispatcher.tell(jobs.look)
     readiness = StoreReadiness(store)
     return App(
         services=[

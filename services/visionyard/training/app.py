@@ -70,6 +70,7 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
         store, JobKind.TRAINING, _WORKER_MODULE, slots, settings.work_dir, settings.lease_s, stop_workers=settings.stop_workers
     )
     trainings.jobs.tell(dispatcher.wake)
+    dispatcher.tell(trainings.jobs.look)
     transfers = TransferServicer(store, uploads, TrainingFiles(trainings, models))
     jobs = TrainingJobServicer(trainings)
     opening = ThreadPoolExecutor(settings.inspections, thread_name_prefix=f"{BLOCKING_THREADS}-push")

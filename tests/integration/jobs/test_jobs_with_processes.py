@@ -1,6 +1,7 @@
 """The life of a job with real worker processes over a real SeaweedFS: claims, takeovers, cancelling, preemption, crashes."""
 
 import asyncio
+import json
 import multiprocessing
 import os
 import sys
@@ -13,10 +14,13 @@ import pytest
 
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.jobs import joblog
+from visionyard.kit.jobs import service as service_module
+from visionyard.kit.jobs.child import Child
 from visionyard.kit.jobs.dispatcher import Dispatcher
 from visionyard.kit.jobs.model import JobKind, JobState, heartbeat_key, marker_key
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.jobs.service import JobService
+from visionyard.kit.jobs.standby import Standby
 
 HERE = Path(__file__).parent
 LEASE_S = 3.0
@@ -77,7 +81,7 @@ def job_in(service, name, *states):
 
 async def test_a_job_runs_and_tells_how_far_it_is(s3_store, worker_environment):
     service = JobService(s3_store, JobKind.EXPORT)
-    job = service.create("default", {"steps": 4, "step_s": 0.3}, "")
+    job = service.create("default", {"steps": 4, "step_s": 1.2}, "")
     assert service.queue_position(job) == 1
     async with dispatching(s3_store, worker_environment):
         snapshots = [item async for item in service.watch(job.name, 0)]
@@ -93,6 +97,26 @@ async def test_a_job_runs_and_tells_how_far_it_is(s3_store, worker_environment):
     assert b"attempt 1 begins at step 0" in log
     assert [entry.key for entry in s3_store.list("queue/")] == []
     assert not list((worker_environment / "scratch" / "export").iterdir())
+
+
+async def test_the_end_of_a_job_is_told_and_its_slot_given_to_the_next_at_once(s3_store, worker_environment, monkeypatch):
+    """Whoever watches, and the dispatcher, would look again in an hour."""
+    monkeypatch.setattr(service_module, "_WATCH_INTERVAL_S", 3600.0)
+    service = JobService(s3_store, JobKind.EXPORT)
+    dispatcher = Dispatcher(s3_store, JobKind.EXPORT, "sleepy_worker", [{}], worker_environment, LEASE_S, poll_s=3600.0)
+    service.tell(dispatcher.wake)
+    dispatcher.tell(service.look)
+    first, second = (service.create("default", {"steps": 1, "step_s": 0.1}, "") for _ in range(2))
+    task = asyncio.create_task(dispatcher.run())
+    try:
+        async with asyncio.timeout(60):
+            for job in (first, second):
+                states = [snapshot.state async for snapshot, *_ in service.watch(job.name, 0)]
+                assert states[-1] is JobState.SUCCEEDED
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 async def test_the_same_request_gives_the_same_job(s3_store):
@@ -329,3 +353,64 @@ async def test_a_job_that_is_queued_here_is_begun_at_once(s3_store, worker_envir
         with suppress(asyncio.CancelledError):
             await task
     dispatcher.wake()  # has ended: of no effect
+
+
+def standing_by(environment):
+    """The workers of this test that wait for a job or waited for theirs."""
+    path = environment["PYTHONPATH"]
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if "--standby" in process.cmdline() and process.environ().get("PYTHONPATH") == path:
+                found.append(process)
+    return found
+
+
+async def test_a_worker_that_waits_for_its_job_does_it_and_logs_for_it(s3_store, worker_environment):
+    service, standby = JobService(s3_store, JobKind.EXPORT), Standby("sleepy_worker")
+    async with dispatching(s3_store, worker_environment, standby=standby):
+        standby.prepare()
+        standby.prepare()
+        (waiting,) = await until(lambda: standing_by(os.environ))
+        job = service.create("default", {"steps": 1000, "step_s": 0.1}, "")
+        await until(lambda: service.get(job.name).pointers.get("step", 0) >= 1)
+        assert json.loads(s3_store.get(heartbeat_key(job.name, 1)).data)["pid"] == waiting.pid
+        other = service.create("default", {"steps": 1, "step_s": 0.1}, "")
+        service.cancel(job.name)
+        await until(job_in(service, job.name, JobState.CANCELLED))
+        assert (await until(job_in(service, other.name, JobState.SUCCEEDED))).attempt == 1, (
+            "nobody waited for it, so it got a worker of its own"
+        )
+    assert b"attempt 1 begins at step 0" in b"".join(data for _, data in joblog.read(s3_store, job.name, 1, 0))
+    await until(lambda: not standing_by(os.environ))
+
+
+async def test_a_job_does_not_suffer_from_the_death_of_who_waited_for_it(s3_store, worker_environment):
+    service, standby = JobService(s3_store, JobKind.EXPORT), Standby("sleepy_worker")
+    async with dispatching(s3_store, worker_environment, standby=standby):
+        standby.prepare()
+        (waiting,) = await until(lambda: standing_by(os.environ))
+        waiting.kill()
+        await until(lambda: not standing_by(os.environ))
+        job = service.create("default", {"steps": 1, "step_s": 0.1}, "")
+        done = await until(job_in(service, job.name, JobState.SUCCEEDED))
+        assert (done.attempt, done.crashes) == (1, 0)
+        standby.prepare()  # again, for the next one
+        await until(lambda: standing_by(os.environ))
+
+
+async def test_nobody_waits_longer_than_the_service_or_the_time_it_is_given(s3_store, worker_environment):
+    standby = Standby("sleepy_worker")
+    async with dispatching(s3_store, worker_environment, standby=standby):
+        standby.prepare()
+        await until(lambda: standing_by(os.environ))
+    assert not standing_by(os.environ)
+    brief = Standby("sleepy_worker", kept_s=0.5)
+    brief.prepare()
+    await until(lambda: standing_by(os.environ))
+    await until(lambda: not standing_by(os.environ))
+    theirs, ours = os.pipe()
+    orphan = Child([sys.executable, "-m", "sleepy_worker", "--standby"], dict(os.environ), Path(os.devnull), theirs)
+    os.close(theirs)
+    os.close(ours)  # as when the service is killed
+    assert await asyncio.wait_for(orphan.wait(), 40) == 0

@@ -20,10 +20,10 @@ class Child:
         pid: Its process id, which is its session's and process group's too.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], output: Path) -> None:
-        """Spawns ``command``; stdin is empty, stdout and stderr are appended to ``output``."""
-        actions = [
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], output: Path, stdin: int | None = None) -> None:
+        """Spawns ``command``; stdout and stderr are appended to ``output``, stdin is a copy of the descriptor ``stdin`` or empty."""
+        actions: list[tuple[int, int, int] | tuple[int, int, str, int, int]] = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0) if stdin is None else (os.POSIX_SPAWN_DUP2, stdin, 0),
             (os.POSIX_SPAWN_OPEN, 1, str(output), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
             (os.POSIX_SPAWN_DUP2, 1, 2),
         ]

@@ -9,7 +9,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,6 +21,7 @@ from visionyard.kit.jobs.child import Child
 from visionyard.kit.jobs.model import Job, JobKind, JobState, heartbeat_key
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.jobs.scratch import sweep
+from visionyard.kit.jobs.standby import Standby
 from visionyard.kit.jobs.worker import EXIT_GIVEN_BACK, LOG_FILE, SCRATCH_VARIABLE
 from visionyard.kit.objectstore.port import NotFound, ObjectStore, StoreUnavailable
 
@@ -57,8 +58,9 @@ class Dispatcher:
         slots: The environment of each slot, ``[{"CUDA_VISIBLE_DEVICES": "0"}]``; as many workers run at once.
         work_dir: Where scratch folders are made; stands for this machine together with its host name.
         lease_s: A worker that has not beaten for so long, by the store's clock, is dead.
-        poll_s: Seconds between two looks at the queue.
+        poll_s: Seconds between two looks at the queue, for what nobody tells it: jobs that other services queued, and workers that died elsewhere.
         stop_workers: Whether workers are told to go when the dispatcher stops (in a container, where they could not outlive it anyway).
+        standby: Where a worker may wait for its job; the dispatcher ends it with itself.
     """
 
     def __init__(
@@ -69,9 +71,10 @@ class Dispatcher:
         slots: Sequence[dict[str, str]],
         work_dir: Path,
         lease_s: float,
-        poll_s: float = 0.5,
+        poll_s: float = 1.0,
         *,
         stop_workers: bool = False,
+        standby: Standby | None = None,
     ) -> None:
         self.records = JobRecords(store, kind)
         self._kind = kind
@@ -83,12 +86,18 @@ class Dispatcher:
         self._observe_s = min(5.0, lease_s / 2)
         self._poll_s = poll_s
         self._stop_workers = stop_workers
+        self._standby = standby
         self._seen: dict[str, _Seen] = {}
         self._children: dict[str, Child] = {}
         self._watched: set[Path] = set()
         self._watchers: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._on_change: Callable[[], None] | None = None
+
+    def tell(self, on_change: Callable[[], None]) -> None:
+        """Has somebody told, on the event loop, whenever a job of this machine may have begun or ended."""
+        self._on_change = on_change
 
     def wake(self) -> None:
         """Has it look at the queue now; from any thread, and of no effect while it does not run."""
@@ -119,6 +128,8 @@ class Dispatcher:
                     await asyncio.wait_for(self._woken.wait(), self._poll_s)
         finally:
             self._loop = None
+            if self._standby is not None:
+                await self._standby.close()
             if self._stop_workers:
                 await self._end_children()
                 if self._watchers:
@@ -218,10 +229,8 @@ class Dispatcher:
             with suppress(OSError):
                 scratch.rmdir()  # empty unless another dispatcher of this machine has just claimed the same attempt
             return False
-        environment = {**os.environ, **self._slots[slot], SCRATCH_VARIABLE: str(scratch)}
-        command = [sys.executable, "-m", self._module, "--job", str(claimed.name), "--attempt", str(claimed.attempt)]
         try:
-            child = await asyncio.to_thread(Child, command, environment, scratch / LOG_FILE)
+            child = await self._spawn(claimed, {**self._slots[slot], SCRATCH_VARIABLE: str(scratch)}, scratch / LOG_FILE)
         except OSError:
             await asyncio.to_thread(self._requeue, claimed, crashed=False)
             raise
@@ -234,13 +243,24 @@ class Dispatcher:
         watcher = asyncio.create_task(self._watch(claimed, child, scratch))
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
+        self._changed()
         return True
+
+    async def _spawn(self, job: Job, environment: dict[str, str], output: Path) -> Child:
+        """A worker with the job: the one that waited for it, else a new one."""
+        name, attempt = str(job.name), job.attempt
+        waiting = self._standby.take(name, attempt, environment, output) if self._standby is not None else None
+        if waiting is not None:
+            return waiting
+        command = [sys.executable, "-m", self._module, "--job", name, "--attempt", str(attempt)]
+        return await asyncio.to_thread(Child, command, {**os.environ, **environment}, output)
 
     async def _watch(self, job: Job, child: Child, scratch: Path) -> None:
         """Waits for a worker's end, and takes the job up again at once where the worker died over it."""
         code = await child.wait()
         _log.info("worker ended", extra={"job": str(job.name), "attempt": job.attempt, "pid": child.pid, "exit_code": code})
         child.kill_group()
+        self._changed()
         if code not in {0, EXIT_GIVEN_BACK}:
             await asyncio.to_thread(joblog.merge, self.records.store, job.name, job.attempt, scratch / LOG_FILE)
         await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
@@ -253,6 +273,12 @@ class Dispatcher:
         finally:
             if self._children.get(str(job.name)) is child:  # not the next attempt's, which may have been spawned meanwhile
                 del self._children[str(job.name)]
+            self._woken.set()  # its slot is free
+            self._changed()
+
+    def _changed(self) -> None:
+        if self._on_change is not None:
+            self._on_change()
 
     async def _settle(self, job: Job) -> bool:
         """Whether the dead worker's job is in good hands again: ended, queued or another's."""

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -17,8 +18,10 @@ from visionyard.kit.objectstore.port import ObjectStore, StoreUnavailable
 from visionyard.kit.pagination import Page, paginate
 from visionyard.kit.request_id import get_request_id
 
-_WATCH_INTERVAL_S = 0.4
+_WATCH_INTERVAL_S = 1.0
+"""Between two looks at a job that nobody says anything about; a look costs the store two reads."""
 _STORE_PATIENCE_S = 60.0
+_STORE_AWAY_PAUSE_S = 0.4
 _PROGRESS_BITS = 24
 _QUEUE_FRESH_S = 1.0
 
@@ -37,10 +40,18 @@ class JobService:
         self._queue: tuple[float, list[ResourceName]] = (-_QUEUE_FRESH_S, [])
         self._queue_lock = threading.Lock()
         self._on_queued: Callable[[], None] | None = None
+        self._watching: set[asyncio.Event] = set()
+        self._news = 0
 
     def tell(self, on_queued: Callable[[], None]) -> None:
         """Has a dispatcher of this process told of each job that is queued here, so that it need not wait for its next look; called in any thread."""
         self._on_queued = on_queued
+
+    def look(self) -> None:
+        """Has everybody who watches a job here look at it now; called on the event loop by whoever knows that one has begun or ended."""
+        self._news += 1
+        for told in self._watching:
+            told.set()
 
     def create(self, project: str, spec: dict[str, Any], request_id: str, asked: dict[str, Any] | None = None) -> Job:
         """Queues a job; the same request_id again, asking for the same, gives the same job.
@@ -130,6 +141,7 @@ class JobService:
         sent = after_sequence
         away_since: float | None = None
         while True:
+            news = self._news
             try:
                 job = await asyncio.to_thread(self.records.get, name)
                 snapshot = await asyncio.to_thread(self.progress, job)
@@ -138,7 +150,7 @@ class JobService:
                 away_since = away_since or time.monotonic()
                 if time.monotonic() - away_since > _STORE_PATIENCE_S:
                     raise
-                await asyncio.sleep(_WATCH_INTERVAL_S)
+                await asyncio.sleep(_STORE_AWAY_PAUSE_S)
                 continue
             sequence = (job.revision << _PROGRESS_BITS) + min(snapshot.sequence, (1 << _PROGRESS_BITS) - 1)
             if sequence > sent or (job.state.finished and after_sequence == sent):
@@ -146,4 +158,15 @@ class JobService:
                 yield job, snapshot, sent
             if job.state.finished:
                 return
-            await asyncio.sleep(_WATCH_INTERVAL_S)
+            await self._pause(news)
+
+    async def _pause(self, news: int) -> None:
+        """Waits until it is time for another look, or until :meth:`look` was called after ``news`` was read."""
+        told = asyncio.Event()
+        self._watching.add(told)
+        try:
+            if news == self._news:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(told.wait(), _WATCH_INTERVAL_S)
+        finally:
+            self._watching.discard(told)

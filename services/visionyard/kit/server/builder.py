@@ -33,6 +33,7 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry, Gauge
 
 from visionyard.kit.config import ServiceSettings, Settings, split_address
+from visionyard.kit.flow_control import OPTIONS as FLOW_CONTROL
 from visionyard.kit.logging import configure_logging
 from visionyard.kit.objectstore.probe import StoreUnfitError
 from visionyard.kit.server import health
@@ -79,6 +80,7 @@ def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", settings.max_request_bytes + CORE_HEADROOM_BYTES),
         ("grpc.max_send_message_length", -1),
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+        *FLOW_CONTROL,
         ("grpc.max_concurrent_streams", 256),
         ("grpc.so_reuseport", 0),  # on by default: two servers would share a port, and neither be told
         ("grpc.keepalive_time_ms", 60_000),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc.aio
@@ -30,18 +30,22 @@ class TransferServicer(transfer_service_pb2_grpc.TransferServiceServicer):
         store: The bucket.
         uploads: The room's uploads.
         files: Finds the files of the room's resources.
+        on_upload: Called when an upload is about to come, on the event loop.
     """
 
-    def __init__(self, store: ObjectStore, uploads: UploadStore, files: FileResolver) -> None:
+    def __init__(self, store: ObjectStore, uploads: UploadStore, files: FileResolver, on_upload: Callable[[], None] | None = None) -> None:
         self._store = store
         self._uploads = uploads
         self._files = files
+        self._on_upload = on_upload
         self._last_parts: set[asyncio.Task[None]] = set()
 
     async def StartUpload(self, request: pb.StartUploadRequest, context: Context) -> pb.StartUploadResponse:
         """Begins or finds an upload."""
         project = ProjectName.parse(request.parent)
         upload = await asyncio.to_thread(self._uploads.start, project, request.size_bytes, request.sha256, request.request_id)
+        if self._on_upload is not None:
+            self._on_upload()
         return pb.StartUploadResponse(upload=upload_message(upload))
 
     async def GetUpload(self, request: pb.GetUploadRequest, context: Context) -> pb.GetUploadResponse:

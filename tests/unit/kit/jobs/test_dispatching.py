@@ -49,13 +49,19 @@ async def test_a_watch_goes_on_telling_after_a_takeover(store, service):
         async for _, snapshot, sequence in service.watch(job.name, 0):
             seen.append((snapshot.phase, snapshot.done, sequence))
 
+    async def told(count):
+        service.look()
+        async with asyncio.timeout(20):
+            while len(seen) < count:
+                await asyncio.sleep(0.01)
+
     watcher = asyncio.create_task(watch())
-    await asyncio.sleep(0.6)
+    await told(1)
     running(service, job, 2)
-    await asyncio.sleep(0.6)
+    await told(2)
     for sequence in (1, 2):
         reports(store, job, 2, sequence)
-        await asyncio.sleep(0.6)
+        await told(2 + sequence)
     watcher.cancel()
     with suppress(asyncio.CancelledError):
         await watcher
