@@ -11,9 +11,9 @@ from visionyard.dataset.formats.shapes import LabelRow, Shape
 from visionyard.dataset.held import HeldImage, HeldImages
 from visionyard.dataset.labels import likeness
 from visionyard.dataset.shards import ShardWriter
-from visionyard.dataset.tasks import Converter, Decision
+from visionyard.dataset.tasks import Converter, Decision, ShapeCounts
 from visionyard.kit.artifacts.dataset import KeypointLayout
-from visionyard.kit.artifacts.manifest import Label, ManifestRow, label_order
+from visionyard.kit.artifacts.manifest import Label, ManifestRow
 from visionyard.kit.errors import Reason, YardError
 
 _IMAGES_A_CHECK = 256
@@ -38,42 +38,39 @@ class Content:
     images: HeldImages
 
     def rows(self, writer: ShardWriter | None) -> Iterator[ManifestRow]:
-        """The manifest's rows in its order, made one by one; all shards are stored already. Can be asked for again and again.
+        """The manifest's rows in its order, made one by one; all shards are stored already.
 
         Args:
             writer: Knows the keys of the shards that this attempt wrote; None where it wrote none.
         """
-        for image in self.images.in_order():
-            place = writer.resolve(image.place) if writer else image.place
-            labels = tuple(sorted((_label(row) for row in image.labels), key=label_order))
-            yield ManifestRow(
-                image.sha256,
-                image.name,
-                image.split,
-                image.width,
-                image.height,
-                place.shard,
-                place.offset,
-                place.length,
-                labels,
-                image.phash,
-            )
+        return self.images.rows(writer.key_of if writer else str)
 
 
-def _label(row: LabelRow) -> Label:
-    return Label(row.class_id, row.cx, row.cy, row.w, row.h, row.points, row.confidence)
-
-
-def convert_labels(images: HeldImages, converter: Converter, task: str, report: Report, check: Callable[[], None]) -> None:
+def convert_labels(
+    images: HeldImages, shapes: ShapeCounts, converter: Converter, task: str, report: Report, check: Callable[[], None]
+) -> None:
     """Brings every held image's labels into the task's shape. Images that it leaves without the one class that ``classify`` wants are taken out.
 
     Raises:
         YardError: NO_LABELS, nothing is left.
     """
+    class_ids = converter.classes_only(shapes)
+    # What is left is looked at one by one: it takes thirty times as long.
+    left = iter(images) if class_ids is None else images.some(images.reclass(class_ids))
+    _convert_each(images, left, converter, task, report, check)
+    if not report.labels.kept:
+        raise YardError(
+            Reason.NO_LABELS, f"none of the {report.labels.found} labels can be used for {task}: see the report, or choose another --task"
+        )
+
+
+def _convert_each(
+    images: HeldImages, left: Iterator[HeldImage], converter: Converter, task: str, report: Report, check: Callable[[], None]
+) -> None:
     changed: Counter[Code] = Counter()
     first: dict[Code, HeldImage] = {}
     gone: list[int] = []
-    for number, image in enumerate(images):
+    for number, image in enumerate(left):
         if number % _IMAGES_A_CHECK == 0:
             check()
         kept: dict[bytes, LabelRow] = {}
@@ -99,10 +96,6 @@ def convert_labels(images: HeldImages, converter: Converter, task: str, report: 
     for code, count in changed.items():
         where = first[code].label_file or first[code].path
         report.note(code, f"{count} labels, those of {where} the first: {_CHANGED[code]}", where)
-    if not report.labels.kept:
-        raise YardError(
-            Reason.NO_LABELS, f"none of the {report.labels.found} labels can be used for {task}: see the report, or choose another --task"
-        )
 
 
 _CHANGED = {

@@ -298,7 +298,8 @@ class _Attempt:
             names, (_, merged) = merged_classes([base.class_names, names], {}, report)
             class_ids, keypoints = [merged[class_id] for class_id in class_ids], base.keypoints
             refuse_mismatch(base, decision.task, source.keypoints)
-        convert_labels(held, Converter(decision.task, class_ids, keypoints), decision.task, report, importer.check)
+        converter = Converter(decision.task, class_ids, keypoints)
+        convert_labels(held, importer.shapes, converter, decision.task, report, importer.check)
         importer.progress("drawing splits", 0, 0, "")
         request = SplitRequest(spec.split_ratios, spec.seed, base_ratios(base))
         report.split_reason = assign_splits(held, source.images.splits(), request, report, importer.check)

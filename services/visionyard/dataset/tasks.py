@@ -116,6 +116,10 @@ class Converter:
         self._class_ids = class_ids
         self._keypoints = keypoints
 
+    def classes_only(self, counts: ShapeCounts) -> list[int] | None:
+        """The final id of each class id, where that is all that changes of labels of these shapes; else None."""
+        return self._class_ids if self._task == "detect" and counts.only(Shape.BOX) else None
+
     def convert(self, row: LabelRow, width: int, height: int) -> Converted:
         """Converts a label of a picture of that size, in pixels."""
         if (row.shape is Shape.IMAGE) != (self._task == "classify"):
