@@ -152,6 +152,11 @@ class HeldImages:
         row = self.staging.one(statement, (bytes.fromhex(sha256),))
         return _image(row) if row else None
 
+    def place_of(self, sha256: str) -> Place | None:
+        """Where the first image of these bytes lies, or None."""
+        row = self.staging.one("SELECT shard, at, length FROM held WHERE sha256 = ? ORDER BY id LIMIT 1", (bytes.fromhex(sha256),))
+        return Place(*row) if row else None
+
     def relabel(self, image: int, labels: list[LabelRow], label_file: str = "") -> None:
         """Gives an image other labels."""
         statement = "UPDATE held SET labels = ?, label_count = ?, label_file = ? WHERE id = ?"

@@ -186,6 +186,8 @@ class KnownImages:
 
     def find(self, sha256: str) -> Place | None:
         """Where the image lies, or None where the project does not hold it."""
+        if not len(self._heads):
+            return None
         wanted = bytes.fromhex(sha256)
         head = np.uint64(int.from_bytes(wanted[:8], "big"))
         at = int(np.searchsorted(self._heads, head))

@@ -42,25 +42,32 @@ class SourceImages:
     def __init__(self, staging: Staging) -> None:
         self._staging = staging
         staging.run("CREATE TABLE IF NOT EXISTS source_lists (id INTEGER PRIMARY KEY)")
-        staging.run("CREATE TABLE IF NOT EXISTS source_images (list INT, path TEXT, split TEXT, labels TEXT, taken INT)")
+        staging.run("CREATE TABLE IF NOT EXISTS source_images (list INT, path TEXT, split TEXT, labels TEXT)")
         staging.run("CREATE INDEX IF NOT EXISTS source_images_by_path ON source_images (list, path)")
         self._id = staging.run("INSERT INTO source_lists VALUES (NULL)")
         self._count = 0
 
     def append(self, image: SourceImage) -> None:
         """Adds one."""
-        self._staging.run("INSERT INTO source_images VALUES (?, ?, ?, ?, 0)", (self._id, image.path, image.split, image.labels))
+        self._staging.run("INSERT INTO source_images VALUES (?, ?, ?, ?)", (self._id, image.path, image.split, image.labels))
         self._count += 1
 
     def find(self, path: str) -> SourceImage | None:
-        """The image of that path that was not taken yet, or None."""
-        statement = "SELECT path, split, labels FROM source_images WHERE list = ? AND path = ? AND NOT taken LIMIT 1"
-        row = self._staging.one(statement, (self._id, path))
+        """The image of that path, or None."""
+        row = self._staging.one("SELECT path, split, labels FROM source_images WHERE list = ? AND path = ? LIMIT 1", (self._id, path))
         return SourceImage(*row) if row else None
 
-    def mark(self, path: str) -> None:
-        """Marks an image as taken: of several files of one path in an archive the first counts."""
-        self._staging.run("UPDATE source_images SET taken = 1 WHERE list = ? AND path = ?", (self._id, path))
+    def placed(self) -> Iterator[tuple[int, int, SourceImage]]:
+        """The images that are files of the source, in the order in which these lie there, each path once: place and size of the file, and the image."""
+        before = -1
+        for place, size, path, split, labels in self._staging.query(
+            "SELECT f.place, f.size, i.path, i.split, i.labels FROM source_images i JOIN files f ON f.path = i.path "
+            "WHERE i.list = ? ORDER BY f.place, i.rowid",
+            (self._id,),
+        ):
+            if place != before:
+                yield place, size, SourceImage(path, split, labels)
+            before = place
 
     def splits(self) -> set[str]:
         """The splits that come up."""
