@@ -162,6 +162,14 @@ class SourceTree:
         statement = "SELECT path FROM files WHERE stem = ? AND suffix = ? AND at IS NOT NULL ORDER BY path LIMIT 1000"
         return [path for (path,) in self.staging.query(statement, (stem.lower(), suffix))]
 
+    def images_with_text(self, suffix: str) -> Iterator[str]:
+        """The images that share their name without extension (whatever the case) with a text of this extension anywhere, sorted."""
+        statement = (
+            "SELECT path FROM files i WHERE image AND EXISTS (SELECT 1 FROM files t WHERE t.stem = i.stem AND t.suffix = ? AND t.at IS NOT NULL) "
+            "ORDER BY path"
+        )
+        return (path for (path,) in self.staging.query(statement, (suffix,)))
+
     def suffixes(self) -> set[str]:
         """The lower-case extensions that come up."""
         return {suffix for (suffix,) in self.staging.query("SELECT DISTINCT suffix FROM files")}

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from visionyard.dataset.findings import Code
 from visionyard.dataset.formats.shapes import LabelRow, Shape, Unit, WrittenLabel
 from visionyard.dataset.staging import Row, Staging
 
 
-@dataclass(frozen=True, slots=True)
-class SourceImage:
+class SourceImage(NamedTuple):
     """An image that belongs to the set.
 
     Attributes:
@@ -30,6 +29,10 @@ class SourceImage:
 def file_of(labels: str) -> str:
     """The file that labels stand in, for messages: what comes before the ``#``."""
     return labels.partition("#")[0]
+
+
+_SHAPES, _UNITS = tuple(Shape), tuple(Unit)
+"""By their numbers, which are counted from 0."""
 
 
 class SourceImages:
@@ -119,10 +122,10 @@ class LabelSpool:
                 Code[problem] if problem else None,
                 message,
                 class_id,
-                Shape(shape),
+                _SHAPES[shape],
                 tuple(values[:box]),
                 tuple(values[box:]),
-                Unit(unit),
+                _UNITS[unit],
                 dimensions,
                 Code[note] if note else None,
                 confidence,
