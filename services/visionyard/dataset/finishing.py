@@ -13,7 +13,7 @@ from visionyard.dataset.labels import likeness
 from visionyard.dataset.shards import ShardWriter
 from visionyard.dataset.tasks import Converter, Decision, ShapeCounts
 from visionyard.kit.artifacts.dataset import KeypointLayout
-from visionyard.kit.artifacts.manifest import Label, ManifestRow, label_order
+from visionyard.kit.artifacts.manifest import Label, ManifestRow
 from visionyard.kit.errors import Reason, YardError
 
 _IMAGES_A_CHECK = 256
@@ -38,30 +38,12 @@ class Content:
     images: HeldImages
 
     def rows(self, writer: ShardWriter | None) -> Iterator[ManifestRow]:
-        """The manifest's rows in its order, made one by one; all shards are stored already. Can be asked for again and again.
+        """The manifest's rows in its order, made one by one; all shards are stored already.
 
         Args:
             writer: Knows the keys of the shards that this attempt wrote; None where it wrote none.
         """
-        for image in self.images.in_order():
-            place = writer.resolve(image.place) if writer else image.place
-            labels = tuple(sorted((_label(row) for row in image.labels), key=label_order))
-            yield ManifestRow(
-                image.sha256,
-                image.name,
-                image.split,
-                image.width,
-                image.height,
-                place.shard,
-                place.offset,
-                place.length,
-                labels,
-                image.phash,
-            )
-
-
-def _label(row: LabelRow) -> Label:
-    return Label(row.class_id, row.cx, row.cy, row.w, row.h, row.points, row.confidence)
+        return self.images.rows(writer.key_of if writer else str)
 
 
 def convert_labels(
@@ -80,12 +62,23 @@ def convert_labels(
     Raises:
         YardError: NO_LABELS, nothing is left.
     """
-    # Of a set of boxes no label has to be looked at again but where two classes of an image become one: then two labels may be the same.
-    rest = images.renumber(converter.class_ids) if converter.only_renumbers(shapes) else iter(images)
+    class_ids = converter.classes_only(shapes)
+    # What is left is looked at one by one: it takes thirty times as long.
+    left = iter(images) if class_ids is None else images.some(images.reclass(class_ids))
+    _convert_each(images, left, converter, task, report, check)
+    if report.labels.found and not report.labels.kept:
+        raise YardError(
+            Reason.NO_LABELS, f"none of the {report.labels.found} labels can be used for {task}: see the report, or choose another --task"
+        )
+
+
+def _convert_each(
+    images: HeldImages, left: Iterator[HeldImage], converter: Converter, task: str, report: Report, check: Callable[[], None]
+) -> None:
     changed: Counter[Code] = Counter()
     first: dict[Code, HeldImage] = {}
     gone: list[int] = []
-    for number, image in enumerate(rest):
+    for number, image in enumerate(left):
         if number % _IMAGES_A_CHECK == 0:
             check()
         kept, codes = _converted(image, converter, report)
@@ -101,10 +94,6 @@ def convert_labels(
     for code, count in changed.items():
         where = first[code].label_file or first[code].path
         report.note(code, f"{count} labels, those of {where} the first: {_CHANGED[code]}", where, picture=first[code].path)
-    if report.labels.found and not report.labels.kept:
-        raise YardError(
-            Reason.NO_LABELS, f"none of the {report.labels.found} labels can be used for {task}: see the report, or choose another --task"
-        )
 
 
 def _converted(image: HeldImage, converter: Converter, report: Report) -> tuple[list[LabelRow], list[Code]]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from visionyard.dataset.formats.shapes import LabelRow
-from visionyard.dataset.labels import boxes_of, decode_labels, encode_labels, joins_classes, renumbered
+from visionyard.dataset.labels import boxes_of, decode_labels, encode_labels, final_labels, with_class_ids
 from visionyard.dataset.names import long_name, marked_name, plain_name, stem_key
 from visionyard.dataset.shards import Place
 from visionyard.dataset.staging import Row, Staging
+from visionyard.kit.artifacts.manifest import ManifestRow, sorted_labels
 
 _COLUMNS = "id, path, split, sha256, width, height, shard, at, length, phash, labels, label_file, name"
 _HALF = 1 << 63
@@ -127,42 +128,61 @@ class HeldImages:
         """In the order in which they came."""
         return (_image(row) for row in self.staging.query(f"SELECT {_COLUMNS} FROM held ORDER BY id"))  # noqa: S608 - a constant
 
-    def in_order(self) -> Iterator[HeldImage]:
-        """In the manifest's order: split, then name. All of them have both."""
-        statement = f"SELECT {_COLUMNS} FROM held ORDER BY CASE split WHEN 'train' THEN 0 WHEN 'val' THEN 1 ELSE 2 END, name"  # noqa: S608 - a constant
-        return (_image(row) for row in self.staging.query(statement))
+    def some(self, images: Iterable[int]) -> Iterator[HeldImage]:
+        """Those of these ids."""
+        for image in images:
+            yield from map(_image, self.staging.query(f"SELECT {_COLUMNS} FROM held WHERE id = ?", (image,)))  # noqa: S608 - a constant
+
+    def rows(self, key_of: Callable[[str], str]) -> Iterator[ManifestRow]:
+        """As a manifest has them, and in its order: split, then name. All of them have both.
+
+        Args:
+            key_of: Gives the key of a shard by what :attr:`Place.shard` calls it.
+        """
+        for sha256, name, split, width, height, shard, at, length, labels, phash in self.staging.query(
+            "SELECT sha256, name, split, width, height, shard, at, length, labels, phash FROM held "
+            "ORDER BY CASE split WHEN 'train' THEN 0 WHEN 'val' THEN 1 ELSE 2 END, name"
+        ):
+            final = tuple(sorted_labels(final_labels(labels)))
+            yield ManifestRow(sha256.hex(), name, split, width, height, key_of(shard), at, length, final, phash + _HALF)
 
     def find(self, sha256: str) -> HeldImage | None:
         """The first image of these bytes, or None."""
-        return next(self._chosen("WHERE sha256 = ? ORDER BY id LIMIT 1", bytes.fromhex(sha256)), None)
+        statement = f"SELECT {_COLUMNS} FROM held WHERE sha256 = ? ORDER BY id LIMIT 1"  # noqa: S608 - a constant
+        row = self.staging.one(statement, (bytes.fromhex(sha256),))
+        return _image(row) if row else None
 
-    def _chosen(self, which: str, *values: object) -> Iterator[HeldImage]:
-        return map(_image, self.staging.query(f"SELECT {_COLUMNS} FROM held {which}", values))  # noqa: S608 - constants
+    def place_of(self, sha256: str) -> Place | None:
+        """Where the first image of these bytes lies, or None."""
+        row = self.staging.one("SELECT shard, at, length FROM held WHERE sha256 = ? ORDER BY id LIMIT 1", (bytes.fromhex(sha256),))
+        return Place(*row) if row else None
 
     def relabel(self, image: int, labels: list[LabelRow], label_file: str = "") -> None:
         """Gives an image other labels."""
         statement = "UPDATE held SET labels = ?, label_count = ?, label_file = ? WHERE id = ?"
         self.staging.run(statement, (encode_labels(labels), len(labels), label_file, image))
 
-    def renumber(self, class_ids: list[int]) -> Iterator[HeldImage]:
-        """Gives labels, all of which are without points, the class that ``class_ids`` has for theirs.
+    def reclass(self, class_ids: Sequence[int]) -> list[int]:
+        """Gives the labels of images other classes; none of them has points.
+
+        Args:
+            class_ids: What each class id becomes.
 
         Returns:
-            The images where this would make one class of two; their labels stay as they were.
+            The ids of the images that have labels of two classes that become one: they stay as they are.
         """
-        final, clashing = np.array(class_ids, dtype=np.int64), list[int]()
-        joins = len(set(class_ids)) < len(class_ids)
+        joined: list[int] = []
 
-        def changed(image: int, labels: bytes) -> bytes:
-            if joins and joins_classes(labels, final):
-                clashing.append(image)
-                return labels
-            return renumbered(labels, final)
+        def changed() -> Iterator[tuple[bytes, int]]:
+            for image, old in self.staging.query("SELECT id, labels FROM held WHERE label_count"):
+                new = with_class_ids(old, class_ids)
+                if new is None:
+                    joined.append(image)
+                elif new != old:
+                    yield new, image
 
-        if class_ids != list(range(len(class_ids))):
-            self.staging.define("changed", 2, changed)
-            self.staging.run("UPDATE held SET labels = changed(id, labels)")
-        return (image for number in clashing for image in self._chosen("WHERE id = ?", number))
+        self.staging.many("UPDATE held SET labels = ? WHERE id = ?", changed())
+        return joined
 
     def doubles(self) -> Iterator[tuple[HeldImage, HeldImage]]:
         """Each image whose bytes an earlier one has, with the first of them before it: those of test come first, then val, then train; each by path."""

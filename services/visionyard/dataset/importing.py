@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from visionyard.dataset.archives.entry import Archive, Entry
+from visionyard.dataset.archives.entry import Archive
 from visionyard.dataset.checking import CheckingThreads
 from visionyard.dataset.findings import Code, Report
 from visionyard.dataset.formats.labelled import LabelledSource
 from visionyard.dataset.formats.matching import holds_masks
 from visionyard.dataset.formats.shapes import LabelRow
-from visionyard.dataset.formats.staged import SourceImage, SourceImages, images_in_none
+from visionyard.dataset.formats.staged import SourceImage, images_in_none
 from visionyard.dataset.held import HeldImage, HeldImages
 from visionyard.dataset.images import CheckedImage, ImageProblem
 from visionyard.dataset.index import KnownImages
@@ -176,14 +176,15 @@ class Importer:
         self.report.note(code, f"{image.path} {message}; it was left out{also}", image.path)
 
     def _read_images(self, source: LabelledSource, held: HeldImages) -> None:
-        """Reads the archive once more, now for its images: checked in threads, a few at once, and taken in order."""
+        """Reads the images: checked in threads, a few at once, and taken in the archive's order."""
         total, seen = len(source.images), 0
         with CheckingThreads(self._limit_pixels) as threads:
-            for entry, image, data in self._members(source.images):
+            files = ((place, size, (image, size)) for place, size, image in source.images.placed())
+            for (image, size), data in self._archive.fetch(files):
                 seen += 1
                 if data is None:
                     limit = self._archive.limits.file_bytes
-                    self._drop_image(source, image, Code.IMAGE_TOO_LARGE, f"has {entry.size} bytes, more than {limit}")
+                    self._drop_image(source, image, Code.IMAGE_TOO_LARGE, f"has {size} bytes, more than {limit}")
                     continue
                 for taken, checked in threads.add(image, data):
                     self._take(source, held, taken, checked)
@@ -193,24 +194,6 @@ class Importer:
                 self._take(source, held, taken, checked)
         self.progress("storing images", total, total, "images")
         self._writer.close()
-
-    def _members(self, images: SourceImages) -> Iterator[tuple[Entry, SourceImage, bytes | None]]:
-        """The archive's files that are images of the set, each path once, with their bytes unless they are too large."""
-        found: SourceImage | None = None
-
-        def is_member(entry: Entry) -> bool:
-            nonlocal found
-            found = images.find(entry.path)
-            return found is not None
-
-        for entry, data in self._archive.read(is_member):
-            if data is None and not entry.too_large:
-                continue
-            # An archive may ask for some files before it gives the first: then what was found last is another file's.
-            image = found if found is not None and found.path == entry.path else images.find(entry.path)
-            if image is not None:
-                images.mark(entry.path)
-                yield entry, image, data
 
     def _take(self, source: LabelledSource, held: HeldImages, image: SourceImage, checked: CheckedImage | ImageProblem) -> None:
         if isinstance(checked, ImageProblem):
@@ -248,8 +231,7 @@ class Importer:
 
     def _place(self, image: CheckedImage, held: HeldImages) -> Place:
         """Where the image lies: in this very import, in the project already, or now."""
-        earlier = held.find(image.sha256)
-        place = earlier.place if earlier else self._known.find(image.sha256)
+        place = held.place_of(image.sha256) or self._known.find(image.sha256)
         return place or self._writer.add(image.sha256, image.suffix, image.data)
 
     def _refuse_empty(self, source: LabelledSource) -> None:

@@ -36,29 +36,52 @@ def index_prefix(project: str) -> str:
     return f"projects/{project}/index/"
 
 
-def encode_segment(rows: Iterable[ManifestRow], shards: Sequence[str]) -> bytes:
-    """A segment of those rows whose images lie in ``shards``; the same rows give the same bytes."""
-    ordinals = {shard: i for i, shard in enumerate(shards)}
-    digests, places = bytearray(), array("q")
-    for row in rows:
-        ordinal = ordinals.get(row.shard)
-        if ordinal is not None:
-            digests += bytes.fromhex(row.sha256)
-            places.extend((ordinal, row.offset, row.length))
-    by_digest = np.frombuffer(bytes(digests), dtype="V32")
-    _, first = np.unique(by_digest, return_index=True)
-    place = np.frombuffer(places, dtype=np.int64).reshape(-1, 3)[first]
-    return _encode(
-        pa.table(
-            {
-                "sha256": pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), len(first), [None, pa.py_buffer(by_digest[first].tobytes())]),
-                "shard": pa.DictionaryArray.from_arrays(pa.array(place[:, 0], pa.int32()), pa.array(list(shards), pa.string())),
-                "offset": pa.array(place[:, 1]),
-                "length": pa.array(place[:, 2]),
-            },
-            schema=_SCHEMA,
+class NewImages:
+    """The images of a version that lie in shards of its own: a segment of them. Takes 56 bytes an image.
+
+    Args:
+        shards: Those shards.
+    """
+
+    def __init__(self, shards: Sequence[str]) -> None:
+        self._shards = list(shards)
+        self._ordinals = {shard: i for i, shard in enumerate(shards)}
+        self._digests, self._places = bytearray(), array("q")
+
+    def passing(self, rows: Iterable[ManifestRow]) -> Iterator[ManifestRow]:
+        """The same rows, noted while they pass by on their way to somebody else."""
+        for row in rows:
+            ordinal = self._ordinals.get(row.shard)
+            if ordinal is not None:
+                self._digests += bytes.fromhex(row.sha256)
+                self._places.extend((ordinal, row.offset, row.length))
+            yield row
+
+    def encode(self) -> bytes:
+        """The segment; the same rows give the same bytes."""
+        by_digest = np.frombuffer(bytes(self._digests), dtype="V32")
+        _, first = np.unique(by_digest, return_index=True)
+        place = np.frombuffer(self._places, dtype=np.int64).reshape(-1, 3)[first]
+        digests = pa.py_buffer(by_digest[first].tobytes())
+        return _encode(
+            pa.table(
+                {
+                    "sha256": pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), len(first), [None, digests]),
+                    "shard": pa.DictionaryArray.from_arrays(pa.array(place[:, 0], pa.int32()), pa.array(self._shards, pa.string())),
+                    "offset": pa.array(place[:, 1]),
+                    "length": pa.array(place[:, 2]),
+                },
+                schema=_SCHEMA,
+            )
         )
-    )
+
+
+def encode_segment(rows: Iterable[ManifestRow], shards: Sequence[str]) -> bytes:
+    """See :class:`NewImages`; of rows that nobody else waits for."""
+    images = NewImages(shards)
+    for _ in images.passing(rows):
+        pass
+    return images.encode()
 
 
 def encode_places(places: Mapping[bytes, Place]) -> bytes:
@@ -163,6 +186,8 @@ class KnownImages:
 
     def find(self, sha256: str) -> Place | None:
         """Where the image lies, or None where the project does not hold it."""
+        if not len(self._heads):
+            return None
         wanted = bytes.fromhex(sha256)
         head = np.uint64(int.from_bytes(wanted[:8], "big"))
         at = int(np.searchsorted(self._heads, head))

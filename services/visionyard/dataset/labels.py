@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ _LEAST, _MOST = -0.01, 1.01
 _ROUNDING = 2e-6
 """What writing six decimals may put a box beyond the edge; not worth a word."""
 _NO_CONFIDENCE = -1.0
-_HEAD, _CLASS = 9, 2
+_HEAD, _CLASS_AT = 9, 2
 
 
 @dataclass(frozen=True)
@@ -191,43 +191,48 @@ def encode_labels(labels: Iterable[LabelRow]) -> bytes:
     return values.tobytes()
 
 
-def decode_labels(data: bytes) -> Iterator[LabelRow]:
-    """Reads what :func:`encode_labels` wrote. Of keypoints the dimensions are not kept; the source's :class:`KeypointLayout` tells them."""
+def _encoded(data: bytes) -> Iterator[tuple[float, float, int, float, float, float, float, float | None, tuple[float, ...]]]:
+    """Of each label that :func:`encode_labels` wrote: line, shape, class, box, confidence and points."""
     values, at = array("d", data), 0
     while at < len(values):
         line, shape, class_id, cx, cy, w, h, confidence, count = values[at : at + _HEAD]
         at += _HEAD
         points = tuple(values[at : at + int(count)])
         at += int(count)
+        yield line, shape, int(class_id), cx, cy, w, h, None if confidence == _NO_CONFIDENCE else confidence, points
+
+
+def final_labels(data: bytes) -> Iterator[Label]:
+    """Reads what :func:`encode_labels` wrote of labels that are in their task's shape."""
+    for _, _, class_id, cx, cy, w, h, confidence, points in _encoded(data):
+        yield Label(class_id, cx, cy, w, h, points, confidence)
+
+
+def decode_labels(data: bytes) -> Iterator[LabelRow]:
+    """Reads what :func:`encode_labels` wrote. Of keypoints the dimensions are not kept; the source's :class:`KeypointLayout` tells them."""
+    for line, shape, class_id, cx, cy, w, h, confidence, points in _encoded(data):
         yield LabelRow(
             int(line),
-            class_id=int(class_id),
+            class_id=class_id,
             cx=cx,
             cy=cy,
             w=w,
             h=h,
             shape=Shape(int(shape)),
             points=points,
-            confidence=None if confidence == _NO_CONFIDENCE else confidence,
+            confidence=confidence,
         )
 
 
-def renumbered(data: bytes, class_ids: NDArray[np.int64]) -> bytes:
-    """The same labels, which have no points, with other class ids.
-
-    Args:
-        data: What :func:`encode_labels` wrote.
-        class_ids: INT64 [classes], the new id of each.
-    """
-    values = np.frombuffer(data, dtype=np.float64).reshape(-1, _HEAD).copy()
-    values[:, _CLASS] = class_ids[values[:, _CLASS].astype(np.int64)]
+def with_class_ids(data: bytes, class_ids: Sequence[int]) -> bytes | None:
+    """What :func:`encode_labels` wrote of an image's labels without points, each of the class that ``class_ids`` has for its own; None where two classes become one."""
+    values = array("d", data)
+    old = values[_CLASS_AT::_HEAD]
+    new = array("d", [class_ids[int(class_id)] for class_id in old])
+    if len(set(new)) < len(set(old)):
+        return None
+    values[_CLASS_AT::_HEAD] = new
     return values.tobytes()
-
-
-def joins_classes(data: bytes, class_ids: NDArray[np.int64]) -> bool:
-    """Whether :func:`renumbered` would give two labels of different classes the same class. Arguments as there."""
-    classes = np.unique(np.frombuffer(data, dtype=np.float64)[_CLASS::_HEAD]).astype(np.int64)
-    return len(np.unique(class_ids[classes])) < len(classes)
 
 
 def boxes_of(data: bytes) -> NDArray[np.float64]:

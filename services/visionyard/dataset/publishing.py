@@ -25,7 +25,7 @@ from typing import Any, Protocol
 
 from visionyard.dataset.findings import Code, Report
 from visionyard.dataset.finishing import Content
-from visionyard.dataset.index import encode_segment, store_segment
+from visionyard.dataset.index import NewImages, encode_segment, store_segment
 from visionyard.dataset.shards import ShardWriter
 from visionyard.kit.artifacts import versions
 from visionyard.kit.artifacts.dataset import DatasetClass, DatasetSplit, DatasetVersion, iterate_manifest, newest_dataset_version
@@ -163,7 +163,9 @@ class Publisher:
         tally = _Tally()
         keypoints = content.keypoints.to_json() if content.keypoints else None
         content_digest = ContentDigest(content.task, content.class_names, keypoints)
-        manifest = encode_manifest(content_digest.passing(tally.count(content.rows(writer))), self.maker)
+        project, shards = self._dataset.project, writer.keys if writer else []
+        images = NewImages(shards)
+        manifest = encode_manifest(content_digest.passing(images.passing(tally.count(content.rows(writer)))), self.maker)
         digest = content_digest.value()
         newest = newest_dataset_version(self._store, self._dataset)
         if newest is not None and newest.digest == digest:
@@ -173,11 +175,10 @@ class Publisher:
             )
             self.abandon()
             return {"version": str(newest.name), "report_key": self.failed_report(report), "written": []}
-        project, shards = self._dataset.project, writer.keys if writer else []
         report_bytes = _json({**report.to_json(), "maker": self.maker})
         manifest_key = f"projects/{project}/manifests/{hashlib.sha256(manifest).hexdigest()}.parquet"
         report_key = f"projects/{project}/reports/{hashlib.sha256(report_bytes).hexdigest()}.json"
-        self._segment = segment = encode_segment(content.rows(writer), shards) if shards else b""
+        self._segment = segment = images.encode() if shards else b""
         beside_shards = len(manifest) + len(report_bytes) + len(segment)
         admit(beside_shards)
         version = DatasetVersion(

@@ -10,9 +10,8 @@ import hashlib
 import os
 import tarfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from visionyard.kit.tar_header import HeaderTemplate
 
@@ -28,8 +27,7 @@ def shard_prefix(project: str) -> str:
     return f"projects/{project}/shards/"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where an image's bytes lie.
 
     Attributes:
@@ -111,6 +109,10 @@ class ShardWriter:
         self.stored_bytes += self._size
         self._path.unlink(missing_ok=True)
 
+    def key_of(self, shard: str) -> str:
+        """The key of a :attr:`Place.shard`, once that was handed over."""
+        return self.keys[int(shard)] if shard.isdigit() else shard
+
     def resolve(self, place: Place) -> Place:
-        """The place with its shard's key, once that was handed over."""
-        return Place(self.keys[int(place.shard)], place.offset, place.length) if place.shard.isdigit() else place
+        """The place with its shard's key."""
+        return Place(self.key_of(place.shard), place.offset, place.length)

@@ -69,7 +69,8 @@ class Staging:
     def query(self, statement: str, parameters: Row = ()) -> Iterator[Row]:
         """The rows of a query, read on the way; raises likewise."""
         try:
-            yield from self._connection.execute(statement, parameters)
+            for row in self._connection.execute(statement, parameters):  # noqa: UP028 - one left on the way would close its cursor, perhaps behind the database
+                yield row
         except sqlite3.OperationalError as error:
             raise self._stopped or error from error
 
@@ -80,10 +81,6 @@ class Staging:
         except sqlite3.OperationalError as error:
             raise self._stopped or error from error
         return row
-
-    def define(self, name: str, arguments: int, function: Callable[..., Any]) -> None:
-        """Gives statements a function of so many values."""
-        self._connection.create_function(name, arguments, function)
 
     def close(self) -> None:
         """Closes the file."""

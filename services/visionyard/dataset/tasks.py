@@ -105,9 +105,6 @@ class Converter:
         class_ids: The final id of each class id that labels have.
         keypoints: What the keypoints of a pose version are.
 
-    Attributes:
-        class_ids: As given.
-
     Raises:
         YardError: NO_LABELS, the task is ``pose`` but nothing tells what the keypoints are.
     """
@@ -116,12 +113,12 @@ class Converter:
         if task == "pose" and keypoints is None:
             raise YardError(Reason.NO_LABELS, "the source's labels have no keypoints, so it cannot be imported for pose: leave out --task")
         self._task = task
-        self.class_ids = class_ids
+        self._class_ids = class_ids
         self._keypoints = keypoints
 
-    def only_renumbers(self, counts: ShapeCounts) -> bool:
-        """Whether nothing but class ids changes."""
-        return self._task == "detect" and counts.only(Shape.BOX)
+    def classes_only(self, counts: ShapeCounts) -> list[int] | None:
+        """The final id of each class id, where that is all that changes of labels of these shapes; else None."""
+        return self._class_ids if self._task == "detect" and counts.only(Shape.BOX) else None
 
     def convert(self, row: LabelRow, width: int, height: int) -> Converted:
         """Converts a label of a picture of that size, in pixels."""
@@ -132,7 +129,7 @@ class Converter:
         if self._task in {"segment", "obb"}:
             left, top, right, bottom = enclosing(points)
             box = ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
-        return Converted(Label(self.class_ids[row.class_id], *box, points, row.confidence), code)
+        return Converted(Label(self._class_ids[row.class_id], *box, points, row.confidence), code)
 
     def _points(self, row: LabelRow, width: int, height: int) -> tuple[tuple[float, ...], Code | None]:
         if self._task == "segment":

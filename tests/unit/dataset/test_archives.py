@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tests.unit.dataset.conftest import tarred, zipped
 
 from visionyard.dataset.archives.entry import ArchiveLimits
+from visionyard.dataset.archives.joined import JoinedArchive
 from visionyard.dataset.archives.noted import NotedArchive
 from visionyard.dataset.archives.opened import open_archive
 from visionyard.dataset.archives.tarred import _read_header
@@ -50,6 +51,26 @@ def test_every_kind_is_read_and_can_be_read_again(kind):
     for _ in range(2):
         assert {entry.path: content for entry, content in archive.read(lambda _: True)} == FILES
     assert set(entries(data, wanted=lambda entry: entry.path.endswith("jpg")).values()) == {None, FILES["a/images/1.jpg"]}
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "joined"])
+def test_files_are_fetched_by_their_places(kind):
+    files = {**FILES, ".hidden": b"x", **{f"b/{n}.jpg": bytes([n]) * (n * 300) for n in range(40)}, "last.txt": b"z"}
+    parts = [files, {"0.jpg": b"one", "1.jpg": b"two"}] if kind == "joined" else [files]
+    opened = []
+    for part in parts:
+        data = packed("tar.gz" if kind == "joined" else kind, part)
+        opened.append(open_archive(io.BytesIO(data), len(data), "x", ArchiveLimits(file_bytes=9000)))
+    archive = NotedArchive(JoinedArchive(*opened) if kind == "joined" else opened[0], lambda *_: None)
+    found = [entry for entry, _ in archive.read(lambda _: False)]
+    assert [entry.place for entry in found] == sorted({entry.place for entry in found})
+    assert len(found) == sum(map(len, parts)) - 1
+    contents = dict(files) | {f"images/{path}": data for path, data in parts[-1].items() if kind == "joined"}
+    for some in (found, found[1::3], found[-1:], []):
+        expected = [(entry.path, None if entry.too_large else contents[entry.path]) for entry in some]
+        assert list(archive.fetch((entry.place, entry.size, entry.path) for entry in some)) == expected
+        assert list(archive.fetch([(entry.place, entry.size, entry.path) for entry in some])) == expected
+    assert sum(entry.too_large for entry in found) == 9
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,7 +1,6 @@
 """Versions written as YOLO, COCO and Pascal VOC, and read again: the same images, splits, classes and labels."""
 
 import json
-from dataclasses import replace
 from types import SimpleNamespace
 from xml.etree import ElementTree as ET
 
@@ -80,7 +79,7 @@ def read_back(folder, texts, images, layout):
         for found, image, kept in rows:
             labels = [Label(final[one.class_id], one.cx, one.cy, one.w, one.h, one.points, one.confidence) for one in kept]
             read.append(
-                replace(image, split=found.split, name=found.path.rpartition("/")[2], labels=tuple(sorted(labels, key=label_order)))
+                image._replace(split=found.split, name=found.path.rpartition("/")[2], labels=tuple(sorted(labels, key=label_order)))
             )
         return SimpleNamespace(
             classes=names,

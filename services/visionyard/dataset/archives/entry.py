@@ -5,8 +5,9 @@ from __future__ import annotations
 import abc
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 from visionyard.kit.errors import Reason, YardError
 
@@ -36,22 +37,26 @@ class ArchiveLimits:
     depth: int = 64
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A regular file in an archive.
 
     Attributes:
         path: Its path with forward slashes, NFC, relative and without ``.`` or ``..``.
         size: Its size in bytes.
         too_large: Whether it is above the limit for one file, so that its bytes are not to be had.
+        place: Where :meth:`Archive.fetch` finds its bytes; each file's is above those of the files before it, and below :data:`PLACES`.
     """
 
     path: str
     size: int
     too_large: bool
+    place: int = 0
 
 
+PLACES = 1 << 62
+"""More than any archive has bytes."""
 Wanted = Callable[[Entry], bool]
+T = TypeVar("T")
 
 
 class Archive(abc.ABC):
@@ -74,6 +79,17 @@ class Archive(abc.ABC):
 
         Raises:
             YardError: ARCHIVE_UNREADABLE, ARCHIVE_TRUNCATED, ARCHIVE_ENCRYPTED, ARCHIVE_BOMB, ARCHIVE_UNSAFE_PATH.
+        """
+
+    @abc.abstractmethod
+    def fetch(self, files: Iterable[tuple[int, int, T]]) -> Iterator[tuple[T, bytes | None]]:
+        """Yields the bytes of some files, None for one that is too large. Nothing but these bytes is looked at again.
+
+        Args:
+            files: Of each its :attr:`Entry.place` and size, and what is to come back with its bytes; by place. May be asked for some ahead.
+
+        Raises:
+            YardError: what :meth:`read` raises, which must have got to its end before.
         """
 
     def error(self, reason: Reason, what: str, **metadata: str) -> YardError:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+import itertools
+from collections.abc import Iterable, Iterator
 
-from visionyard.dataset.archives.entry import Archive, Entry, Wanted
+from visionyard.dataset.archives.entry import PLACES, Archive, Entry, T, Wanted
 
 IMAGES_FOLDER = "images"
 """Where the second archive's files lie."""
@@ -30,6 +30,14 @@ class JoinedArchive(Archive):
         for entry, data in self._images.read(lambda entry: wanted(_placed(entry))):
             yield _placed(entry), data
 
+    def fetch(self, files: Iterable[tuple[int, int, T]]) -> Iterator[tuple[T, bytes | None]]:
+        """See :meth:`Archive.fetch`."""
+        for second, some in itertools.groupby(files, lambda file: file[0] >= PLACES):
+            if second:
+                yield from self._images.fetch((place - PLACES, size, item) for place, size, item in some)
+            else:
+                yield from self._labels.fetch(some)
+
 
 def _placed(entry: Entry) -> Entry:
-    return replace(entry, path=f"{IMAGES_FOLDER}/{entry.path}")
+    return entry._replace(path=f"{IMAGES_FOLDER}/{entry.path}", place=PLACES + entry.place)

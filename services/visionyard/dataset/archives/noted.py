@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from visionyard.dataset.archives.entry import Archive, Entry, Wanted
+from visionyard.dataset.archives.entry import Archive, Entry, T, Wanted
 from visionyard.dataset.findings import Code
 
 _PACKED = frozenset({"zip", "tar", "tgz", "gz", "zst", "tzst", "7z", "rar", "bz2", "tbz2", "xz", "txz"})
@@ -49,3 +49,7 @@ class NotedArchive(Archive):
             self._note(Code.NESTED_ARCHIVE, f"{path} is an archive inside the archive; it was passed over", path)
         for path, known in alike:
             self._note(Code.PATHS_ALIKE, f"{path} and {known} differ in upper and lower case only; they were read as two files", path)
+
+    def fetch(self, files: Iterable[tuple[int, int, T]]) -> Iterator[tuple[T, bytes | None]]:
+        """See :meth:`Archive.fetch`."""
+        return self._archive.fetch(files)

@@ -10,13 +10,12 @@ import io
 import re
 import tarfile
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO, NamedTuple, Protocol
 
 import zstandard
 
-from visionyard.dataset.archives.entry import Archive, ArchiveLimits, Entry, Wanted, is_clutter
+from visionyard.dataset.archives.entry import Archive, ArchiveLimits, Entry, T, Wanted, is_clutter
 from visionyard.kit.errors import Reason, YardError
 
 _BLOCK = 512
@@ -42,8 +41,7 @@ class _Reader(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Header:
+class _Header(NamedTuple):
     """What of a header block counts.
 
     Attributes:
@@ -108,8 +106,7 @@ class TarArchive(Archive):
 
     def read(self, wanted: Wanted) -> Iterator[tuple[Entry, bytes | None]]:
         """See :meth:`Archive.read`."""
-        self._file.seek(0)
-        blocks = _Blocks(self, self._unpacked(), self._file, self._size, seekable=not self._packing)
+        blocks = self._blocks()
         override, count = _Override(), 0
         while (header := self._header(blocks, count)) is not None:
             count += 1
@@ -126,7 +123,7 @@ class TarArchive(Archive):
                 continue
             if header.type not in _REGULAR:
                 raise self.unsafe(path, "a link or device")
-            entry = Entry(path, size, size > self.limits.file_bytes)
+            entry = Entry(path, size, size > self.limits.file_bytes, blocks.position)
             if is_clutter(path):
                 blocks.skip(size)
             elif entry.too_large or not wanted(entry):
@@ -134,6 +131,21 @@ class TarArchive(Archive):
                 yield entry, None
             else:
                 yield entry, blocks.take(size, self.limits.file_bytes)
+
+    def fetch(self, files: Iterable[tuple[int, int, T]]) -> Iterator[tuple[T, bytes | None]]:
+        """See :meth:`Archive.fetch`."""
+        blocks = self._blocks()
+        for place, size, item in files:
+            if size > self.limits.file_bytes:
+                yield item, None
+                continue
+            blocks.skip(place - blocks.position)
+            yield item, blocks.take(size, self.limits.file_bytes)
+
+    def _blocks(self) -> _Blocks:
+        """The archive from its beginning on."""
+        self._file.seek(0)
+        return _Blocks(self, self._unpacked(), self._file, self._size, seekable=not self._packing)
 
     def _unpacked(self) -> _Reader:
         if self._packing == "gzip":
@@ -201,7 +213,11 @@ class _Override:
 
 
 class _Blocks:
-    """Bytes in blocks of 512, counted against the limits, and never fewer than asked for."""
+    """Bytes in blocks of 512, counted against the limits, and never fewer than asked for.
+
+    Attributes:
+        position: How many were taken or passed over.
+    """
 
     def __init__(self, archive: TarArchive, reader: _Reader, file: BinaryIO, size: int, *, seekable: bool) -> None:
         self._archive = archive
@@ -209,7 +225,7 @@ class _Blocks:
         self._file = file
         self._size = size
         self._seekable = seekable
-        self._unpacked = 0
+        self.position = 0
 
     def take(self, size: int, limit: int) -> bytes:
         """The next ``size`` bytes; the padding behind them is passed over."""
@@ -226,6 +242,7 @@ class _Blocks:
             if self._file.tell() + padded > self._size:
                 raise self._archive.truncated()
             self._file.seek(padded, io.SEEK_CUR)
+            self.position += padded
             return
         while padded:
             padded -= len(self._exactly(min(padded, _SKIP_BYTES)))
@@ -239,9 +256,9 @@ class _Blocks:
                 raise self._archive.truncated()
             parts.append(part)
             left -= len(part)
-            self._unpacked += len(part)
+            self.position += len(part)
             if not self._seekable:
-                self._archive.check_unpacked(self._unpacked, self._file.tell())
+                self._archive.check_unpacked(self.position, self._file.tell())
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _read(self, size: int) -> bytes:

@@ -8,10 +8,10 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-from visionyard.dataset.archives.entry import Archive, ArchiveLimits, Entry, Wanted, is_clutter
+from visionyard.dataset.archives.entry import Archive, ArchiveLimits, Entry, T, Wanted, is_clutter
 from visionyard.dataset.archives.zip_names import entry_names
 from visionyard.kit.errors import Reason, YardError
 
@@ -108,12 +108,17 @@ class ZipArchive(Archive):
 
     def read(self, wanted: Wanted) -> Iterator[tuple[Entry, bytes | None]]:
         """See :meth:`Archive.read`; in the order in which the files lie in the archive."""
-        for info, name in zip(self._infos, self._names, strict=True):
+        for place, (info, name) in enumerate(zip(self._infos, self._names, strict=True)):
             path = self.clean(name)
             if name.endswith("/") or is_clutter(path):
                 continue
-            entry = Entry(path, info.file_size, info.file_size > self.limits.file_bytes)
+            entry = Entry(path, info.file_size, info.file_size > self.limits.file_bytes, place)
             yield entry, self._bytes(info, path) if not entry.too_large and wanted(entry) else None
+
+    def fetch(self, files: Iterable[tuple[int, int, T]]) -> Iterator[tuple[T, bytes | None]]:
+        """See :meth:`Archive.fetch`."""
+        for place, size, item in files:
+            yield item, self._bytes(self._infos[place], self.clean(self._names[place])) if size <= self.limits.file_bytes else None
 
     def _bytes(self, info: zipfile.ZipInfo, path: str) -> bytes:
         try:

@@ -62,8 +62,7 @@ def copy_images(
         places: dict[str, Place] = {}
         missing: dict[str, ManifestRow] = {}
         for row in batch:
-            earlier = held.find(row.sha256)
-            place = earlier.place if earlier else known.find(row.sha256)
+            place = held.place_of(row.sha256) or known.find(row.sha256)
             if place is None:
                 missing[row.sha256] = row
             else:

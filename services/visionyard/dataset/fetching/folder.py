@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
-from visionyard.dataset.archives.entry import Archive, ArchiveLimits, Entry, Wanted, is_clutter
+from visionyard.dataset.archives.entry import Archive, ArchiveLimits, Entry, T, Wanted, is_clutter
 from visionyard.dataset.fetching.addresses import SourceUrl, unreachable
 from visionyard.dataset.fetching.patience import FetchLimits, Patience
 from visionyard.dataset.fetching.port import Check, Fetched, Progress, SourceBroken
@@ -73,14 +73,28 @@ class ObjectFolder(Archive):
         Raises:
             YardError: SOURCE_UNREACHABLE.
         """
-        ahead: deque[tuple[Entry, Listing, Future[bytes] | None]] = deque()
+        listed = (
+            (Entry(path, entry.size, entry.size > self.limits.file_bytes, place), entry)
+            for place, (path, entry) in enumerate(self._objects)
+        )
+        return self._each((file, entry, not file.too_large and wanted(file)) for file, entry in listed)
+
+    def fetch(self, files: Iterable[tuple[int, int, T]]) -> Iterator[tuple[T, bytes | None]]:
+        """See :meth:`Archive.fetch`.
+
+        Raises:
+            YardError: SOURCE_UNREACHABLE.
+        """
+        return self._each((item, self._objects[place][1], size <= self.limits.file_bytes) for place, size, item in files)
+
+    def _each(self, items: Iterable[tuple[T, Listing, bool]]) -> Iterator[tuple[T, bytes | None]]:
+        """Each item with the bytes of its object, if they are to be had; some are fetched ahead."""
+        ahead: deque[tuple[T, Listing, Future[bytes] | None]] = deque()
         held = 0
         with ThreadPoolExecutor(_THREADS, "source") as pool:
             try:
-                for path, entry in self._objects:
-                    file = Entry(path, entry.size, entry.size > self.limits.file_bytes)
-                    take = not file.too_large and wanted(file)
-                    ahead.append((file, entry, pool.submit(self._folder.get, entry) if take else None))
+                for item, entry, take in items:
+                    ahead.append((item, entry, pool.submit(self._folder.get, entry) if take else None))
                     held += entry.size if take else 0
                     while len(ahead) > _AHEAD or held > _AHEAD_BYTES:
                         yield self._next(ahead.popleft())
@@ -90,7 +104,7 @@ class ObjectFolder(Archive):
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
-    def _next(self, item: tuple[Entry, Listing, Future[bytes] | None]) -> tuple[Entry, bytes | None]:
+    def _next(self, item: tuple[T, Listing, Future[bytes] | None]) -> tuple[T, bytes | None]:
         file, entry, future = item
         if future is None:
             return file, None

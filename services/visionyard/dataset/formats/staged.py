@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from visionyard.dataset.findings import Code
 from visionyard.dataset.formats.shapes import LabelRow, Shape, Unit, WrittenLabel
 from visionyard.dataset.staging import Row, Staging
 
 
-@dataclass(frozen=True, slots=True)
-class SourceImage:
+class SourceImage(NamedTuple):
     """An image that belongs to the set.
 
     Attributes:
@@ -29,6 +28,10 @@ class SourceImage:
     stated: str = ""
 
 
+_SHAPES, _UNITS = tuple(Shape), tuple(Unit)
+"""By their numbers, which are counted from 0."""
+
+
 class SourceImages:
     """A list of images in the staging database.
 
@@ -42,7 +45,7 @@ class SourceImages:
     def __init__(self, staging: Staging) -> None:
         self._staging = staging
         staging.run("CREATE TABLE IF NOT EXISTS source_lists (id INTEGER PRIMARY KEY)")
-        staging.run("CREATE TABLE IF NOT EXISTS source_images (list INT, path TEXT, split TEXT, labels TEXT, stated TEXT, taken INT)")
+        staging.run("CREATE TABLE IF NOT EXISTS source_images (list INT, path TEXT, split TEXT, labels TEXT, stated TEXT)")
         staging.run("CREATE INDEX IF NOT EXISTS source_images_by_path ON source_images (list, path)")
         self.id = staging.run("INSERT INTO source_lists VALUES (NULL)")
         self._count = 0
@@ -50,18 +53,26 @@ class SourceImages:
     def append(self, image: SourceImage) -> None:
         """Adds one."""
         row = self.id, image.path, image.split, image.labels, image.stated
-        self._staging.run("INSERT INTO source_images VALUES (?, ?, ?, ?, ?, 0)", row)
+        self._staging.run("INSERT INTO source_images VALUES (?, ?, ?, ?, ?)", row)
         self._count += 1
 
     def find(self, path: str) -> SourceImage | None:
-        """The image of that path that was not taken yet, or None."""
-        statement = "SELECT path, split, labels, stated FROM source_images WHERE list = ? AND path = ? AND NOT taken LIMIT 1"
+        """The image of that path, or None."""
+        statement = "SELECT path, split, labels, stated FROM source_images WHERE list = ? AND path = ? LIMIT 1"
         row = self._staging.one(statement, (self.id, path))
         return SourceImage(*row) if row else None
 
-    def mark(self, path: str) -> None:
-        """Marks an image as taken: of several files of one path in an archive the first counts."""
-        self._staging.run("UPDATE source_images SET taken = 1 WHERE list = ? AND path = ?", (self.id, path))
+    def placed(self) -> Iterator[tuple[int, int, SourceImage]]:
+        """The images that are files of the source, in the order in which these lie there, each path once: place and size of the file, and the image."""
+        before = -1
+        for place, size, *image in self._staging.query(
+            "SELECT f.place, f.size, i.path, i.split, i.labels, i.stated FROM source_images i JOIN files f ON f.path = i.path "
+            "WHERE i.list = ? ORDER BY f.place, i.rowid",
+            (self.id,),
+        ):
+            if place != before:
+                yield place, size, SourceImage(*image)
+            before = place
 
     def splits(self) -> set[str]:
         """The splits that come up."""
@@ -120,10 +131,10 @@ class LabelSpool:
                 Code[problem] if problem else None,
                 message,
                 class_id,
-                Shape(shape),
+                _SHAPES[shape],
                 tuple(values[:box]),
                 tuple(values[box:]),
-                Unit(unit),
+                _UNITS[unit],
                 dimensions,
                 Code[note] if note else None,
                 confidence,

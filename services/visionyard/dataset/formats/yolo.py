@@ -49,7 +49,7 @@ def find_yolo(tree: SourceTree) -> list[Labelling]:
 
 def _has_labels(tree: SourceTree, data: DataYaml) -> bool:
     seen: set[str] = set()
-    for image in tree.images():
+    for image in tree.images_with_text("txt"):
         tree.check()
         labels = next(_label_files(tree, image), "")
         if labels and data.names_splits:

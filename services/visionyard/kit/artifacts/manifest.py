@@ -10,8 +10,7 @@ import hashlib
 import io
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -55,8 +54,16 @@ def label_order(label: Label) -> tuple[object, ...]:
     return *label[:6], -1.0 if label.confidence is None else label.confidence
 
 
-@dataclass(frozen=True, slots=True)
-class ManifestRow:
+def sorted_labels(labels: Iterable[Label]) -> list[Label]:
+    """The labels in the order of :func:`label_order`."""
+    labels = list(labels)
+    try:
+        return sorted(labels)  # compared field by field as they are: the same order, in a fifth of the time
+    except TypeError:  # a predicted label and a person's that are alike in everything else: a number and None
+        return sorted(labels, key=label_order)
+
+
+class ManifestRow(NamedTuple):
     """One image of a version.
 
     Attributes:
@@ -110,6 +117,7 @@ _SCHEMA = pa.schema(
     ],
 )
 _ROWS_AT_ONCE = 4096
+_LINES = json.JSONEncoder(ensure_ascii=False)
 
 
 def row_order(row: ManifestRow) -> tuple[int, str]:
@@ -155,9 +163,30 @@ def encode_manifest(rows: Iterable[ManifestRow], maker: Mapping[str, str]) -> by
 
 
 def _table(rows: list[ManifestRow], schema: pa.Schema) -> pa.Table:
-    columns: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in schema.names if name != "labels"}
-    columns["labels"] = [list(row.labels) for row in rows]  # a tuple is a struct's row
-    return pa.table({name: pa.array(columns[name], schema.field(name).type) for name in schema.names}, schema=schema)
+    columns = dict(zip(ManifestRow._fields, zip(*rows, strict=True), strict=True))
+    arrays = {name: pa.array(columns[name], schema.field(name).type) for name in schema.names if name != "labels"}
+    arrays["labels"] = _label_lists(columns["labels"])
+    return pa.table([arrays[name] for name in schema.names], schema=schema)
+
+
+def _label_lists(labels: Sequence[tuple[Label, ...]]) -> pa.ListArray:
+    """The column of labels, put together from flat ones: Arrow takes several times as long for nested tuples."""
+    flat = list(itertools.chain.from_iterable(labels))
+    columns = zip(*flat, strict=True) if flat else [()] * _LABEL.num_fields
+    fields = [
+        _lists(column, pa.float64()) if name == "points" else pa.array(column, _LABEL.field(name).type)
+        for name, column in zip(Label._fields, columns, strict=True)
+    ]
+    return pa.ListArray.from_arrays(_ends(labels), pa.StructArray.from_arrays(fields, fields=list(_LABEL)))
+
+
+def _lists(column: Sequence[tuple[float, ...]], kind: pa.DataType) -> pa.ListArray:
+    return pa.ListArray.from_arrays(_ends(column), pa.array(list(itertools.chain.from_iterable(column)), kind))
+
+
+def _ends(lists: Iterable[Sequence[object]]) -> pa.Int32Array:
+    """Where each list begins in all of them together, and where the last one ends."""
+    return pa.array([0, *itertools.accumulate(map(len, lists))], pa.int32())
 
 
 def decode_manifest(data: bytes) -> Iterator[ManifestRow]:
@@ -197,10 +226,9 @@ class ContentDigest:
     def passing(self, rows: Iterable[ManifestRow]) -> Iterator[ManifestRow]:
         """The same rows, counted in while they pass by on their way to somebody else."""
         for row in in_order(rows):
-            labels = [label.content() for label in sorted(row.labels, key=label_order)]
-            line = json.dumps([row.split, row.name, row.sha256, row.width, row.height, labels], ensure_ascii=False)
-            self._digest.update(b"\n")
-            self._digest.update(line.encode())
+            labels = [label.content() for label in sorted_labels(row.labels)]
+            line = _LINES.encode([row.split, row.name, row.sha256, row.width, row.height, labels])
+            self._digest.update(b"\n" + line.encode())
             yield row
 
     def value(self) -> str:

@@ -107,7 +107,7 @@ def test_awkward_names_and_background(bench):
 
 def test_predictions_are_marked_and_come_back_as_persons(bench):
     version, _ = bench.run(yolo(BOX))
-    rows = [replace(row, labels=(*row.labels, Label(1, 0.25, 0.25, 0.1, 0.1, (), 0.875))) for row in bench.rows(version)]
+    rows = [row._replace(labels=(*row.labels, Label(1, 0.25, 0.25, 0.1, 0.1, (), 0.875))) for row in bench.rows(version)]
     files = written(bench, version, rows)
     found = ET.fromstring(files["annotations.xml"]).findall("image/box")
     assert [(box.get("source"), box.findtext("attribute")) for box in found[:2]] == [("manual", None), ("auto", "0.875")]
