@@ -192,20 +192,18 @@ def _ends(lists: Iterable[Sequence[object]]) -> pa.Int32Array:
 def decode_manifest(data: bytes) -> Iterator[ManifestRow]:
     """Reads what :func:`encode_manifest` wrote, row by row; also what earlier versions wrote, without points, confidences and hashes."""
     for batch in pq.ParquetFile(io.BytesIO(data)).iter_batches(batch_size=_ROWS_AT_ONCE):
-        for row in batch.to_pylist():
-            labels = tuple(
-                Label(
-                    label["class_id"],
-                    label["cx"],
-                    label["cy"],
-                    label["w"],
-                    label["h"],
-                    tuple(label.get("points") or ()),
-                    label.get("confidence"),
-                )
-                for label in row.pop("labels")
-            )
-            yield ManifestRow(**row, labels=labels)
+        columns = {name: batch.column(name).to_pylist() for name in batch.schema.names if name != "labels"}
+        columns["labels"] = _label_tuples(batch.column("labels"))
+        yield from map(ManifestRow, *(columns[name] for name in ManifestRow._fields if name in columns))
+
+
+def _label_tuples(column: pa.ListArray) -> list[tuple[Label, ...]]:
+    """Each image's labels; see :func:`_label_lists`."""
+    flat = column.flatten()
+    fields = {field.name: flat.field(field.name).to_pylist() for field in flat.type}
+    fields["points"] = [tuple(points or ()) for points in fields.get("points", itertools.repeat((), len(flat)))]
+    labels = map(Label, *(fields[name] for name in Label._fields if name in fields))
+    return [tuple(itertools.islice(labels, count)) for count in column.value_lengths().to_pylist()]
 
 
 class ContentDigest:

@@ -13,11 +13,14 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from types import TracebackType
+from typing import Self, TextIO
 
 from visionyard.kit.artifacts.dataset import DatasetVersion, read_images, read_manifest
 from visionyard.kit.artifacts.layout import class_folders, data_yaml, image_path, label_path, label_text
@@ -29,7 +32,7 @@ _SIZE_FILE = ".complete"
 _BUILDING = ".building-"
 _KEEP_FREE_BYTES = 256 << 20
 _THREADS = 4
-_BATCH_BYTES = 8 << 20
+_BATCH_BYTES = 4 << 20
 
 
 @contextmanager
@@ -86,24 +89,25 @@ def _building(folder: Path) -> Path:
 
 
 def _build(store: ObjectStore, version: DatasetVersion, folder: Path, on_progress: Callable[[int, int], None]) -> None:
+    """Fetches in threads, and writes images and labels each in one: files of one folder made by several threads wait for each other in the kernel."""
     building = _building(folder)
+    begun = building.exists()
     rows = read_manifest(store, version)
     classes = class_folders(version) if version.task == "classify" else ()
     for split in {row.split for row in rows}:
         for sub in [f"{split}/{name}" for name in classes] or [f"images/{split}", f"labels/{split}"]:
             (building / sub).mkdir(parents=True, exist_ok=True)
-    missing = [row for row in rows if not _is_there(building / image_path(row, classes), row)]
-    done = len(rows) - len(missing)
+    missing = [row for row in rows if not _is_there(building / image_path(row, classes), row)] if begun else rows
+    done, size = len(rows) - len(missing), sum(row.length for row in rows)
     on_progress(done, len(rows))
-    for count in _fetch(missing, lambda some: _write_images(read_images(store, some, version), building, classes)):
-        done += count
-        on_progress(done, len(rows))
-    size = sum(row.length for row in rows)
+    with _Labels(building, [] if classes else rows, version) as labels:
+        for images in _fetch(missing, lambda some: list(read_images(store, some, version))):
+            for row, image in images:
+                _write(f"{building}/{image_path(row, classes)}", image)
+            done += len(images)
+            on_progress(done, len(rows))
+        size += labels.size_bytes()
     if not classes:
-        for row in rows:
-            text = label_text(row, version)
-            (building / label_path(row)).write_text(text, encoding="utf-8")
-            size += len(text)
         (building / "data.yaml").write_text(data_yaml(version, str(folder)), encoding="utf-8")
     (building / _SIZE_FILE).write_text(str(size), encoding="ascii")
     if folder.exists():
@@ -111,29 +115,76 @@ def _build(store: ObjectStore, version: DatasetVersion, folder: Path, on_progres
     building.rename(folder)
 
 
-def _fetch(rows: list[ManifestRow], fetch: Callable[[list[ManifestRow]], int]) -> Iterator[int]:
-    """Fetches images in threads, neighbours in their shards together.
+def _write(path: str, data: bytes) -> None:
+    with open(path, "wb", buffering=0) as file:  # noqa: PTH123 - thousands a second, of which each would be made a Path and a buffer
+        written = file.write(data)
+        while written < len(data):
+            written += file.write(data[written:])
+
+
+class _Labels:
+    """Writes the label files of ``rows`` in a thread of its own, from entering on; leaving early stops it."""
+
+    def __init__(self, building: Path, rows: list[ManifestRow], version: DatasetVersion) -> None:
+        self._building = building
+        self._rows = rows
+        self._version = version
+        self._stopped = threading.Event()
+        self._pool = ThreadPoolExecutor(1, "labels")
+
+    def __enter__(self) -> Self:
+        self._writing = self._pool.submit(self._write_all)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stopped.set()
+        self._pool.shutdown(wait=True)
+
+    def size_bytes(self) -> int:
+        """Waits until all are written; how many bytes they have. Raises what writing raised."""
+        return self._writing.result()
+
+    def _write_all(self) -> int:
+        size = 0
+        for row in self._rows:
+            if self._stopped.is_set():
+                break
+            text = label_text(row, self._version).encode()
+            _write(f"{self._building}/{label_path(row)}", text)
+            size += len(text)
+        return size
+
+
+def _fetch(
+    rows: list[ManifestRow], fetch: Callable[[list[ManifestRow]], list[tuple[ManifestRow, bytes]]]
+) -> Iterator[list[tuple[ManifestRow, bytes]]]:
+    """Fetches images in threads, neighbours in their shards together, a few batches ahead.
 
     Args:
         rows: The images.
-        fetch: Fetches some of them; says how many they were.
+        fetch: Fetches some of them.
 
     Yields:
-        What ``fetch`` said.
+        What ``fetch`` gave, in the order of the shards.
 
     Raises:
         Exception: what ``fetch`` raised.
     """
+    waiting: deque[Future[list[tuple[ManifestRow, bytes]]]] = deque()
     with ThreadPoolExecutor(_THREADS, "images") as pool:
         try:
-            for fetching in as_completed([pool.submit(fetch, some) for some in _batches(rows)]):
-                yield fetching.result()
+            for some in _batches(rows):
+                waiting.append(pool.submit(fetch, some))
+                if len(waiting) > _THREADS:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _batches(rows: list[ManifestRow]) -> Iterator[list[ManifestRow]]:
-    """Neighbours in their shards, about 8 MiB at a time."""
+    """Neighbours in their shards, about 4 MiB at a time."""
     batch: list[ManifestRow] = []
     size = 0
     for row in sorted(rows, key=lambda row: (row.shard, row.offset)):
@@ -144,14 +195,6 @@ def _batches(rows: list[ManifestRow]) -> Iterator[list[ManifestRow]]:
         size += row.length
     if batch:
         yield batch
-
-
-def _write_images(images: Iterable[tuple[ManifestRow, bytes]], building: Path, classes: tuple[str, ...]) -> int:
-    count = 0
-    for row, image in images:
-        (building / image_path(row, classes)).write_bytes(image)
-        count += 1
-    return count
 
 
 def _is_there(path: Path, row: ManifestRow) -> bool:

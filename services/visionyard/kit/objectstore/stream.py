@@ -83,11 +83,11 @@ class ObjectStream(io.RawIOBase):
 
     def readall(self) -> bytes:
         """Reads the rest; see :meth:`readinto`."""
-        data = bytearray(self._end - self._position)
-        view, done = memoryview(data), 0
-        while count := self.readinto(view[done:]):
-            done += count
-        return bytes(view[:done])
+        pieces: list[bytes] = []
+        while self._position < self._end:
+            pieces.append(self._read(min(self._end - self._position, _READ_BYTES)))
+            self._position += len(pieces[-1])
+        return b"".join(pieces)
 
     def _read(self, size: int) -> bytes:
         if self._answer is None:
