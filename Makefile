@@ -47,7 +47,7 @@ lint: setup ## ruff, mypy --strict, import-linter, buf
 proto: setup ## Generates the Python code of protos/
 	deploy/generate-protos.sh
 
-setup-datumaro: .venv-datumaro/.made ## Makes the environment .venv-datumaro, with which `make bench` compares imports
+setup-datumaro: .venv-datumaro/.made ## Makes .venv-datumaro: for imports with --format datumaro:NAME, and for `make bench` to compare with
 
 bench: setup ## Measures and prints: imports (beside Datumaro after make setup-datumaro), training overhead, predictions
 	$(BIN)/python tests/bench

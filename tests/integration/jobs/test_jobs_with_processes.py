@@ -395,8 +395,9 @@ async def test_a_job_does_not_suffer_from_the_death_of_who_waited_for_it(s3_stor
         job = service.create("default", {"steps": 1, "step_s": 0.1}, "")
         done = await until(job_in(service, job.name, JobState.SUCCEEDED))
         assert (done.attempt, done.crashes) == (1, 0)
-        standby.prepare()  # again, for the next one
-        await until(lambda: standing_by(os.environ))
+        (next_one,) = await until(lambda: standing_by(os.environ))
+        standby.prepare()  # it is there already: who ended one job well waits for the next
+        assert standing_by(os.environ) == [next_one]
 
 
 async def test_nobody_waits_longer_than_the_service_or_the_time_it_is_given(s3_store, worker_environment):

@@ -60,7 +60,7 @@ class Dispatcher:
         lease_s: A worker that has not beaten for so long, by the store's clock, is dead.
         poll_s: Seconds between two looks at the queue, for what nobody tells it: jobs that other services queued, and workers that died elsewhere.
         stop_workers: Whether workers are told to go when the dispatcher stops (in a container, where they could not outlive it anyway).
-        standby: Where a worker may wait for its job; the dispatcher ends it with itself.
+        standby: Where a worker may wait for its job; a job that ended well has one wait for the next, and the dispatcher ends it with itself.
     """
 
     def __init__(
@@ -275,6 +275,8 @@ class Dispatcher:
                 del self._children[str(job.name)]
             self._woken.set()  # its slot is free
             self._changed()
+            if self._standby is not None and self._loop is not None and code == 0:
+                self._standby.prepare()  # who ran one job often runs the next
 
     def _changed(self) -> None:
         if self._on_change is not None:

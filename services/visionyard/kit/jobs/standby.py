@@ -1,7 +1,7 @@
 """A worker process that is started before its job is there, so that it has imported what it needs when the job comes.
 
-A worker's imports take a second and more of CPU, which an import of a small set would wait for. Where a service knows that a job is about to come (its upload has
-begun), :meth:`Standby.prepare` starts ``python -m visionyard.<room>.worker --standby``; that process waits for one line on stdin, its order, and is from then on the
+A worker's imports take a second and more of CPU, which an import of a small set would wait for. Where a service expects a job (its upload has begun, or
+another has just ended, which often is followed by one), :meth:`Standby.prepare` starts ``python -m visionyard.<room>.worker --standby``; that process waits for one line on stdin, its order, and is from then on the
 job's worker like any other. It holds no job before, so whatever happens to it costs nothing: without it the dispatcher spawns a worker as always. The pipe's other
 end is the service's: when the service dies, the process waiting there reads the end and goes.
 """
@@ -17,8 +17,8 @@ from pathlib import Path
 
 from visionyard.kit.jobs.child import Child
 
-_KEPT_S = 60.0
-"""How long one waits for its job. An upload that takes longer is one over which a second of start-up does not show."""
+_KEPT_S = 600.0
+"""How long one waits for its job, at the price of its memory: some 100 MB."""
 _OUTPUT_MODE = 0o600
 
 
