@@ -184,22 +184,22 @@ def test_a_refused_source_leaves_its_record_only(room):
 
 
 def test_a_worker_killed_midway_is_taken_up_and_publishes_once(room):
-    began = room.create(room.upload(generated(400, size=(400, 500))), "set")
+    began = room.create(room.upload(generated(600, size=(400, 500))), "set")
     request = import_job_service_pb2.WatchImportJobRequest(name=began.name)
     killed = False
     for snapshot in room.imports.WatchImportJob(request, timeout=120):
         job = snapshot.import_job
-        if not killed and job.status.progress.phase == "checking images":
+        if not killed and job.status.state == job_pb2.JOB_STATE_RUNNING and job.status.progress.phase:
             for pid in room.workers():
                 os.kill(pid, signal.SIGKILL)
                 killed = True
     assert killed
     assert job.status.state == job_pb2.JOB_STATE_SUCCEEDED
     assert job.status.attempt == 2
-    assert job.dataset_version.image_count == 400
+    assert job.dataset_version.image_count == 600
     kinds = Counter(key.split("/")[2] for key in room.listing() if key.startswith("projects/"))
     assert {kind: kinds[kind] for kind in ("shards", "manifests", "reports", "index", "datasets", "uploads")} == {
-        "shards": 2,  # 90 MiB of images
+        "shards": 3,  # 135 MiB of images
         "manifests": 1,
         "reports": 1,
         "index": 1,
