@@ -9,8 +9,9 @@ PIP_INSTALL := -m pip install --disable-pip-version-check --no-input --quiet
 TIERS ?= architecture unit contract integration e2e
 PYTEST := $(BIN)/python -m pytest -m "not bench and not compose and not faults"
 
-# For `make fuzz`: seconds for each parser, and which (all where none is named); for `make fuzz-replay`: an input under .fuzz
+# For `make fuzz`: seconds for each parser, how many at once, and which (all where none is named); for `make fuzz-replay`: an input under .fuzz
 SECONDS ?= 600
+AT_ONCE ?= 2
 PARSERS ?=
 FILE ?=
 
@@ -65,7 +66,7 @@ import-kills: setup ## Kills client, service, worker and store at 30 random mome
 	$(BIN)/python tests/e2e/import_kills.py $(if $(SEED),--seed "$$SEED")
 
 fuzz: .venv/.fuzz ## Fuzzes every parser of what strangers give (SECONDS=600 each, PARSERS="coco voc" for some); writes docs/reliability.md
-	@$(BIN)/python tests/fuzz --seconds $(SECONDS) $(PARSERS)
+	@$(BIN)/python tests/fuzz --seconds $(SECONDS) --at-once $(AT_ONCE) $(PARSERS)
 
 fuzz-replay: .venv/.fuzz ## Shows what is wrong with an input that `make fuzz` found (FILE=.fuzz/…)
 	@test -n "$(FILE)" || { echo "Name the input: make fuzz-replay FILE=.fuzz/PARSER/finds/NAME" >&2; exit 1; }

@@ -1,16 +1,13 @@
 """`make fuzz`: every parser of what strangers give the dataset service, fuzzed for so many seconds each; writes its part of docs/reliability.md.
 
 A parser must answer or refuse: an exception that is no refusal, a crash, more than 10 s of CPU or 1 GiB of memory for one input, or counts that do not reconcile is a find. Finds are
-made small and kept under .fuzz/PARSER/finds; `make fuzz-replay FILE=…` shows one. Two parsers run at once. The document is written only when every parser
-was fuzzed, for a minute or longer. Each run begins with the seeds (seeds.py) and the finds of earlier runs.
+made small and kept under .fuzz/PARSER/finds; `make fuzz-replay FILE=…` shows one. Two parsers run at once. The document is written once every parser
+has been fuzzed for a minute or longer, by this command or earlier ones. Each run begins with the seeds (seeds.py) and the finds of earlier runs.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime as dt
-import os
-import platform
 import signal
 import sys
 import threading
@@ -25,10 +22,10 @@ sys.path[:0] = [str(ROOT / "services"), str(ROOT / "tests" / "support"), str(ROO
 import bounds  # noqa: E402 - the path comes first
 from parsers import PARSERS  # noqa: E402 - likewise
 from reliability import write_part  # noqa: E402 - likewise
+from reporting import keep, kept, report  # noqa: E402 - likewise
 from round import Fuzzing, Round  # noqa: E402 - likewise
 
 FOLDER = ROOT / ".fuzz"
-_AT_ONCE = 2
 _WRITTEN_FROM_S = 60
 _TICK_S = 10.0
 
@@ -43,19 +40,21 @@ def main() -> int:
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, _interrupt)  # also where a shell that started it in the background had them ignored
     fuzzing, begun = Fuzzing(FOLDER), time.monotonic()
+    at_once = options.at_once
     say(
-        f"{len(names)} parsers, {options.seconds} s each, {_AT_ONCE} at once: about {-(-len(names) // _AT_ONCE) * (options.seconds + 15) // 60 + 1} minutes"
+        f"{len(names)} parsers, {options.seconds} s each, {at_once} at once: about {-(-len(names) // at_once) * (options.seconds + 15) // 60 + 1} minutes"
     )
     try:
-        rounds = _run(fuzzing, names, options.seconds)
+        rounds = _run(fuzzing, names, options.seconds, at_once)
     except KeyboardInterrupt:
         fuzzing.stop()
         say("stopped; docs/reliability.md is as it was")
         return 130
     finally:
         fuzzing.close()
-    if set(names) == set(PARSERS) and options.seconds >= _WRITTEN_FROM_S:
-        write_part("make fuzz", report(rounds, options.seconds))
+    all_rounds = [told for told in kept(FOLDER, PARSERS) if told.seconds >= _WRITTEN_FROM_S]
+    if len(all_rounds) == len(PARSERS):
+        write_part("make fuzz", report(all_rounds))
         say(f"docs/reliability.md was written, after {(time.monotonic() - begun) / 60:.0f} minutes")
     return 1 if any(done.finds for done in rounds) else 0
 
@@ -67,6 +66,7 @@ def _interrupt(*_: object) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=600, help="how long each parser is fuzzed")
+    parser.add_argument("--at-once", type=int, default=2, metavar="N", help="how many parsers are fuzzed at once")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="shows what is wrong with an input that lies under .fuzz/PARSER")
     parser.add_argument("parsers", nargs="*", metavar="PARSER", help=f"of {', '.join(PARSERS)}; all where none is named")
     options = parser.parse_args()
@@ -74,6 +74,8 @@ def _options() -> argparse.Namespace:
         parser.error(f"there is no parser {', '.join(sorted(unknown))}: they are {', '.join(PARSERS)}")
     if options.seconds < 1:
         parser.error("a parser is fuzzed for a second at least")
+    if options.at_once < 1:
+        parser.error("one parser at once, at least")
     return options
 
 
@@ -91,7 +93,7 @@ def _replay(file: Path) -> int:
     return 1 if verdict else 0
 
 
-def _run(fuzzing: Fuzzing, names: Sequence[str], seconds: int) -> list[Round]:
+def _run(fuzzing: Fuzzing, names: Sequence[str], seconds: int, at_once: int) -> list[Round]:
     """All rounds, in the parsers' order; a line for each as it ends, and now and then one about those under way."""
     rounds: dict[str, Round] = {}
     under_way: set[str] = set()
@@ -101,11 +103,12 @@ def _run(fuzzing: Fuzzing, names: Sequence[str], seconds: int) -> list[Round]:
         under_way.add(name)
         rounds[name] = done = fuzzing.run(name, seconds)
         under_way.discard(name)
+        keep(FOLDER, done, at_once)
         _tell(done)
 
     watcher = threading.Thread(target=_watch, args=(fuzzing, under_way, ended), daemon=True)
     watcher.start()
-    with ThreadPoolExecutor(_AT_ONCE, "rounds") as pool:
+    with ThreadPoolExecutor(at_once, "rounds") as pool:
         futures = [pool.submit(one, name) for name in names]
         try:
             for future in futures:
@@ -135,30 +138,6 @@ def _tell(done: Round) -> None:
     )
     for verdict, path in done.finds.items():
         say(f"     {verdict}: make fuzz-replay FILE={path.relative_to(ROOT)}")
-
-
-def report(rounds: Sequence[Round], seconds: int) -> str:
-    """This command's part of docs/reliability.md."""
-    today = dt.datetime.now(dt.UTC).date()
-    total = sum(done.executions for done in rounds)
-    return "\n".join(
-        [
-            "# What parsers make of hostile input",
-            "",
-            f"Written by `make fuzz SECONDS={seconds}` on {today}: each parser of what strangers give the dataset service was fuzzed for {seconds} s by atheris, led by coverage, {_AT_ONCE} at once on",
-            f"{os.cpu_count()} cores ({platform.machine()}, Python {platform.python_version()}), from generated seeds and small real files. A find is an exception that is no refusal, a crash, more than {bounds.CPU_SECONDS:.0f} s of CPU or",
-            "1 GiB of memory for one input, or counts that do not reconcile. *Coverage* is of the lines and branches of the parser's own modules that the inputs kept reach. Formats are read through a",
-            f"whole source: all rows of all images, of those left out, of orphans. In all {total:,} executions.",
-            "",
-            "| parser | seconds | executions | coverage | of lines and branches | finds |",
-            "|---|---:|---:|---:|---:|---|",
-            *(
-                f"| {done.parser} | {done.seconds:.0f} | {done.executions:,} | {done.coverage:.1f} % | {done.whole} | {', '.join(done.finds) or 'none'} |"
-                for done in rounds
-            ),
-            "",
-        ]
-    )
 
 
 def say(line: str) -> None:

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from judging import judge, minimise
 from reliability import with_part
+from reporting import keep, kept, report
+from round import Round
 from slot import Slot
 
 
@@ -101,3 +103,15 @@ def test_the_input_under_way_is_at_hand(tmp_path):
     assert (seen.executions, seen.data) == (2, b"an other")
     seen.restart()
     assert (slot.executions, slot.seconds) == (2, 0.0)
+
+
+def test_a_run_may_be_spread_over_several_commands(tmp_path):
+    for name, executions in (("a", 10), ("b", 20), ("a", 30)):
+        (tmp_path / name).mkdir(exist_ok=True)
+        keep(tmp_path, Round(name, 61.0, executions, 9, 10, 5, {}), 2)
+    (tmp_path / "c").mkdir()
+    told = kept(tmp_path, ["a", "b", "c"])
+    assert [(one.parser, one.executions, one.coverage, one.finds) for one in told] == [("a", 30, 90.0, ()), ("b", 20, 90.0, ())]
+    text = report(told)
+    assert "In all 50 executions." in text
+    assert "| a | 61 | 30 | 90.0 % | 10 | none |" in text
