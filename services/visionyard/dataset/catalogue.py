@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -96,7 +95,7 @@ class Catalogue:
         """
         page = paginate(f"{dataset}/versions", page_size, page_token)
         before = page.after_number
-        found = list(itertools.islice(list_dataset_versions(self._store, dataset, before), page.size + 1))
+        found = list(list_dataset_versions(self._store, dataset, before, page.size + 1))
         if not found and before is None:
             read_dataset_version(self._store, VersionName(dataset, None))  # says that there is none
         shown = found[: page.size]

@@ -170,7 +170,7 @@ class Models:
         """A page of versions, newest first, and the next page's token; raises YardError (MODEL_NOT_FOUND, INVALID_PAGE_TOKEN, INVALID_FIELD)."""
         page = paginate(f"{name}/versions", page_size, page_token)
         before = page.after_number
-        found = list(islice(list_model_versions(self._store, name, before), page.size + 1))
+        found = list(list_model_versions(self._store, name, before, page.size + 1))
         if not found and before is None:
             read_model_version(self._store, VersionName(name, None))  # MODEL_NOT_FOUND rather than an empty list
         return found[: page.size], page.next_token(str(found[page.size - 1].name.number)) if len(found) > page.size else ""

@@ -15,9 +15,17 @@ PARENT = ResourceName("p", "models", "m")
 
 
 class CountingStore(MemoryObjectStore):
-    """Counts what a listing hands out."""
+    """Counts what a listing hands out, and which objects are read."""
 
     listed = 0
+
+    def __init__(self):
+        super().__init__()
+        self.read = []
+
+    def get(self, key, *arguments, **words):
+        self.read.append(key)
+        return super().get(key, *arguments, **words)
 
     def list(self, *arguments, **words):
         for entry in super().list(*arguments, **words):
@@ -50,8 +58,16 @@ def test_documents_that_were_taken_out_by_hand_hide_none(gone):
     assert [document.name.number for document in versions.list_versions(filled(60, gone), PARENT)] == expected
 
 
-def test_a_page_of_a_long_list_costs_a_page():
-    store = filled(5000)
-    page = list(itertools.islice(versions.list_versions(store, PARENT), 51))
-    assert [document.name.number for document in page] == list(range(5000, 4949, -1))
+@pytest.mark.parametrize("gone", [(), (4999, 4970)])
+def test_a_page_of_a_long_list_costs_a_page(gone):
+    store = filled(5000, gone)
+    page = list(versions.list_versions(store, PARENT, at_most=51))
+    assert [document.name.number for document in page] == [number for number in range(5000, 0, -1) if number not in gone][:51]
     assert store.listed < 10
+    assert len(store.read) == 51 + len(gone)
+
+
+def test_a_list_that_is_left_early_reads_only_a_few_ahead():
+    store = filled(500)
+    assert len(list(itertools.islice(versions.list_versions(store, PARENT), 10))) == 10
+    assert len(store.read) <= 10 + 8

@@ -202,9 +202,11 @@ def newest_dataset_version(store: ObjectStore, dataset: ResourceName) -> Dataset
     return DatasetVersion.from_document(document) if document else None
 
 
-def list_dataset_versions(store: ObjectStore, dataset: ResourceName, before: int | None = None) -> Iterator[DatasetVersion]:
-    """A dataset's versions, newest first, with numbers below ``before``; none where there is no such dataset."""
-    return (DatasetVersion.from_document(document) for document in versions.list_versions(store, dataset, before))
+def list_dataset_versions(
+    store: ObjectStore, dataset: ResourceName, before: int | None = None, at_most: int | None = None
+) -> Iterator[DatasetVersion]:
+    """A dataset's versions, newest first, with numbers below ``before``, at most so many; none where there is no such dataset."""
+    return (DatasetVersion.from_document(document) for document in versions.list_versions(store, dataset, before, at_most))
 
 
 def read_manifest(store: ObjectStore, version: DatasetVersion, split: str = "") -> list[ManifestRow]:

@@ -137,9 +137,11 @@ def newest_model_version(store: ObjectStore, model: ResourceName) -> ModelVersio
     return ModelVersion.from_document(document) if document else None
 
 
-def list_model_versions(store: ObjectStore, model: ResourceName, before: int | None = None) -> Iterator[ModelVersion]:
-    """A model's versions, newest first, with numbers below ``before``; none where there is no such model."""
-    return (ModelVersion.from_document(document) for document in versions.list_versions(store, model, before))
+def list_model_versions(
+    store: ObjectStore, model: ResourceName, before: int | None = None, at_most: int | None = None
+) -> Iterator[ModelVersion]:
+    """A model's versions, newest first, with numbers below ``before``, at most so many; none where there is no such model."""
+    return (ModelVersion.from_document(document) for document in versions.list_versions(store, model, before, at_most))
 
 
 def blob_key(project: str, sha256: str) -> str:

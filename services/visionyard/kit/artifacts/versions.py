@@ -12,8 +12,9 @@ from __future__ import annotations
 import itertools
 import json
 import uuid
+from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -214,17 +215,25 @@ def newest(store: ObjectStore, parent: ResourceName) -> VersionDocument | None:
     return _read_first(store, parent, reversed(_numbers(store, parent).alive))
 
 
-def list_versions(store: ObjectStore, parent: ResourceName, before: int | None = None) -> Iterator[VersionDocument]:
+def list_versions(
+    store: ObjectStore, parent: ResourceName, before: int | None = None, at_most: int | None = None
+) -> Iterator[VersionDocument]:
     """The versions of ``parent``, newest first, with numbers below ``before``; none where there is no such dataset or model.
 
-    Read some at a time as they are asked for, so that a page of a list of thousands costs what the page holds.
+    A few are read at once, ahead of what is asked for but none beyond ``at_most``, so that a page of a list of thousands costs what the page holds.
     """
-    numbers = newest_numbers(store, parent, before)
+    numbers, left = newest_numbers(store, parent, before), at_most
+    ahead: deque[Future[VersionDocument | None]] = deque()
     with ThreadPoolExecutor(_READS_AT_ONCE, "versions") as pool:
-        while some := list(itertools.islice(numbers, _READS_AT_ONCE)):
-            for document in pool.map(lambda number: _read_if_there(store, parent, number), some):
-                if document is not None:
-                    yield document
+        while left is None or left > 0:
+            room = _READS_AT_ONCE if left is None else min(_READS_AT_ONCE, left)
+            ahead.extend(pool.submit(_read_if_there, store, parent, number) for number in itertools.islice(numbers, room - len(ahead)))
+            if not ahead:
+                return
+            document = ahead.popleft().result()
+            if document is not None:
+                left = None if left is None else left - 1
+                yield document
 
 
 def _read_if_there(store: ObjectStore, parent: ResourceName, number: int) -> VersionDocument | None:
