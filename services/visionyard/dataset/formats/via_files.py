@@ -154,8 +154,27 @@ def _json_entry(number: int, value: Any) -> ViaEntry:
 def is_csv(tree: SourceTree, path: str) -> bool:
     """Whether a file begins with the header of VIA's CSV exports."""
     tree.check()
-    line = _encoded(tree, path).readline(_MAX_LINE)
-    return set(_COLUMNS) <= {name.strip().strip('"').lstrip("#") for name in line.split(",")}
+    try:
+        _columns(csv.reader([_encoded(tree, path).readline(_MAX_LINE)], strict=True))  # strict: a quote that is not closed is damage
+    except NotVia:
+        return False
+    return True
+
+
+def _columns(rows: Iterator[list[str]]) -> dict[str, int]:
+    """Where each column stands, by the header.
+
+    Raises:
+        NotVia: the first row is no header of VIA's, or cannot be read.
+    """
+    try:
+        header = next(rows, [])
+    except csv.Error as error:  # a name of more than 128 KiB
+        raise NotVia("its header cannot be read") from error
+    columns = {name.strip().lstrip("#"): i for i, name in enumerate(header)}
+    if not set(_COLUMNS) <= columns.keys():
+        raise NotVia(f"its header lacks one of the columns {', '.join(_COLUMNS)}")
+    return columns
 
 
 def _encoded(tree: SourceTree, path: str) -> io.TextIOWrapper:
@@ -190,7 +209,7 @@ def csv_entries(tree: SourceTree, path: str) -> Iterator[ViaEntry]:
     """
     lines = _Lines(tree, path)
     rows = csv.reader(iter(lines))
-    columns = {name.strip().lstrip("#"): i for i, name in enumerate(next(rows))}
+    columns = _columns(rows)
     number, image = 0, None
     while True:
         lines.unanswered = 0

@@ -37,8 +37,7 @@ def read_shape(attributes: Any, line: int, class_id: int) -> WrittenLabel:
         points = ellipse_corners(x, y, r, r)
     elif name == "ellipse":
         x, y, rx, ry = _numbers(attributes, "cx", "cy", "rx", "ry")
-        turn = as_number(attributes.get("theta", 0.0))  # radians, since VIA 2.0.6
-        points = ellipse_corners(x, y, rx, ry, math.degrees(turn) if turn is not None and math.isfinite(turn) else 0.0)
+        points = ellipse_corners(x, y, rx, ry, _turn(attributes))
     elif name in {"polyline", "point"}:
         raise Unusable(Code.UNSUPPORTED_SHAPE, f"is a {name}, which encloses nothing")
     else:
@@ -51,6 +50,16 @@ def _numbers(attributes: dict[str, Any], *names: str) -> list[float]:
     if len(found) != len(names):
         raise Unusable(Code.MALFORMED_LABEL, f"is a {attributes['name']} without {', '.join(names)} that are all numbers")
     return found
+
+
+def _turn(attributes: dict[str, Any]) -> float:
+    """Degrees; VIA writes radians, since 2.0.6."""
+    if "theta" not in attributes:
+        return 0.0
+    [theta] = _numbers(attributes, "theta")
+    if not math.isfinite(theta):
+        raise Unusable(Code.NOT_A_NUMBER, "is an ellipse whose theta is not a finite number")
+    return math.degrees(math.remainder(theta, math.tau))
 
 
 def _polygon(attributes: dict[str, Any]) -> tuple[float, ...]:

@@ -17,6 +17,7 @@ from visionyard.dataset.formats.via import find_via, read_via_csv, read_via_json
 from visionyard.kit.errors import Reason, YardError
 
 RECT = {"name": "rect", "x": 20, "y": 10, "width": 40, "height": 30}
+ELLIPSE = {"name": "ellipse", "cx": 50, "cy": 40, "rx": 30, "ry": 10}
 TRIANGLE = {"name": "polygon", "all_points_x": [0, 20, 10], "all_points_y": [0, 0, 10]}
 IMAGES = {"a.jpg": b"", "b.jpg": b""}
 
@@ -93,9 +94,9 @@ def test_every_kind_of_file_is_read_alike(plant, kind):
 def test_circles_and_ellipses_are_polygons(plant):
     shapes = [
         {"name": "circle", "cx": 50, "cy": 40, "r": 20},
-        {"name": "ellipse", "cx": 50, "cy": 40, "rx": 30, "ry": 10},
-        {"name": "ellipse", "cx": 50, "cy": 40, "rx": 30, "ry": 10, "theta": math.pi / 2},
-        {"name": "ellipse", "cx": 50, "cy": 40, "rx": 30, "ry": 10, "theta": math.pi / 4},
+        ELLIPSE,
+        {**ELLIPSE, "theta": math.pi / 2},
+        {**ELLIPSE, "theta": math.pi / 4},
     ]
     rows = read_all(read(plant, export(entry("a.jpg", *map(region, shapes))))).kept["a.jpg"]
     assert all(row.shape is Shape.POLYGON and len(row.points) == 128 for row in rows)
@@ -129,7 +130,15 @@ BAD_SHAPES = [
     (None, "MALFORMED_LABEL"),
     ([1], "MALFORMED_LABEL"),
     ({**RECT, "x": 10**400}, "NOT_A_NUMBER"),
+    ({**ELLIPSE, "theta": 10**400}, "NOT_A_NUMBER"),
+    ({**ELLIPSE, "theta": "1"}, "MALFORMED_LABEL"),
 ]
+
+
+def test_an_ellipse_that_was_turned_many_times_is_kept(plant):
+    """1e308 radians are no finite number of degrees."""
+    rows = read_all(read(plant, export(entry("a.jpg", region({**ELLIPSE, "theta": 1e308})))))
+    assert (len(rows.kept["a.jpg"]), rows.problems) == (1, [])
 
 
 @pytest.mark.parametrize(("shape", "code"), BAD_SHAPES)
@@ -260,7 +269,17 @@ def test_other_json_is_not_taken_for_it(plant, case):
     assert find_via(plant({**IMAGES, "l.json": json.dumps(OTHERS[case])})) == []
 
 
-@pytest.mark.parametrize("text", ["", "a,b,c\n1,2,3\n", "filename,width,height,class,xmin,ymin,xmax,ymax\na.jpg,1,1,x,0,0,1,1\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a,b,c\n1,2,3\n",
+        "filename,width,height,class,xmin,ymin,xmax,ymax\na.jpg,1,1,x,0,0,1,1\n",
+        'filename,region_count,region_shape_attributes",region_attributes\na.jpg,1,{},{}\n',
+        'filename,region_count,region_shape_attributes,"region_attributes\na.jpg,1,{},{}\n',
+        'filename,region_count,region_shape_attributes,region_attributes,"' + "x" * 140_000 + "\n",
+    ],
+)
 def test_other_csv_is_not_taken_for_it(plant, text):
     assert find_via(plant({**IMAGES, "l.csv": text})) == []
 
