@@ -9,7 +9,7 @@ from typing import Protocol
 from visionyard.dataset.archives.entry import Archive
 from visionyard.dataset.checking import CheckingThreads
 from visionyard.dataset.findings import Code, Report
-from visionyard.dataset.formats.labelled import LabelledSource
+from visionyard.dataset.formats.labelled import LabelledSource, UnreadLabels
 from visionyard.dataset.formats.matching import holds_masks
 from visionyard.dataset.formats.shapes import LabelRow
 from visionyard.dataset.formats.staged import SourceImage, images_in_none
@@ -158,7 +158,7 @@ class Importer:
         for orphan in source.orphans:
             self.progress("reading the structure", 0, 0, "")
             file = source.file_of(orphan.labels)
-            count = drop_all(self._rows(source, orphan.labels), Code.LABEL_WITHOUT_IMAGE, self.report)
+            count = self._drop_labels(source, orphan.labels, Code.LABEL_WITHOUT_IMAGE)
             self.report.note(Code.LABEL_WITHOUT_IMAGE, f"{file} holds {count} labels, but {_missing(tree, orphan)}", file)
 
     def _note_others(self, tree: SourceTree, source: LabelledSource) -> None:
@@ -171,9 +171,18 @@ class Importer:
                 self.report.note(Code.IMAGE_NOT_LISTED, message, folder)
 
     def _drop_image(self, source: LabelledSource, image: SourceImage, code: Code, message: str) -> None:
-        dropped = drop_all(self._rows(source, image.labels), code, self.report) if image.labels else 0
+        dropped = self._drop_labels(source, image.labels, code) if image.labels else 0
         also = f", and so were its {dropped} labels" if dropped else ""
         self.report.note(code, f"{image.path} {message}; it was left out{also}", image.path)
+
+    def _drop_labels(self, source: LabelledSource, labels: str, code: Code) -> int:
+        """Counts the labels of an image as found and dropped; returns how many they were."""
+        try:
+            return drop_all(self._rows(source, labels), code, self.report)
+        except UnreadLabels as error:
+            file = source.file_of(labels)
+            self.report.note(Code.MALFORMED_ANNOTATION, f"{file} cannot be read: {error}", file)
+            return 0
 
     def _read_images(self, source: LabelledSource, held: HeldImages) -> None:
         """Reads the images: checked in threads, a few at once, and taken in the archive's order."""
@@ -205,7 +214,13 @@ class Importer:
         if image.labels:
             rows = self._rows(source, image.labels, checked.width, checked.height)
             picture = "" if source.file_each else image.path
-            labels = check_labels(rows, source.file_of(image.labels), self.report, fix=self._fix, picture=picture)
+            file = source.file_of(image.labels)
+            try:
+                labels = check_labels(rows, file, self.report, fix=self._fix, picture=picture)
+            except UnreadLabels as error:  # as background it would teach that nothing is to be seen on it
+                message = f"{file} cannot be read: {error}; {image.path} was left out, since nobody knows what is on it"
+                self.report.note(Code.MALFORMED_ANNOTATION, message, file, picture=image.path)
+                return
         elif source.task == "classify":
             self.report.note(Code.IMAGE_WITHOUT_CLASS, f"{image.path} has no class; it was left out", image.path)
             return

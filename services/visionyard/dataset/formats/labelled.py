@@ -39,6 +39,10 @@ class Notes:
             self.items.append((code, message, file, line))
 
 
+class UnreadLabels(Exception):
+    """The label file of an image cannot be read, so nobody knows what is on the image. The message is the end of a sentence: why."""
+
+
 class LabelledSource(abc.ABC):
     """A source that was understood.
 
@@ -82,6 +86,7 @@ class LabelledSource(abc.ABC):
             height: Likewise.
 
         Raises:
+            UnreadLabels: the file that they stand in is damaged; before the first row.
             YardError: ANNOTATION_BOMB.
         """
 

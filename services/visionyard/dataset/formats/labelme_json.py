@@ -13,9 +13,9 @@ from collections.abc import Iterator
 
 from visionyard.dataset.findings import MAX_LISTED, Code
 from visionyard.dataset.formats.classes import NamedClasses
-from visionyard.dataset.formats.labelled import MAX_CLASSES, LabelledSource
+from visionyard.dataset.formats.labelled import MAX_CLASSES, LabelledSource, UnreadLabels
 from visionyard.dataset.formats.labelling import Labelling
-from visionyard.dataset.formats.labelme_shapes import IGNORED, LabelmeFile, NotLabelme, ShapeReader, parse_labelme
+from visionyard.dataset.formats.labelme_shapes import IGNORED, DamagedLabelme, LabelmeFile, NotLabelme, ShapeReader, parse_labelme
 from visionyard.dataset.formats.per_image import ImageFile, take_files
 from visionyard.dataset.formats.shapes import LabelRow, Shape, WrittenLabel
 from visionyard.dataset.formats.xml_reader import ByteReader
@@ -60,7 +60,7 @@ def _read(tree: SourceTree, path: str) -> LabelmeFile:
     with tree.open(path) as stream:
         data, embedded = _without_picture(stream, _MAX_BYTES)
     if len(data) > _MAX_BYTES:
-        raise NotLabelme(f"it has more than {_MAX_BYTES} bytes beside its picture")
+        raise DamagedLabelme(f"it has more than {_MAX_BYTES} bytes beside its picture")
     return parse_labelme(data, embedded=embedded)
 
 
@@ -101,7 +101,10 @@ class LabelmeSource(LabelledSource):
 
     def rows(self, labels: str, width: int, height: int) -> Iterator[LabelRow]:
         """See :meth:`LabelledSource.rows`."""
-        file = _read(self._tree, labels)
+        try:
+            file = _read(self._tree, labels)
+        except NotLabelme as error:
+            raise UnreadLabels(error) from error
         size = self.size_of_labels(f"{labels} was written for", labels, file.size, (width, height))
         written = self._flags(file.flags) if self._by_flags else self._shapes.labels(file.shapes, self._classes.id_of)
         for label in written:
@@ -144,6 +147,10 @@ def read_labelme(tree: SourceTree) -> LabelmeSource:
         tree.check()
         try:
             file = _read(tree, path)
+        except DamagedLabelme:
+            if tree.images_called(stem_of(path)):  # it is the image's all the same
+                staging.run("INSERT INTO labelme VALUES (?, '', NULL, NULL, 0)", (path,))
+            continue
         except NotLabelme as error:
             if tree.images_called(stem_of(path)) and len(unread) <= MAX_LISTED:
                 unread[path] = f"{path} is no label file of labelme's: {error}"
@@ -158,7 +165,9 @@ def read_labelme(tree: SourceTree) -> LabelmeSource:
         source.notes.add(Code.MALFORMED_ANNOTATION, message, path)
     written = staging.query("SELECT path, image, flags, shapes FROM labelme ORDER BY path")
     count = take_files(
-        tree, source, (ImageFile(path, image, bool(flags if by_flags else shapes)) for path, image, flags, shapes in written)
+        tree,
+        source,
+        (ImageFile(path, image, shapes is None or bool(flags if by_flags else shapes)) for path, image, flags, shapes in written),
     )
     for orphan in source.orphans:
         if staging.one("SELECT 1 FROM labelme WHERE path = ? AND embedded", (orphan.labels,)):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from visionyard.dataset.findings import Code
 from visionyard.dataset.formats.classes import NamedClasses
-from visionyard.dataset.formats.labelled import MAX_CLASSES, LabelledSource
+from visionyard.dataset.formats.labelled import MAX_CLASSES, LabelledSource, UnreadLabels
 from visionyard.dataset.formats.labelling import Labelling
 from visionyard.dataset.formats.labelme_annotation import LabelmeAnnotation, LabelmeObject, parse_labelme_xml
 from visionyard.dataset.formats.per_image import ImageFile, take_files
@@ -78,8 +78,7 @@ class LabelmeXmlSource(LabelledSource):
         try:
             annotation = _read(self._tree, labels)
         except NotXml as error:
-            self.notes.add(Code.MALFORMED_ANNOTATION, f"{labels} cannot be read: {error}; its image was kept without labels", labels)
-            return
+            raise UnreadLabels(error) from error
         size = self.size_of_labels(f"{labels} was written for", labels, annotation.size, (width, height))
         for item in annotation.objects:
             yield self._label(item).row(*size)
@@ -143,18 +142,18 @@ def read_labelme_xml(tree: SourceTree) -> LabelmeXmlSource:
         YardError: ANNOTATION_BOMB.
     """
     source = LabelmeXmlSource(tree)
-    count = take_files(tree, source, _files(tree, source))
+    count = take_files(tree, source, _files(tree))
     source.reason = f"{count} XML files are LabelMe annotations, and {source.images.labelled()} of {len(source.images)} images have one"
     return source
 
 
-def _files(tree: SourceTree, source: LabelmeXmlSource) -> Iterator[ImageFile]:
-    """The annotation files of the source; those of an image that cannot be read are listed."""
+def _files(tree: SourceTree) -> Iterator[ImageFile]:
+    """The annotation files of the source; also those of an image that cannot be read: they are its all the same."""
     for path in tree.each_text("xml"):
         try:
             annotation = _read(tree, path, brief=True)
-        except NotXml as error:
+        except NotXml:
             if tree.images_called(stem_of(path)):
-                source.notes.add(Code.MALFORMED_ANNOTATION, f"{path} is no annotation of LabelMe's: {error}", path)
+                yield ImageFile(path, "", True)
             continue
         yield ImageFile(path, annotation.image, bool(annotation.objects))

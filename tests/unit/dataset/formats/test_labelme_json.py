@@ -273,8 +273,8 @@ def test_a_damaged_file_beside_good_ones_is_listed(plant):
         "c.json": "[" * 9_000_000,
     }
     source = read_source(plant(files), "")
-    assert [(code.name, file) for code, _, file, _ in source.notes.items] == [("MALFORMED_ANNOTATION", "b.json")]
-    assert read_all(source).found == 1
+    rows = read_all(source)
+    assert (rows.found, rows.unread) == (1, ["b.json"])
 
 
 def test_halves_of_characters_do_no_harm(plant):
