@@ -68,6 +68,16 @@ class Outcome:
         return self.told.startswith("went on")
 
 
+def works(process: leftovers.Process) -> bool:
+    """Whether a process is a worker that has a job; one that waits for its job writes nowhere."""
+    if not process.is_worker:
+        return False
+    try:
+        return Path(f"/proc/{process.pid}/fd/1").readlink() != Path(os.devnull)
+    except OSError:
+        return False
+
+
 class Running:
     """A `yard` command under way, whose messages and answers are read as they come.
 
@@ -226,7 +236,7 @@ class Line:
             return running.process.pid
         state = StateDir(self.home)
         if process == "worker":
-            return next((p.pid for p in leftovers.find(state.stack_id()) if p.is_worker), 0)
+            return next((p.pid for p in leftovers.find(state.stack_id()) if works(p)), 0)
         return next((int(p["pid"]) for p in state.processes() if p["name"] == process and p["state"] == "running"), 0)
 
     def case(self, process: str, phase: str) -> Outcome:

@@ -26,7 +26,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))  # as pytest does for the tests
 
 import kill_sources
-from faults import ROOT, YARD, Running, wait
+from faults import ROOT, YARD, Running, wait, works
 from kill_evidence import Evidence, Expected
 from kill_report import Row, Run, report
 
@@ -145,7 +145,7 @@ class Kills:
 
     def _victims(self, process: str, running: Running) -> list[int]:
         living = leftovers.find(self.evidence.state.stack_id())
-        workers = [p.pid for p in living if p.is_worker]
+        workers = [p.pid for p in living if works(p)]
         servers = {str(p["name"]): int(p["pid"]) for p in self.evidence.state.processes() if p["state"] == "running"}
         match process:
             case "client":

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from faults import works
 from multipart import unfinished
 
 from visionyard.dataset.index import KnownImages
@@ -95,7 +96,7 @@ class Evidence:
             if process["state"] != "running":
                 yield f"{process['name']} is {process['state']}"
         living = leftovers.find(self.state.stack_id())
-        yield from (f"the worker {' '.join(p.arguments)} lives" for p in living if p.is_worker)
+        yield from (f"the worker {' '.join(p.arguments)} lives" for p in living if works(p))
         services = Counter(module for p in living for flag, module in zip(p.arguments, p.arguments[1:], strict=False) if flag == "-m")
         yield from (f"{module} runs {count} times" for module, count in services.items() if count > 1)
         yield from (f"the queue holds {entry.key}" for entry in self._store.list(f"{queue_prefix(JobKind.IMPORT)}{project}/"))

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 import yaml
 from command_tree import covers, refused
 
@@ -194,54 +195,60 @@ def test_dataset_import_with_care(stack, line, tmp_path):
     assert int(joined["label_count"]) == sum(len(p.read_text().splitlines()) for p in (line["folder"] / "labels" / "train").iterdir())
 
 
+@pytest.fixture(scope="module")
+def curated(stack, line):
+    """The tiny set once more, as a dataset that gets other versions."""
+    return version(stack.json("dataset", "import", line["folder"], "--name", "curated"))
+
+
 @covers("dataset merge", "--name", "--map", "--detach")
 @covers("dataset diff")
 @covers("dataset subset", "--size", "--seed", "--detach")
-def test_subsets_come_together_again(stack, line):
-    whole = version(line["import"])
-    parts = [version(stack.json("dataset", "subset", "tiny@1", "--size", 8, "--seed", seed)) for seed in (1, 2)]
+def test_subsets_come_together_again(stack, line, curated):
+    whole = curated
+    parts = [version(stack.json("dataset", "subset", "curated@1", "--size", 8, "--seed", seed)) for seed in (1, 2)]
     assert [int(part["image_count"]) for part in parts] == [8, 8]
     assert parts[0]["digest"] != parts[1]["digest"]
-    names = [f"tiny@{part['name'].rpartition('/')[2]}" for part in parts]
-    assert followed(stack, "dataset", "subset", "tiny@1", "--size", 8, "--seed", 1)["digest"] == parts[0]["digest"]
-    merged = version(stack.json("dataset", "merge", "tiny@1", *names, "--name", "merged"))
+    names = [f"curated@{part['name'].rpartition('/')[2]}" for part in parts]
+    assert followed(stack, "dataset", "subset", "curated@1", "--size", 8, "--seed", 1)["digest"] == parts[0]["digest"]
+    merged = version(stack.json("dataset", "merge", "curated@1", *names, "--name", "merged"))
     assert merged["digest"] == whole["digest"], "what they hold is what the whole holds"
     first, second, *_ = classes(whole)
     joined = followed(stack, "dataset", "merge", *names, "--name", "joined-classes", "--map", f"{first}={second}")
     assert first not in classes(joined)
-    diff = stack.json("dataset", "diff", "tiny@1", names[0])["diff"]
+    diff = stack.json("dataset", "diff", "curated@1", names[0])["diff"]
     assert (int(diff["removed"]["image_count"]), int(diff["added"]["image_count"])) == (int(whole["image_count"]) - 8, 0)
 
 
 @covers("dataset filter", "--classes", "--drop-empty", "--detach")
 @covers("dataset remap", "--map", "--single-class", "--detach")
-def test_classes_are_chosen_and_renamed(stack, line):
-    whole = classes(version(line["import"]))
+def test_classes_are_chosen_and_renamed(stack, line, curated):
+    whole = classes(curated)
     name = max(whole, key=whole.get)
-    filtered = version(stack.json("dataset", "filter", "tiny@1", "--classes", name))
+    filtered = version(stack.json("dataset", "filter", "curated@1", "--classes", name))
     assert classes(filtered) == {name: whole[name]}
     assert int(filtered["image_count"]) == 20
-    with_labels = version(stack.json("dataset", "filter", "tiny@1", "--classes", ",".join(whole), "--drop-empty"))
-    full = followed(stack, "dataset", "filter", "tiny@1", "--drop-empty")
+    with_labels = version(stack.json("dataset", "filter", "curated@1", "--classes", ",".join(whole), "--drop-empty"))
+    full = followed(stack, "dataset", "filter", "curated@1", "--drop-empty")
     assert full["digest"] == with_labels["digest"]
     labelled = [p for p in (line["folder"] / "labels").rglob("*.txt") if p.read_text().strip()]
     assert int(full["image_count"]) == len(labelled)
-    assert refused(stack, "dataset", "filter", "tiny@1", "--classes", "zebra")["reason"] == "VERSIONS_MISMATCH"
-    renamed = version(stack.json("dataset", "remap", "tiny@1", "--map", f"{name}=thing"))
+    assert refused(stack, "dataset", "filter", "curated@1", "--classes", "zebra")["reason"] == "VERSIONS_MISMATCH"
+    renamed = version(stack.json("dataset", "remap", "curated@1", "--map", f"{name}=thing"))
     assert classes(renamed)["thing"] == whole[name]
-    single = followed(stack, "dataset", "remap", "tiny@1", "--single-class", "object")
+    single = followed(stack, "dataset", "remap", "curated@1", "--single-class", "object")
     assert classes(single) == {"object": sum(whole.values())}
 
 
 @covers("dataset split", "--ratios", "--seed", "--group-by", "--detach")
-def test_splits_are_drawn_anew(stack, line):
-    drawn = [version(stack.json("dataset", "split", "tiny@1", "--ratios", "0.5,0.25,0.25", "--seed", seed)) for seed in (1, 2)]
+def test_splits_are_drawn_anew(stack, line, curated):
+    drawn = [version(stack.json("dataset", "split", "curated@1", "--ratios", "0.5,0.25,0.25", "--seed", seed)) for seed in (1, 2)]
     assert [splits(made) for made in drawn] == [{"train": 10, "val": 5, "test": 5}] * 2
     assert drawn[0]["digest"] != drawn[1]["digest"]
-    grouped = followed(stack, "dataset", "split", "tiny@1", "--ratios", "0.5,0.5", "--group-by", r"(\d)\.")
+    grouped = followed(stack, "dataset", "split", "curated@1", "--ratios", "0.5,0.5", "--group-by", r"(\d)\.")
     number = grouped["name"].rpartition("/")[2]
     assert set(splits(grouped)) == {"train", "val"}
-    report = stack.json("dataset", "report", f"tiny@{number}")["report"]
+    report = stack.json("dataset", "report", f"curated@{number}")["report"]
     assert "kept together by their names" in report["split_reason"]
 
 

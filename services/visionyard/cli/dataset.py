@@ -204,9 +204,8 @@ def download(
             name, folder, lambda _, d, total: session.progress.bytes("downloading", d, total), layout=layout.value, uncertain=uncertain
         )
         if done.others:
-            shown = ", ".join(output.plain(path) for path in done.others[:3]) + (", ..." if len(done.others) > 3 else "")  # noqa: PLR2004 - enough to recognise them
             session.progress.say(
-                f"{folder} also holds {len(done.others)} files that are none of {short(done.name)} ({shown}): "
+                f"{folder} also holds {len(done.others)} files that are none of {short(done.name)}, {output.plain(done.others[0])} the first: "
                 "whoever trains on the folder may train on them too; download into an empty folder to be sure"
             )
         document = {

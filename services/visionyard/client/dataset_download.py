@@ -102,7 +102,7 @@ class DatasetDownload:
                     await self._append(response.data)
             await self._finish()
         except BaseException:
-            self._remember()
+            self._remember(others=sorted(self._others))
             raise
         finally:
             self._drop()
@@ -159,7 +159,7 @@ class DatasetDownload:
             file.sink.close()
             file.part.unlink(missing_ok=True)
 
-    def _remember(self) -> None:
+    def _remember(self, **more: list[str]) -> None:
         state = {
             "name": self._version.name,
             "digest": self._version.digest,
@@ -168,7 +168,7 @@ class DatasetDownload:
             "last_path": self._last_path,
             "files": self._done_files,
             "bytes": self._done_bytes,
-            "others": sorted(self._others),
+            **more,
         }
         path = self._folder / STATE_FILE
         part = path.with_name(path.name + PART_SUFFIX)
@@ -181,7 +181,7 @@ class DatasetDownload:
             state = json.loads((self._folder / STATE_FILE).read_text(encoding="utf-8"))
             wanted = (self._version.name, self._version.digest, self._layout, self._uncertain)
             if (state["name"], state["digest"], state["layout"], state["uncertain"]) == wanted:
-                self._others = set(map(str, state["others"]))
+                self._others = set(map(str, state.get("others", [])))  # not told where the download was killed
                 self._last_path, self._done_files, self._done_bytes = str(state["last_path"]), int(state["files"]), int(state["bytes"])
                 return True
         except (OSError, ValueError, KeyError, TypeError):
@@ -190,8 +190,8 @@ class DatasetDownload:
 
 
 def _files(folder: Path) -> set[str]:
-    """What lies in a folder, hidden files left out."""
-    found = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    """What lies in a folder, hidden files and pieces of downloads left out."""
+    found = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".") and path.suffix != PART_SUFFIX)
     return {path.relative_to(folder).as_posix() for path in itertools.islice(found, _MOST_OTHERS)}
 
 

@@ -147,6 +147,22 @@ async def test_a_dataset_download_goes_on_within_a_call_and_in_the_next(client, 
     assert {str(p.relative_to(tmp_path / "b")): p.read_bytes() for p in (tmp_path / "b").rglob("*") if p.is_file()} == server.datasets.files
 
 
+async def test_a_dataset_download_names_what_else_lies_in_its_folder(client, server, tmp_path):
+    folder = tmp_path / "used"
+    (folder / "images" / "train").mkdir(parents=True)
+    for name in ("images/train/05.jpg", "images/train/05.jpg.part", "images/train/old.jpg", "notes.txt", ".hidden"):
+        (folder / name).touch()
+
+    def stop(path, *_):
+        if path == "images/train/03.jpg":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await client.datasets.download("cones", folder, stop)
+    assert (await client.datasets.download("cones", folder)).others == ("images/train/old.jpg", "notes.txt")
+    assert (await client.datasets.download("cones", tmp_path / "empty")).others == ()
+
+
 async def test_a_watch_misses_nothing_and_repeats_nothing(client, server):
     seen = [(s.sequence, s.job.status.state) async for s in client.imports.watch("j1")]
     assert seen == server.imports.snapshots

@@ -198,7 +198,8 @@ def _joined_by_name(work: _Work, ids: Any, groups: Any, pattern: str) -> tuple[A
     try:
         compiled = re2.compile(pattern)
     except re2.error as error:
-        raise invalid_field("group_by", f"{pattern[:80]!r} is no regular expression of RE2's: {error}") from error
+        why = b"".join(part for part in error.args if isinstance(part, bytes)).decode(errors="replace")
+        raise invalid_field("group_by", f"{pattern[:80]!r} is no regular expression of RE2's: {why}") from error
     keys: dict[str, int] = {}
     pairs: list[tuple[int, int]] = []
     first_of_bytes: dict[int, int] = {}
