@@ -68,15 +68,19 @@ def find_labelme(tree: SourceTree) -> list[Labelling]:
     """The labelme labelling of a source, told by the first JSON file with a list of ``shapes`` and the name of an image."""
     for path in tree.each_text("json"):
         tree.check()
-        with tree.open(path) as stream:
-            head, _ = _without_picture(stream, _HEAD_BYTES)
-        if _SHAPES.search(head.replace(b"\0", b"")):  # UTF-16 has them between the characters
+        if _begins_with_shapes(tree, path):
             try:
                 _read(tree, path)
             except NotLabelme:
                 continue
             return [Labelling("labelme", posixpath.dirname(path) or path, lambda: read_labelme(tree))]
     return []
+
+
+def _begins_with_shapes(tree: SourceTree, path: str) -> bool:
+    with tree.open(path) as stream:
+        head, _ = _without_picture(stream, _HEAD_BYTES)
+    return _SHAPES.search(head.replace(b"\0", b"")) is not None  # UTF-16 has them between the characters
 
 
 class LabelmeSource(LabelledSource):
@@ -147,9 +151,11 @@ def read_labelme(tree: SourceTree) -> LabelmeSource:
         tree.check()
         try:
             file = _read(tree, path)
-        except DamagedLabelme:
+        except DamagedLabelme as error:
             if tree.images_called(stem_of(path)):  # it is the image's all the same
                 staging.run("INSERT INTO labelme VALUES (?, '', NULL, NULL, 0)", (path,))
+            elif len(unread) <= MAX_LISTED and _begins_with_shapes(tree, path):
+                unread[path] = f"{path} cannot be read: {error}; which image it belongs to is not known"
             continue
         except NotLabelme as error:
             if tree.images_called(stem_of(path)) and len(unread) <= MAX_LISTED:
@@ -167,7 +173,7 @@ def read_labelme(tree: SourceTree) -> LabelmeSource:
     count = take_files(
         tree,
         source,
-        (ImageFile(path, image, shapes is None or bool(flags if by_flags else shapes)) for path, image, flags, shapes in written),
+        (ImageFile(path, image, bool(flags if by_flags else shapes), damaged=shapes is None) for path, image, flags, shapes in written),
     )
     for orphan in source.orphans:
         if staging.one("SELECT 1 FROM labelme WHERE path = ? AND embedded", (orphan.labels,)):

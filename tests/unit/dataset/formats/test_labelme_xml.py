@@ -10,6 +10,7 @@ from labellings import codes, named, pixels, read_all
 from tests.unit.dataset.conftest import voc
 
 from visionyard.dataset.formats.detect import read_source
+from visionyard.dataset.formats.labelled import UnreadLabels
 from visionyard.dataset.formats.labelme_xml import find_labelme_xml
 from visionyard.dataset.formats.shapes import Shape, enclosing
 from visionyard.dataset.formats.voc import find_voc
@@ -226,9 +227,10 @@ def test_whatever_a_file_holds_it_is_read_or_refused(plant, data):
         for labelling in find_labelme_xml(plant({"a.jpg": b"", "a.xml": data})):
             for images in (labelling.source.images, labelling.source.orphans):
                 for found in images:
-                    for row in labelling.source.rows(found.labels, 200, 100) if found.labels else ():
-                        if row.problem is None:
-                            assert all(map(math.isfinite, (*row.points, *enclosing(row.points))))
+                    with suppress(UnreadLabels):
+                        for row in labelling.source.rows(found.labels, 200, 100) if found.labels else ():
+                            if row.problem is None:
+                                assert all(map(math.isfinite, (*row.points, *enclosing(row.points))))
 
 
 def test_labels_are_scaled_with_a_picture_that_was_scaled_since(plant):
