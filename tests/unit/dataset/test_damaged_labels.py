@@ -185,6 +185,19 @@ def test_a_damaged_file_of_no_image_s_name_is_listed(plant, format_, mark):
     assert message.endswith("; which image it belongs to is not known")
 
 
+def test_a_cvat_file_that_is_cut_off(bench):
+    drawn = "".join(f'<box label="x" xtl="{left}" ytl="1" xbr="30" ybr="9"></box>' for left in (1, 9))
+    shown = "".join(f'<image id="{i}" name="{stem}.jpg" width="64" height="48">{drawn}</image>' for i, stem in enumerate("abcdef"))
+    text = f"<annotations><version>1.1</version>{shown}</annotations>"
+    files = {f"{stem}.jpg": picture(seed) for seed, stem in enumerate("abcdef")}
+    version, context = bench.run(zipped(files | {"all.xml": text[: text.index("</box>", text.index("d.jpg")) + 10]}))
+    report = bench.report(context)
+    assert names(bench, version) == {"a.jpg", "b.jpg", "c.jpg"}
+    assert report["images"] == {"found": 6, "kept": 3, "dropped": 3}
+    assert report["labels"] == {"found": 6, "kept": 6, "dropped": 0}
+    assert sum("d.jpg was left out, since nobody knows what is on it" in finding["message"] for finding in report["findings"]) == 1
+
+
 def test_a_list_that_is_cut_off_makes_no_background(plant):
     """Where a file lists many images, one that is not named may have stood behind the damage."""
     entries = [json.loads(createml(f"{stem}.jpg"))[0] for stem in "abc"]

@@ -40,7 +40,10 @@ class Notes:
 
 
 class UnreadLabels(Exception):
-    """The label file of an image cannot be read, so nobody knows what is on the image. The message is the end of a sentence: why."""
+    """The file that an image's labels stand in is damaged, so nobody knows what is on the image: it is left out of the set, not taken as background.
+
+    The message is the end of a sentence: why.
+    """
 
 
 class LabelledSource(abc.ABC):
