@@ -17,7 +17,7 @@ from visionyard.dataset.archives.entry import Entry
 from visionyard.dataset.findings import Code, Report
 from visionyard.dataset.formats.detect import read_source
 from visionyard.dataset.formats.json_stream import NotJson, Take, glimpse, head_of, read_parts
-from visionyard.dataset.formats.labelled import LabelledSource
+from visionyard.dataset.formats.labelled import LabelledSource, UnreadLabels
 from visionyard.dataset.formats.shapes import LabelRow
 from visionyard.dataset.images import IMAGE_SUFFIXES
 from visionyard.dataset.labels import check_labels, decode_labels, drop_all, encode_labels
@@ -101,7 +101,7 @@ def _reconcile(tree: SourceTree, source: LabelledSource) -> None:
     report, shapes, kept_rows = Report(), ShapeCounts(), []
     _images_are_images(tree, source)
     for image in source.images:
-        rows = list(source.rows(image.labels, *SIZE)) if image.labels else []
+        rows = _rows(source, image.labels, *SIZE)
         _same_count(source, image.labels, rows)
         kept = check_labels(rows, image.labels, report)
         _kept_are_good(kept)
@@ -109,10 +109,9 @@ def _reconcile(tree: SourceTree, source: LabelledSource) -> None:
         kept_rows.append(kept)
     for image in source.left_out:
         if image.labels:
-            drop_all(source.rows(image.labels, 0, 0), Code.IMAGE_NOT_IN_SPLIT, report)
+            drop_all(_rows(source, image.labels, 0, 0), Code.IMAGE_NOT_IN_SPLIT, report)
     for orphan in source.orphans:
-        rows = list(source.rows(orphan.labels, 0, 0))
-        drop_all(rows, Code.LABEL_WITHOUT_IMAGE, report)
+        drop_all(_rows(source, orphan.labels, 0, 0), Code.LABEL_WITHOUT_IMAGE, report)
         _writable(orphan.path)
     for code, message, file, line in source.notes.items:
         report.note(code, message, file, line)
@@ -122,6 +121,14 @@ def _reconcile(tree: SourceTree, source: LabelledSource) -> None:
     _writable(json.dumps(report.to_json(), ensure_ascii=False) + source.reason)
     _classes_are_there(source, kept_rows)
     _convert(source, shapes, itertools.chain.from_iterable(kept_rows))
+
+
+def _rows(source: LabelledSource, labels: str, width: int, height: int) -> list[LabelRow]:
+    """An image's rows; none where its file is damaged."""
+    try:
+        return list(source.rows(labels, width, height)) if labels else []
+    except UnreadLabels:
+        return []
 
 
 def _images_are_images(tree: SourceTree, source: LabelledSource) -> None:
@@ -138,7 +145,7 @@ def _images_are_images(tree: SourceTree, source: LabelledSource) -> None:
 
 def _same_count(source: LabelledSource, labels: str, rows: list[LabelRow]) -> None:
     """Labels of a picture that cannot be read are counted all the same."""
-    if labels and sum(1 for _ in source.rows(labels, 0, 0)) != len(rows):
+    if len(_rows(source, labels, 0, 0)) != len(rows):
         raise Broken("how many labels there are depends on the picture's size")
 
 

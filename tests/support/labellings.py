@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from visionyard.dataset.formats.labelled import UnreadLabels
+
 SIZE = (200, 100)
 """Width and height that every picture is said to have."""
 
@@ -14,6 +16,7 @@ class Read:
     problems: list = field(default_factory=list)
     orphans: dict = field(default_factory=dict)
     left_out: dict = field(default_factory=dict)
+    unread: list = field(default_factory=list)
 
     @property
     def found(self):
@@ -38,7 +41,11 @@ def read_all(source, sizes=None):
     ):
         for image in images:
             size = (sizes or {}).get(image.path, SIZE) if known else (0, 0)
-            rows = list(source.rows(image.labels, *size)) if image.labels else []
+            try:
+                rows = list(source.rows(image.labels, *size)) if image.labels else []
+            except UnreadLabels:
+                read.unread.append(image.labels)
+                continue
             read.problems += [(row.problem.name, row.message, row.line) for row in rows if row.problem]
             rows_of[image.path] = [row for row in rows if not row.problem]
     return read

@@ -9,7 +9,7 @@ from typing import Protocol
 from visionyard.dataset.archives.entry import Archive
 from visionyard.dataset.checking import CheckingThreads
 from visionyard.dataset.findings import Code, Report
-from visionyard.dataset.formats.labelled import LabelledSource
+from visionyard.dataset.formats.labelled import LabelledSource, UnreadLabels
 from visionyard.dataset.formats.matching import holds_masks
 from visionyard.dataset.formats.shapes import LabelRow
 from visionyard.dataset.formats.staged import SourceImage, images_in_none
@@ -94,6 +94,8 @@ class Importer:
         self._limit_pixels = limit_pixels
         self._fix = fix
         self._may_be_empty = may_be_empty
+        self._labellings_read = 0
+        self._labellings_damaged = 0
 
     def check(self) -> None:
         """Raises where the work is to stop."""
@@ -158,8 +160,9 @@ class Importer:
         for orphan in source.orphans:
             self.progress("reading the structure", 0, 0, "")
             file = source.file_of(orphan.labels)
-            count = drop_all(self._rows(source, orphan.labels), Code.LABEL_WITHOUT_IMAGE, self.report)
-            self.report.note(Code.LABEL_WITHOUT_IMAGE, f"{file} holds {count} labels, but {_missing(tree, orphan)}", file)
+            count = self._drop_labels(source, orphan.labels, Code.LABEL_WITHOUT_IMAGE)
+            what = "labels that cannot be read" if count is None else f"{count} labels"
+            self.report.note(Code.LABEL_WITHOUT_IMAGE, f"{file} holds {what}, but {_missing(tree, orphan)}", file)
 
     def _note_others(self, tree: SourceTree, source: LabelledSource) -> None:
         """Lists the folders whose images the labelling passes over: pictures that nobody mentions are not to vanish without a word."""
@@ -171,9 +174,18 @@ class Importer:
                 self.report.note(Code.IMAGE_NOT_LISTED, message, folder)
 
     def _drop_image(self, source: LabelledSource, image: SourceImage, code: Code, message: str) -> None:
-        dropped = drop_all(self._rows(source, image.labels), code, self.report) if image.labels else 0
+        dropped = self._drop_labels(source, image.labels, code) if image.labels else 0
         also = f", and so were its {dropped} labels" if dropped else ""
         self.report.note(code, f"{image.path} {message}; it was left out{also}", image.path)
+
+    def _drop_labels(self, source: LabelledSource, labels: str, code: Code) -> int | None:
+        """Counts the labels of an image as found and dropped; returns how many they were, None where their file is damaged, which is listed."""
+        try:
+            return drop_all(self._rows(source, labels), code, self.report)
+        except UnreadLabels as error:
+            file = source.file_of(labels)
+            self.report.note(Code.MALFORMED_ANNOTATION, f"{file} cannot be read: {error}", file)
+            return None
 
     def _read_images(self, source: LabelledSource, held: HeldImages) -> None:
         """Reads the images: checked in threads, a few at once, and taken in the archive's order."""
@@ -205,13 +217,21 @@ class Importer:
         if image.labels:
             rows = self._rows(source, image.labels, checked.width, checked.height)
             picture = "" if source.file_each else image.path
-            labels = check_labels(rows, source.file_of(image.labels), self.report, fix=self._fix, picture=picture)
+            file = source.file_of(image.labels)
+            try:
+                labels = check_labels(rows, file, self.report, fix=self._fix, picture=picture)
+            except UnreadLabels as error:  # as background it would teach that nothing is to be seen on it
+                message = f"{file} cannot be read: {error}; {image.path} was left out, since nobody knows what is on it"
+                self.report.note(Code.MALFORMED_ANNOTATION, message, file, picture=image.path)
+                self._labellings_damaged += 1
+                return
         elif source.task == "classify":
             self.report.note(Code.IMAGE_WITHOUT_CLASS, f"{image.path} has no class; it was left out", image.path)
             return
         else:
             why = f"has no label in {image.stated}" if image.stated else "has no label file"
             self.report.note(Code.IMAGE_WITHOUT_LABELS, f"{image.path} {why}; it was kept as background", image.path)
+        self._labellings_read += bool(image.labels or image.stated)
         self.shapes.add(labels)
         held.add(
             HeldImage(
@@ -249,15 +269,24 @@ class Importer:
                     {"images": str(len(source.orphans))},
                 )
             raise YardError(
-                Reason.NO_IMAGES, f"none of the {report.images.found} images of {self._archive.name} can be used: see its report"
+                Reason.NO_IMAGES,
+                f"none of the {report.images.found} images of {self._archive.name} can be used{self._damage()}: see its report",
             )
-        if not report.labels.kept and not (self._may_be_empty and not report.labels.found):
+        all_damaged = self._labellings_damaged and not self._labellings_read
+        if not report.labels.kept and not (self._may_be_empty and not report.labels.found and not all_damaged):
             what = f"none of the {report.labels.found} labels" if report.labels.found else "no label"
             codes = ", ".join(f"{code} {count}" for code, count in report.dropped_by_code.most_common(3))
             raise YardError(
                 Reason.NO_LABELS,
-                f"{what} of {self._archive.name} can be used{f' ({codes})' if codes else ''}: see its report for files and lines",
+                f"{what} of {self._archive.name} can be used{f' ({codes})' if codes else ''}{self._damage()}: see its report for files and lines",
             )
+
+    def _damage(self) -> str:
+        """How many images were left out for their label files, a part of a sentence; empty where none was."""
+        count = self._labellings_damaged
+        return (
+            f", as {'the label file of one image' if count == 1 else f'the label files of {count} images'} cannot be read" if count else ""
+        )
 
 
 def _missing(tree: SourceTree, orphan: SourceImage) -> str:

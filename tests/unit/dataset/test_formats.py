@@ -155,10 +155,15 @@ def test_voc_findings_name_file_and_line(bench, objects, code, line):
 
 
 @pytest.mark.parametrize("xml", ["<annotation><object>", "not xml", "<annotations/>", "", "<annotation>" * 100])
-def test_a_broken_annotation_is_listed_and_its_image_kept(bench, xml):
-    version, context = bench.run(zipped(two(train__a_xml=xml)))
-    assert version.image_count == 2
-    assert [(f["code"], f["file"]) for f in bench.report(context)["findings"]] == [("MALFORMED_ANNOTATION", "train/a.xml")]
+def test_a_broken_annotation_is_listed_and_its_image_left_out(bench, xml):
+    """As background it would teach that nothing is to be seen on it."""
+    files = two(train__a_xml=xml) | {"train/c.jpg": picture(9), "train/c.xml": voc("c.jpg", ("x", 1, 1, 9, 9))}
+    version, context = bench.run(zipped(files))
+    assert sorted(row.name for row in bench.rows(version)) == ["b.jpg", "c.jpg"]
+    [finding] = bench.report(context)["findings"]
+    assert (finding["code"], finding["severity"], finding["file"]) == ("MALFORMED_ANNOTATION", "ERROR", "train/a.xml")
+    assert "train/a.jpg was left out" in finding["message"]
+    assert bench.report(context)["images"] == {"found": 3, "kept": 2, "dropped": 1}
 
 
 def test_a_picture_of_another_size_is_listed(bench):

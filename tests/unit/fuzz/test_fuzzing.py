@@ -4,6 +4,9 @@ import os
 import signal
 
 import bounds
+import cv2
+import judging
+import numpy as np
 import pytest
 import verdicts
 from bundles import bundle, unbundle
@@ -14,6 +17,14 @@ from reliability import with_part
 from reporting import keep, kept, report
 from round import Round
 from slot import Slot
+
+
+@pytest.fixture(autouse=True)
+def threads_of_others():
+    """Judging leaves OpenCV one thread; the tests after these have theirs."""
+    before = cv2.getNumThreads()
+    yield
+    cv2.setNumThreads(before)
 
 
 def test_a_part_is_replaced_and_the_others_stay():
@@ -73,6 +84,14 @@ def test_a_hang_ends(monkeypatch):
             pass
 
     assert judge(hang, b"") == "hang-elsewhere"
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_threads_that_opencv_had_before_hold_nothing_up(monkeypatch):
+    monkeypatch.setattr(judging, "_WALL_SECONDS", 20.0)
+    cv2.setNumThreads(4)
+    cv2.GaussianBlur(np.zeros((2000, 2000), np.float32), (31, 31), 5)
+    assert judge(exits, b"fine") == ""
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

@@ -69,12 +69,24 @@ def read_createml(tree: SourceTree) -> CreateMlSource:
         if _is_createml(tree, path):
             files += 1
             _read_file(tree, path, source, images)
+        elif images.image_of(path) and _is_damaged(tree, path):
+            images.unread(path)
     images.finish()
     source.reason = (
         f"{files} JSON files are lists of images with coordinates as CreateML writes them, "
         f"and {source.images.labelled()} of {len(source.images)} images have labels"
     )
     return source
+
+
+def _is_damaged(tree: SourceTree, path: str) -> bool:
+    """Whether a file is no well-formed JSON, and so may have been one of these."""
+    try:
+        for _ in read_parts(tree, path, lambda _: Take.SKIP):
+            pass
+    except NotJson:
+        return True
+    return False
 
 
 def _entry_by_entry(at: Path) -> Take:
@@ -97,6 +109,7 @@ def _read_file(tree: SourceTree, path: str, source: CreateMlSource, images: List
                 source.add(key, _written(label, f"annotation {position} of image {name[:_SHOWN]!r}", source))
     except NotJson as error:
         source.notes.add(Code.MALFORMED_ANNOTATION, f"{path} cannot be read beyond its entry {number}: {error}", path)
+        images.unread(path)
 
 
 def _written(label: Any, where: str, source: CreateMlSource) -> WrittenLabel:

@@ -16,7 +16,7 @@ from visionyard.dataset.findings import Code
 from visionyard.dataset.formats.classes import NamedClasses
 from visionyard.dataset.formats.cvat_shapes import CvatLabels
 from visionyard.dataset.formats.cvat_xml import MAX_KEYPOINTS, CvatImage, CvatMeta, CvatShape, read_items, read_meta
-from visionyard.dataset.formats.labelled import MAX_CLASSES, LabelledSource, split_of_folder, split_of_path
+from visionyard.dataset.formats.labelled import MAX_CLASSES, LabelledSource, UnreadLabels, split_of_folder, split_of_path
 from visionyard.dataset.formats.labelling import Labelling
 from visionyard.dataset.formats.matching import ImageMatcher, agreement, means_another
 from visionyard.dataset.formats.shapes import LabelRow, Shape, WrittenLabel
@@ -63,12 +63,14 @@ class CvatSource(LabelledSource):
 
     Attributes:
         spool: The labels of all files.
+        cut_off: Whether images stand in the table ``cvat`` of whose shapes some may be lost, as their file is damaged.
     """
 
     format = "cvat"
 
     def __init__(self, tree: SourceTree, classes: NamedClasses, labels: CvatLabels) -> None:
         super().__init__(tree.staging)
+        self.cut_off = False
         self._staging = tree.staging
         self.spool = LabelSpool(tree.staging)
         self._classes = classes
@@ -76,6 +78,9 @@ class CvatSource(LabelledSource):
 
     def rows(self, labels: str, width: int, height: int) -> Iterator[LabelRow]:
         """See :meth:`LabelledSource.rows`; of an image that is listed several times all its labels."""
+        lost = "SELECT 1 FROM cvat WHERE lost AND (key = ?1 OR image = (SELECT image FROM cvat WHERE key = ?1)) LIMIT 1"
+        if self.cut_off and self._staging.one(lost, (labels,)):
+            raise UnreadLabels("it is damaged where the image's shapes stand")
         keypoints = len(self._labels.keypoints) * _DIMENSIONS
         for key, name, wide, high in self._staging.query(
             "SELECT key, name, width, height FROM cvat WHERE key = ?1 "
@@ -121,12 +126,15 @@ class _Listing:
         self._matcher = ImageMatcher(tree)
         self._count = 0
         self._key = ""
+        self._under_way = self._has_frames = False
         self._waiting: list[tuple[str, WrittenLabel]] = []
 
     def image(self, image: CvatImage) -> None:
         """See :class:`~.cvat_xml.Sink`."""
         self._tree.check()
         staging = self._tree.staging
+        self._under_way = image.frame < 0
+        self._has_frames |= image.frame >= 0
         if image.frame < 0:
             self._key = f"{self._file}#{self._count}"
             self._count += 1
@@ -140,7 +148,7 @@ class _Listing:
         found = self._matcher.find(whole, self._file) if name else None
         split = split_of_folder(subset) or split_of_path(found or name, "") or split_of_path(self._file, "")
         staging.run(
-            "INSERT INTO cvat VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO cvat VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)",
             (self._key, found, name, split, image.width, image.height, image.frame >= 0, whole),
         )
 
@@ -151,6 +159,22 @@ class _Listing:
         self._waiting.append((self._key, label))
         if len(self._waiting) >= _LABELS_AT_ONCE:
             self.flush()
+
+    def image_ends(self) -> None:
+        """Likewise."""
+        self._under_way = False
+
+    def cut_off(self) -> bool:
+        """The rest of the file cannot be read: says whether shapes of what was listed may be lost with it, and marks what they may be of.
+
+        Those are the image under way, and all frames: a video's tracks stand one after the other.
+        """
+        staging = self._tree.staging
+        if self._under_way:
+            staging.run("UPDATE cvat SET lost = 1 WHERE key = ?", (self._key,))
+        if self._has_frames:
+            staging.run("UPDATE cvat SET lost = 1 WHERE frame AND key > ? AND key < ?", (f"{self._file}#", f"{self._file}$"))  # $ follows #
+        return self._under_way or self._has_frames
 
     def flush(self) -> None:
         """Puts down the labels that were taken."""
@@ -170,7 +194,9 @@ def read_cvat(tree: SourceTree) -> CvatSource:
     """
     staging = tree.staging
     staging.run("DROP TABLE IF EXISTS cvat")
-    staging.run("CREATE TABLE cvat (key TEXT PRIMARY KEY, image TEXT, name TEXT, split TEXT, width INT, height INT, frame INT, whole TEXT)")
+    staging.run(
+        "CREATE TABLE cvat (key TEXT PRIMARY KEY, image TEXT, name TEXT, split TEXT, width INT, height INT, frame INT, whole TEXT, lost INT)"
+    )
     staging.run("CREATE INDEX cvat_by_image ON cvat (image)")
     staging.run("DROP TABLE IF EXISTS cvat_files")
     staging.run("CREATE TABLE cvat_files (path TEXT, subset TEXT)")
@@ -200,7 +226,8 @@ def _read_file(tree: SourceTree, path: str, subset: str, source: CvatSource, lab
         with tree.open(path) as stream:
             read_items(stream, path, listing, tree.check)
     except NotXml as error:
-        source.notes.add(Code.MALFORMED_ANNOTATION, f"{path} cannot be read to its end: {error}; what comes before was taken", path)
+        source.notes.add(Code.MALFORMED_ANNOTATION, f"{path} cannot be read to its end: {error}; what is whole before that was taken", path)
+        source.cut_off |= listing.cut_off()
     listing.flush()
     if listing.by_model:
         message = f'{path} has {listing.by_model} labels that a model drew (source="auto") and nobody changed in CVAT; they count as persons\' labels'
@@ -224,7 +251,7 @@ def _take(tree: SourceTree, source: CvatSource) -> None:
     staging = tree.staging
     _part(tree)
     for key, image, name, split, labelled, first in staging.query(
-        "SELECT key, image, name, split, EXISTS (SELECT 1 FROM spool WHERE spool.key = c.key), "
+        "SELECT key, image, name, split, lost OR EXISTS (SELECT 1 FROM spool WHERE spool.key = c.key), "
         "image IS NULL OR rowid = (SELECT MIN(rowid) FROM cvat WHERE image = c.image) FROM cvat c ORDER BY rowid"
     ):
         tree.check()
@@ -232,18 +259,18 @@ def _take(tree: SourceTree, source: CvatSource) -> None:
         if not first:
             source.notes.add(Code.IMAGE_NAMED_TWICE, f"{file} lists {image}, which was listed before; the labels were put together", file)
         elif image is not None:
-            again = "SELECT 1 FROM cvat JOIN spool ON spool.key = cvat.key WHERE cvat.image = ? LIMIT 1"
+            again = "SELECT 1 FROM cvat c WHERE image = ? AND (lost OR EXISTS (SELECT 1 FROM spool WHERE spool.key = c.key)) LIMIT 1"
             source.images.append(SourceImage(image, split, key if labelled or staging.one(again, (image,)) else "", stated=file))
         elif labelled:
             source.orphans.append(SourceImage(name, labels=key))
         else:
             source.notes.add(Code.LISTED_IMAGE_MISSING, f"{file} lists {name[:_SHOWN]!r}, which is not there and has no labels", file)
     folders = "SELECT DISTINCT f.folder FROM cvat c JOIN files f ON f.path = c.image"
-    frames = staging.one("SELECT 1 FROM cvat WHERE frame AND image IS NOT NULL LIMIT 1") is not None
+    frames = staging.one("SELECT MAX(lost) FROM cvat WHERE frame AND image IS NOT NULL") == (0,)
     for (image,) in staging.query(
         f"SELECT path FROM files WHERE image AND folder IN ({folders}) AND path NOT IN (SELECT image FROM cvat WHERE image IS NOT NULL) ORDER BY path"  # noqa: S608 - both parts are written here
     ):
         tree.check()
-        # A file of a video names only the frames in which something is to be seen.
+        # A file of a video names only the frames in which something is to be seen; a damaged one not even all of these.
         background = frames and _FRAME.fullmatch(stem_of(image))
         (source.images if background else source.left_out).append(SourceImage(image, split_of_path(image, "")))

@@ -90,6 +90,9 @@ class Sink(Protocol):
     def shape(self, shape: CvatShape) -> None:
         """A shape of the image that was named last."""
 
+    def image_ends(self) -> None:
+        """All shapes of an image were given; of a frame that is known only at the file's end."""
+
 
 class _Meta:
     """Reads what stands before the first image or track, and no more."""
@@ -197,6 +200,8 @@ class _Items:
             if not gone:
                 self._sink.shape(self._skeleton)
             self._skeleton = None
+        if len(path) == _ITEM_DEPTH and path[1] == "image":
+            self._sink.image_ends()
 
 
 def _frame(number: str, track: dict[str, str]) -> CvatImage:

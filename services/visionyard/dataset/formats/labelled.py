@@ -39,6 +39,13 @@ class Notes:
             self.items.append((code, message, file, line))
 
 
+class UnreadLabels(Exception):
+    """The file that an image's labels stand in is damaged, so nobody knows what is on the image: it is left out of the set, not taken as background.
+
+    The message is the end of a sentence: why.
+    """
+
+
 class LabelledSource(abc.ABC):
     """A source that was understood.
 
@@ -82,6 +89,7 @@ class LabelledSource(abc.ABC):
             height: Likewise.
 
         Raises:
+            UnreadLabels: the file that they stand in is damaged; before the first row.
             YardError: ANNOTATION_BOMB.
         """
 

@@ -16,6 +16,10 @@ _OBJECT_DEPTH = 2
 _BOX = ("xmin", "ymin", "xmax", "ymax")
 
 
+class OtherXml(NotXml):
+    """The file is an annotation of another kind, or none; the message says why."""
+
+
 @dataclass(slots=True)
 class LabelmeObject:
     """An object as written.
@@ -74,7 +78,7 @@ class _Handler:
         if depth > _OBJECT_DEPTH + 1:
             return
         if path[0] != "annotation":
-            raise NotXml(f"its root is <{path[0][:40]}>, not <annotation>")
+            raise OtherXml(f"its root is <{path[0][:40]}>, not <annotation>")
         if depth == _OBJECT_DEPTH:
             self.is_labelme |= path[1] == "imagesize"
             if path[1] == "object":
@@ -85,7 +89,7 @@ class _Handler:
     def _place(self, element: str) -> None:
         """An element of an object that tells where it is."""
         if element == "bndbox":
-            raise NotXml("it is an annotation of Pascal VOC's")
+            raise OtherXml("it is an annotation of Pascal VOC's")
         if element in {"polygon", "segm"}:
             self.objects[-1].shape = element
             self.is_labelme = True
@@ -127,13 +131,14 @@ def parse_labelme_xml(path: str, data: bytes, *, brief: bool = False) -> Labelme
         brief: Whether to read no more than it takes to know the image's name, and whether there is an object.
 
     Raises:
-        NotXml: it is none of LabelMe's, or damaged.
+        OtherXml: it is none of LabelMe's.
+        NotXml: it is damaged.
         YardError: ANNOTATION_BOMB.
     """
     handler = _Handler(brief=brief)
     read_xml(io.BytesIO(data), path, handler)
     if not handler.is_labelme:
-        raise NotXml("it has neither an <imagesize> nor a <polygon>")
+        raise OtherXml("it has neither an <imagesize> nor a <polygon>")
     texts = handler.texts
     image = f"{texts['folder']}/{texts['filename']}" if texts["folder"] and texts["filename"] else texts["filename"]
     return LabelmeAnnotation(image, (pixels(texts["ncols"]), pixels(texts["nrows"])), handler.objects)

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 
 from visionyard.dataset.findings import MAX_LISTED, Code
 from visionyard.dataset.formats.classes import NamedClasses
-from visionyard.dataset.formats.labelled import MAX_CLASSES, LabelledSource
+from visionyard.dataset.formats.labelled import MAX_CLASSES, LabelledSource, UnreadLabels
 from visionyard.dataset.formats.labelling import Labelling
-from visionyard.dataset.formats.labelme_shapes import IGNORED, LabelmeFile, NotLabelme, ShapeReader, parse_labelme
+from visionyard.dataset.formats.labelme_shapes import IGNORED, DamagedLabelme, LabelmeFile, NotLabelme, ShapeReader, parse_labelme
 from visionyard.dataset.formats.per_image import ImageFile, take_files
 from visionyard.dataset.formats.shapes import LabelRow, Shape, WrittenLabel
 from visionyard.dataset.formats.xml_reader import ByteReader
@@ -60,7 +60,7 @@ def _read(tree: SourceTree, path: str) -> LabelmeFile:
     with tree.open(path) as stream:
         data, embedded = _without_picture(stream, _MAX_BYTES)
     if len(data) > _MAX_BYTES:
-        raise NotLabelme(f"it has more than {_MAX_BYTES} bytes beside its picture")
+        raise DamagedLabelme(f"it has more than {_MAX_BYTES} bytes beside its picture")
     return parse_labelme(data, embedded=embedded)
 
 
@@ -68,15 +68,19 @@ def find_labelme(tree: SourceTree) -> list[Labelling]:
     """The labelme labelling of a source, told by the first JSON file with a list of ``shapes`` and the name of an image."""
     for path in tree.each_text("json"):
         tree.check()
-        with tree.open(path) as stream:
-            head, _ = _without_picture(stream, _HEAD_BYTES)
-        if _SHAPES.search(head.replace(b"\0", b"")):  # UTF-16 has them between the characters
+        if _begins_with_shapes(tree, path):
             try:
                 _read(tree, path)
             except NotLabelme:
                 continue
             return [Labelling("labelme", posixpath.dirname(path) or path, lambda: read_labelme(tree))]
     return []
+
+
+def _begins_with_shapes(tree: SourceTree, path: str) -> bool:
+    with tree.open(path) as stream:
+        head, _ = _without_picture(stream, _HEAD_BYTES)
+    return _SHAPES.search(head.replace(b"\0", b"")) is not None  # UTF-16 has them between the characters
 
 
 class LabelmeSource(LabelledSource):
@@ -101,7 +105,10 @@ class LabelmeSource(LabelledSource):
 
     def rows(self, labels: str, width: int, height: int) -> Iterator[LabelRow]:
         """See :meth:`LabelledSource.rows`."""
-        file = _read(self._tree, labels)
+        try:
+            file = _read(self._tree, labels)
+        except NotLabelme as error:
+            raise UnreadLabels(error) from error
         size = self.size_of_labels(f"{labels} was written for", labels, file.size, (width, height))
         written = self._flags(file.flags) if self._by_flags else self._shapes.labels(file.shapes, self._classes.id_of)
         for label in written:
@@ -144,6 +151,12 @@ def read_labelme(tree: SourceTree) -> LabelmeSource:
         tree.check()
         try:
             file = _read(tree, path)
+        except DamagedLabelme as error:
+            if tree.images_called(stem_of(path)):  # it is the image's all the same
+                staging.run("INSERT INTO labelme VALUES (?, '', NULL, NULL, 0)", (path,))
+            elif len(unread) <= MAX_LISTED and _begins_with_shapes(tree, path):
+                unread[path] = f"{path} cannot be read: {error}; which image it belongs to is not known"
+            continue
         except NotLabelme as error:
             if tree.images_called(stem_of(path)) and len(unread) <= MAX_LISTED:
                 unread[path] = f"{path} is no label file of labelme's: {error}"
@@ -158,7 +171,9 @@ def read_labelme(tree: SourceTree) -> LabelmeSource:
         source.notes.add(Code.MALFORMED_ANNOTATION, message, path)
     written = staging.query("SELECT path, image, flags, shapes FROM labelme ORDER BY path")
     count = take_files(
-        tree, source, (ImageFile(path, image, bool(flags if by_flags else shapes)) for path, image, flags, shapes in written)
+        tree,
+        source,
+        (ImageFile(path, image, bool(flags if by_flags else shapes), damaged=shapes is None) for path, image, flags, shapes in written),
     )
     for orphan in source.orphans:
         if staging.one("SELECT 1 FROM labelme WHERE path = ? AND embedded", (orphan.labels,)):

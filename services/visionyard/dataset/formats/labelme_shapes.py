@@ -44,6 +44,10 @@ class NotLabelme(ValueError):
     """The file is none of labelme's; the message says why."""
 
 
+class DamagedLabelme(NotLabelme):
+    """The file cannot be read to its end."""
+
+
 @dataclass(frozen=True)
 class LabelmeFile:
     """A label file.
@@ -71,12 +75,13 @@ def parse_labelme(data: bytes, *, embedded: bool) -> LabelmeFile:
         embedded: Whether it holds one.
 
     Raises:
-        NotLabelme: it is none, or damaged.
+        DamagedLabelme: it is no JSON.
+        NotLabelme: it is none of labelme's.
     """
     try:
         document = json.loads(decode_text(data))
     except (ValueError, RecursionError) as error:
-        raise NotLabelme("it is no well-formed JSON") from error
+        raise DamagedLabelme("it is no well-formed JSON") from error
     match document:
         case {"shapes": list(shapes), "imagePath": _} | {"shapes": list(shapes), "imageData": _}:
             flags = document.get("flags")

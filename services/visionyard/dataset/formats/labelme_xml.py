@@ -12,9 +12,9 @@ from collections.abc import Iterator
 
 from visionyard.dataset.findings import Code
 from visionyard.dataset.formats.classes import NamedClasses
-from visionyard.dataset.formats.labelled import MAX_CLASSES, LabelledSource
+from visionyard.dataset.formats.labelled import MAX_CLASSES, LabelledSource, UnreadLabels
 from visionyard.dataset.formats.labelling import Labelling
-from visionyard.dataset.formats.labelme_annotation import LabelmeAnnotation, LabelmeObject, parse_labelme_xml
+from visionyard.dataset.formats.labelme_annotation import LabelmeAnnotation, LabelmeObject, OtherXml, parse_labelme_xml
 from visionyard.dataset.formats.per_image import ImageFile, take_files
 from visionyard.dataset.formats.shapes import LabelRow, Shape, WrittenLabel, enclosing, rotated_corners
 from visionyard.dataset.formats.xml_reader import NotXml
@@ -49,10 +49,14 @@ def _likely(tree: SourceTree) -> Iterator[str]:
     """The XML files whose beginning may be that of a LabelMe annotation; of Pascal VOC's no more than the beginning is looked at."""
     for path in tree.each_text("xml"):
         tree.check()
-        with tree.open(path) as stream:
-            head = stream.peek(_HEAD_BYTES)[:_HEAD_BYTES].replace(b"\0", b"")  # UTF-16 has them between the characters
-        if b"<annotation" in head and _MARKS.search(head):
+        if _is_likely(tree, path):
             yield path
+
+
+def _is_likely(tree: SourceTree, path: str) -> bool:
+    with tree.open(path) as stream:
+        head = stream.peek(_HEAD_BYTES)[:_HEAD_BYTES].replace(b"\0", b"")  # UTF-16 has them between the characters
+    return b"<annotation" in head and _MARKS.search(head) is not None
 
 
 def _read(tree: SourceTree, path: str, *, brief: bool = False) -> LabelmeAnnotation:
@@ -78,8 +82,7 @@ class LabelmeXmlSource(LabelledSource):
         try:
             annotation = _read(self._tree, labels)
         except NotXml as error:
-            self.notes.add(Code.MALFORMED_ANNOTATION, f"{labels} cannot be read: {error}; its image was kept without labels", labels)
-            return
+            raise UnreadLabels(error) from error
         size = self.size_of_labels(f"{labels} was written for", labels, annotation.size, (width, height))
         for item in annotation.objects:
             yield self._label(item).row(*size)
@@ -149,12 +152,19 @@ def read_labelme_xml(tree: SourceTree) -> LabelmeXmlSource:
 
 
 def _files(tree: SourceTree, source: LabelmeXmlSource) -> Iterator[ImageFile]:
-    """The annotation files of the source; those of an image that cannot be read are listed."""
+    """The annotation files of the source; also those of an image that are damaged: they are its all the same. What else cannot be read is listed."""
     for path in tree.each_text("xml"):
         try:
             annotation = _read(tree, path, brief=True)
-        except NotXml as error:
+        except OtherXml as error:
             if tree.images_called(stem_of(path)):
                 source.notes.add(Code.MALFORMED_ANNOTATION, f"{path} is no annotation of LabelMe's: {error}", path)
+            continue
+        except NotXml as error:
+            if tree.images_called(stem_of(path)):
+                yield ImageFile(path, "", labelled=False, damaged=True)
+            elif _is_likely(tree, path):
+                message = f"{path} cannot be read: {error}; which image it belongs to is not known"
+                source.notes.add(Code.MALFORMED_ANNOTATION, message, path)
             continue
         yield ImageFile(path, annotation.image, bool(annotation.objects))

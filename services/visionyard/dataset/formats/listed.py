@@ -6,12 +6,14 @@ from collections.abc import Iterator
 
 from visionyard.dataset.findings import Code
 from visionyard.dataset.formats.classes import NamedClasses
-from visionyard.dataset.formats.labelled import MAX_CLASSES, LabelledSource, split_of_path
+from visionyard.dataset.formats.labelled import MAX_CLASSES, LabelledSource, UnreadLabels, split_of_path
 from visionyard.dataset.formats.matching import ImageMatcher, means_another, printable
 from visionyard.dataset.formats.shapes import LabelRow, WrittenLabel
 from visionyard.dataset.formats.staged import LabelSpool, SourceImage
-from visionyard.dataset.source import SourceTree
+from visionyard.dataset.source import SourceTree, stem_of
 
+_UNREAD = "#unread"
+"""Ends the key of an image whose own file is damaged; the others end in a number."""
 _MAX_CLASS_NAME = 1000
 _MAX_NAME = 4096
 _SHOWN = 80
@@ -46,6 +48,8 @@ class ListedSource(LabelledSource):
 
     def rows(self, labels: str, width: int, height: int) -> Iterator[LabelRow]:
         """See :meth:`LabelledSource.rows`."""
+        if labels.endswith(_UNREAD):
+            raise UnreadLabels("it is damaged")
         return self._spool.rows(labels, width, height)
 
     def class_names(self) -> tuple[str, ...]:
@@ -93,6 +97,9 @@ class ListedImages:
         staging.run("DROP TABLE IF EXISTS listed")
         staging.run("CREATE TABLE listed (id INTEGER PRIMARY KEY, identity TEXT, known INT, name TEXT, file TEXT, split TEXT)")
         staging.run("CREATE INDEX listed_by_identity ON listed (identity, known)")
+        staging.run("DROP TABLE IF EXISTS listed_unread")
+        staging.run("CREATE TABLE listed_unread (image TEXT PRIMARY KEY, file TEXT) WITHOUT ROWID")
+        self._list_cut_off = False
 
     def key(self, name: str, file: str, split: str = "") -> str:
         """Takes an image; returns what its labels are to be put down under.
@@ -128,6 +135,21 @@ class ListedImages:
         number = staging.run("INSERT INTO listed VALUES (NULL, ?, 0, ?, ?, ?)", (name, name, file, split))
         return f"{file}#{number}"
 
+    def image_of(self, file: str) -> str | None:
+        """The image of a file's own name; None where there is none."""
+        return self._matcher.find(stem_of(file), file)
+
+    def unread(self, file: str) -> None:
+        """Takes a file that cannot be read, or not to its end: the image of its name, if no other file names it, is none that nothing is on.
+
+        Where it has the name of no image it is a list, and an image that no file names may have stood behind the damage.
+        """
+        image = self.image_of(file)
+        if image is None:
+            self._list_cut_off = True
+        else:
+            self._tree.staging.run("INSERT OR IGNORE INTO listed_unread VALUES (?, ?)", (image, file))
+
     def finish(self, *, all_listed: bool = False) -> None:
         """All were taken: tells the source of them.
 
@@ -153,11 +175,12 @@ class ListedImages:
             else:
                 source.notes.add(Code.LISTED_IMAGE_MISSING, f"{file} names {name[:_SHOWN]!r}, which is not there and has no labels", file)
         many = staging.one("SELECT 1 FROM listed GROUP BY file HAVING COUNT(*) > 1 LIMIT 1")
-        others = source.left_out if all_listed or many else source.images
-        for (image,) in staging.query(
-            "SELECT path FROM files WHERE image "
+        others = source.left_out if all_listed or many or self._list_cut_off else source.images
+        for image, damaged in staging.query(
+            "SELECT path, (SELECT file FROM listed_unread WHERE image = files.path) FROM files WHERE image "
             "AND folder IN (SELECT DISTINCT f.folder FROM listed l JOIN files f ON f.path = l.identity WHERE l.known) "
             "AND NOT EXISTS (SELECT 1 FROM listed WHERE identity = files.path AND known) ORDER BY path"
         ):
             self._tree.check()
-            others.append(SourceImage(image, split_of_path(image, "")))
+            labels = f"{damaged}{_UNREAD}" if damaged and others is source.images else ""
+            others.append(SourceImage(image, split_of_path(image, ""), labels))

@@ -26,11 +26,13 @@ class ImageFile:
         path: Its path.
         image: The image's name as written in it; empty where there is none.
         labelled: Whether it holds labels.
+        damaged: Whether it cannot be read: nobody knows what it holds.
     """
 
     path: str
     image: str
     labelled: bool
+    damaged: bool = False
 
 
 def take_files(tree: SourceTree, source: LabelledSource, files: Iterable[ImageFile]) -> int:
@@ -41,13 +43,15 @@ def take_files(tree: SourceTree, source: LabelledSource, files: Iterable[ImageFi
     Args:
         tree: The source.
         source: Gets images, orphans and IMAGE_NAMED_TWICE notes.
-        files: The label files, in a fixed order; of several for one image the nearest counts, of those the first.
+        files: The label files, in a fixed order; of several for one image one that can be read counts, of those the nearest, of those the first.
     """
     staging, matcher, count = tree.staging, ImageMatcher(tree), 0
     staging.run("DROP TABLE IF EXISTS per_image")
     staging.run("CREATE TABLE per_image (image TEXT PRIMARY KEY, path TEXT, labelled INT) WITHOUT ROWID")
     staging.run("DROP TABLE IF EXISTS per_image_claims")
-    staging.run("CREATE TABLE per_image_claims (image TEXT, name TEXT, path TEXT, labelled INT, just_so INT, agreement INT, kinship INT)")
+    staging.run(
+        "CREATE TABLE per_image_claims (image TEXT, name TEXT, path TEXT, labelled INT, damaged INT, just_so INT, agreement INT, kinship INT)"
+    )
     for file in files:
         tree.check()
         count += 1
@@ -57,18 +61,20 @@ def take_files(tree: SourceTree, source: LabelledSource, files: Iterable[ImageFi
             source.orphans.append(SourceImage(name or posixpath.basename(file.path), labels=file.path))
             continue
         written = posixpath.normpath(posixpath.join(posixpath.dirname(file.path), written_path(name)))
+        known = file.path, file.labelled or file.damaged, file.damaged
         near = written == image, agreement(file.path, image), kinship(file.path, image)
-        staging.run("INSERT INTO per_image_claims VALUES (?, ?, ?, ?, ?, ?, ?)", (image, name, file.path, file.labelled, *near))
+        staging.run("INSERT INTO per_image_claims VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (image, name, *known, *near))
     staging.run(
         "INSERT OR IGNORE INTO per_image SELECT image, path, labelled FROM per_image_claims "
-        "ORDER BY just_so DESC, agreement DESC, kinship DESC, rowid"
+        "ORDER BY damaged, just_so DESC, agreement DESC, kinship DESC, rowid"
     )
-    for path, name, nearer in staging.query(
-        "SELECT c.path, c.name, p.path FROM per_image_claims c JOIN per_image p ON p.image = c.image WHERE c.path != p.path ORDER BY c.rowid"
+    for path, name, image, nearer in staging.query(
+        "SELECT c.path, c.name, c.image, p.path FROM per_image_claims c JOIN per_image p ON p.image = c.image WHERE c.path != p.path ORDER BY c.rowid"
     ):
-        message = f"{path} names {name[:_SHOWN]!r}, which {nearer} labels already; only the labels of that file were taken"
+        says = f"names {name[:_SHOWN]!r}" if name else f"is called as {image} is"
+        message = f"{path} {says}, which {nearer} labels already; only the labels of that file were taken"
         source.notes.add(Code.IMAGE_NAMED_TWICE, message, path)
-        source.orphans.append(SourceImage(name, labels=path))
+        source.orphans.append(SourceImage(name or posixpath.basename(image), labels=path))
     folders = "SELECT DISTINCT f.folder FROM per_image p JOIN files f ON f.path = p.image"
     for image, path, labelled in staging.query(
         f"SELECT files.path, p.path, p.labelled FROM files LEFT JOIN per_image p ON p.image = files.path "  # noqa: S608 - both parts are written here

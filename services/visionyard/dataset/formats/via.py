@@ -126,6 +126,7 @@ def _read_file(tree: SourceTree, path: str, entries: Entries, attribute: str, so
                 source.add(key, _written(region, attribute, source))
     except NotVia as error:
         source.notes.add(Code.MALFORMED_ANNOTATION, f"{path} cannot be read beyond its entry {number}: {error}", path)
+        images.unread(path)
 
 
 def _written(region: ViaRegion, attribute: str, source: ViaSource) -> WrittenLabel:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from visionyard.dataset.findings import Code
 from visionyard.dataset.formats.classes import NamedClasses
-from visionyard.dataset.formats.labelled import MAX_CLASSES, LabelledSource, split_of_path
+from visionyard.dataset.formats.labelled import MAX_CLASSES, LabelledSource, UnreadLabels, split_of_path
 from visionyard.dataset.formats.labelling import Labelling
 from visionyard.dataset.formats.matching import agreement, kinship
 from visionyard.dataset.formats.shapes import LabelRow, WrittenLabel
@@ -59,8 +59,7 @@ class VocSource(LabelledSource):
         try:
             annotation = parse_voc(labels, self._tree.read(labels))
         except NotVoc as error:
-            self.notes.add(Code.MALFORMED_ANNOTATION, f"{labels} cannot be read: {error}; its image was kept without labels", labels)
-            return
+            raise UnreadLabels(error) from error
         size = self.size_of_labels(f"{labels} was written for", labels, annotation.size, (width, height))
         for item in annotation.objects:
             yield self._label(item).row(*size)

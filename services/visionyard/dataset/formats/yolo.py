@@ -16,6 +16,7 @@ from visionyard.dataset.formats.data_yaml import DataYaml, find_data_yaml, read_
 from visionyard.dataset.formats.labelled import (
     LabelledSource,
     Notes,
+    UnreadLabels,
     split_of_folder,
     split_of_path,
 )
@@ -113,7 +114,10 @@ class YoloSource(LabelledSource):
 
     def rows(self, labels: str, width: int, height: int) -> Iterator[LabelRow]:  # noqa: ARG002 - shares need no picture
         """See :meth:`LabelledSource.rows`."""
-        return read_rows(decode_text(self._tree.read(labels)), len(self._names), self.keypoints)
+        text = decode_text(self._tree.read(labels))
+        if "\0" in text or "\ufffd" in text:  # a disk that was full leaves zeros; Ultralytics, too, leaves such a picture out
+            raise UnreadLabels("it holds bytes that are no text")
+        return read_rows(text, len(self._names), self.keypoints)
 
     def class_names(self) -> tuple[str, ...]:
         """See :meth:`LabelledSource.class_names`."""
@@ -198,7 +202,10 @@ def _label_elsewhere(tree: SourceTree, image: str) -> str:
     """The label file of an image that has none where it should be: the only text of its stem, if no other image has that stem or wants the text."""
     stem = stem_of(image)
     texts = [path for path in tree.texts_called(stem, "txt") if tree.staging.one("SELECT 1 FROM claimed WHERE labels = ?", (path,)) is None]
-    if len(texts) != 1 or len(tree.images_called(stem)) != 1 or not looks_like_labels(decode_text(tree.read(texts[0]))):
+    if len(texts) != 1 or len(tree.images_called(stem)) != 1:
+        return ""
+    text = decode_text(tree.read(texts[0]))
+    if "\0" not in text and not looks_like_labels(text):  # zeros: it is damaged, not another text
         return ""
     tree.staging.run("INSERT INTO claimed (labels, image, first) VALUES (?, ?, ?)", (texts[0], image, True))
     return texts[0]

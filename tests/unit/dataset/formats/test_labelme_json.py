@@ -3,6 +3,7 @@
 import base64
 import json
 import math
+from contextlib import suppress
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from labellings import codes, named, pixels, read_all
 
 from visionyard.dataset.formats.detect import read_source
+from visionyard.dataset.formats.labelled import UnreadLabels
 from visionyard.dataset.formats.labelme_json import find_labelme
 from visionyard.dataset.formats.shapes import Shape, enclosing
 
@@ -273,8 +275,8 @@ def test_a_damaged_file_beside_good_ones_is_listed(plant):
         "c.json": "[" * 9_000_000,
     }
     source = read_source(plant(files), "")
-    assert [(code.name, file) for code, _, file, _ in source.notes.items] == [("MALFORMED_ANNOTATION", "b.json")]
-    assert read_all(source).found == 1
+    rows = read_all(source)
+    assert (rows.found, rows.unread) == (1, ["b.json"])
 
 
 def test_halves_of_characters_do_no_harm(plant):
@@ -383,9 +385,10 @@ def test_whatever_a_file_holds_it_is_read_or_passed_over(plant, data):
     for labelling in find_labelme(plant({"a.jpg": b"", "a.json": data})):
         for images in (labelling.source.images, labelling.source.orphans):
             for found in images:
-                for row in labelling.source.rows(found.labels, 200, 100) if found.labels else ():
-                    if row.problem is None and row.shape is not Shape.IMAGE:
-                        assert all(map(math.isfinite, (*row.points, *enclosing(row.points))))
+                with suppress(UnreadLabels):
+                    for row in labelling.source.rows(found.labels, 200, 100) if found.labels else ():
+                        if row.problem is None and row.shape is not Shape.IMAGE:
+                            assert all(map(math.isfinite, (*row.points, *enclosing(row.points))))
 
 
 def test_a_file_whose_name_holds_a_dot_is_not_taken_for_another_picture_s(plant):

@@ -10,6 +10,7 @@ from labellings import codes, named, pixels, read_all
 from tests.unit.dataset.conftest import voc
 
 from visionyard.dataset.formats.detect import read_source
+from visionyard.dataset.formats.labelled import UnreadLabels
 from visionyard.dataset.formats.labelme_xml import find_labelme_xml
 from visionyard.dataset.formats.shapes import Shape, enclosing
 from visionyard.dataset.formats.voc import find_voc
@@ -138,11 +139,8 @@ def test_damaged_files(plant):
     files = {"a.jpg": b"", "b.jpg": b"", "c.jpg": b"", "a.xml": annotation(box())}
     files |= {"b.xml": annotation(box(), image="b.jpg")[:-20], "c.xml": "<annotation>", "d.xml": "<x/>"}
     source = read_source(plant(files), "")
-    assert read_all(source).found == 1
-    assert sorted((code.name, file) for code, _, file, _ in source.notes.items) == [
-        ("MALFORMED_ANNOTATION", "b.xml"),
-        ("MALFORMED_ANNOTATION", "c.xml"),
-    ]
+    rows = read_all(source)
+    assert (rows.found, rows.unread) == (1, ["b.xml", "c.xml"])
 
 
 def test_sizes_are_compared(plant):
@@ -229,9 +227,10 @@ def test_whatever_a_file_holds_it_is_read_or_refused(plant, data):
         for labelling in find_labelme_xml(plant({"a.jpg": b"", "a.xml": data})):
             for images in (labelling.source.images, labelling.source.orphans):
                 for found in images:
-                    for row in labelling.source.rows(found.labels, 200, 100) if found.labels else ():
-                        if row.problem is None:
-                            assert all(map(math.isfinite, (*row.points, *enclosing(row.points))))
+                    with suppress(UnreadLabels):
+                        for row in labelling.source.rows(found.labels, 200, 100) if found.labels else ():
+                            if row.problem is None:
+                                assert all(map(math.isfinite, (*row.points, *enclosing(row.points))))
 
 
 def test_labels_are_scaled_with_a_picture_that_was_scaled_since(plant):
