@@ -8,6 +8,9 @@ BIN := .venv/bin
 PIP_INSTALL := -m pip install --disable-pip-version-check --no-input --quiet
 TIERS ?= architecture unit contract integration e2e
 PYTEST := $(BIN)/python -m pytest -m "not bench and not compose and not faults"
+# Tiers that several processes share, a file of tests at a time, and how many processes; e2e has one stack, and contract asks stores how they answer races
+PARALLEL_TIERS := unit integration
+PROCESSES ?= 2
 
 # For `make fuzz`: seconds for each parser, how many at once, and which (all where none is named); for `make fuzz-replay`: an input under .fuzz
 SECONDS ?= 600
@@ -40,7 +43,9 @@ run: setup ## The whole line on a generated sample, or on DATA=â€¦ with MODEL=â€
 		$(if $(DATA),--data "$$DATA") $(if $(MODEL),--model "$$MODEL") $(if $(EPOCHS),--epochs "$$EPOCHS") $(if $(IMGSZ),--imgsz "$$IMGSZ")
 
 test: setup ## All tests against real servers, tier by tier (TIERS="unit contract" for some)
-	@set -e; for tier in $(TIERS); do echo "== $$tier"; $(PYTEST) "tests/$$tier"; done
+	@set -e; for tier in $(TIERS); do \
+		case " $(PARALLEL_TIERS) " in *" $$tier "*) share="-n $(PROCESSES) --dist loadfile";; *) share="";; esac; \
+		echo "== $$tier"; $(PYTEST) $$share "tests/$$tier"; done
 
 lint: setup ## ruff, mypy --strict, import-linter, buf
 	deploy/lint.sh
