@@ -11,7 +11,8 @@ import pytest
 from tests.unit.dataset.conftest import Bench, picture, voc, zipped
 
 from visionyard.dataset.converting.datumaro import ConversionLimits, Datumaro
-from visionyard.dataset.import_job import ImportLimits, run_import
+from visionyard.dataset.import_attempt import ImportLimits
+from visionyard.dataset.import_job import run_import
 from visionyard.kit.artifacts.dataset import read_dataset_version
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.names import VersionName

@@ -17,7 +17,8 @@ import pytest
 
 from visionyard.dataset.archives.entry import Entry
 from visionyard.dataset.images import IMAGE_SUFFIXES
-from visionyard.dataset.import_job import ImportLimits, run_import
+from visionyard.dataset.import_attempt import ImportLimits
+from visionyard.dataset.import_job import run_import
 from visionyard.dataset.import_spec import Derivation, ImportSpec
 from visionyard.dataset.source import SourceTree, suffix_of
 from visionyard.kit.artifacts.dataset import read_dataset_version, read_manifest

@@ -9,7 +9,8 @@ from tests.unit.dataset.conftest import good_set, zipped
 
 from visionyard.dataset import pins
 from visionyard.dataset.aftercare import Aftercare
-from visionyard.dataset.import_job import ImportLimits, run_import
+from visionyard.dataset.import_attempt import ImportLimits
+from visionyard.dataset.import_job import run_import
 from visionyard.dataset.metrics import Metrics
 from visionyard.kit.artifacts import versions
 from visionyard.kit.jobs.dispatcher import Dispatcher

@@ -10,7 +10,8 @@ from tests.unit.dataset.conftest import good_set, picture, zipped
 from visionyard.dataset import pins
 from visionyard.dataset.catalogue import Catalogue
 from visionyard.dataset.deletion import Deletions
-from visionyard.dataset.import_job import ImportLimits, run_import
+from visionyard.dataset.import_attempt import ImportLimits
+from visionyard.dataset.import_job import run_import
 from visionyard.dataset.import_spec import ImportSpec
 from visionyard.dataset.storage import lease as lease_module
 from visionyard.dataset.storage.accounting import account

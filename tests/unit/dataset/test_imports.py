@@ -10,8 +10,9 @@ import pytest
 import zstandard
 from tests.unit.dataset.conftest import YAML, good_set, picture, tarred, zipped
 
-from visionyard.dataset.import_job import ImportLimits, ImportSpec, run_import
-from visionyard.dataset.import_spec import Derivation
+from visionyard.dataset.import_attempt import ImportLimits
+from visionyard.dataset.import_job import run_import
+from visionyard.dataset.import_spec import Derivation, ImportSpec
 from visionyard.dataset.shards import ShardWriter
 from visionyard.kit.artifacts.dataset import read_images
 from visionyard.kit.errors import Reason, YardError
@@ -439,7 +440,7 @@ def test_a_shard_that_is_on_its_way_counts_for_the_quota(bench, monkeypatch):
     """A listing does not show it yet; the next shard may not take its room."""
     archive, limit = zipped(good_set(12)), 50_000
     bench.store.put("projects/default/blobs/archive", bytes(len(archive)))  # what goes when the job ends counts, and is taken off again
-    monkeypatch.setattr("visionyard.dataset.import_job.ShardWriter", partial(ShardWriter, limit=20_000))
+    monkeypatch.setattr("visionyard.dataset.import_attempt.ShardWriter", partial(ShardWriter, limit=20_000))
     real, most = bench.store.put_file, 0
 
     def slow(key, path):

@@ -9,7 +9,8 @@ from visionyard.dataset.archives.entry import ArchiveLimits
 from visionyard.dataset.config import DatasetSettings
 from visionyard.dataset.converting.datumaro import Datumaro
 from visionyard.dataset.fetching.sources import AllowedSources
-from visionyard.dataset.import_job import ImportLimits, run_import
+from visionyard.dataset.import_attempt import ImportLimits
+from visionyard.dataset.import_job import run_import
 from visionyard.kit.jobs.model import JobKind
 from visionyard.kit.jobs.worker import JobContext, run
 from visionyard.kit.transfer.copies import LocalCopies

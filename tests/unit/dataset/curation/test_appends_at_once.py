@@ -5,7 +5,8 @@ from tests.unit.dataset.conftest import good_set, zipped
 from tests.unit.dataset.curation.test_appending import more
 
 from visionyard.dataset.deletion import Deletions
-from visionyard.dataset.import_job import ImportLimits, run_import
+from visionyard.dataset.import_attempt import ImportLimits
+from visionyard.dataset.import_job import run_import
 from visionyard.kit.artifacts.dataset import read_dataset_version, read_images
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.names import VersionName
