@@ -1,15 +1,16 @@
 """Copies of uploads on the disk of the machine that took them: a worker beside the service need not fetch from the bucket what has just come through.
 
 The bucket stays the one place that counts. A copy is kept only of an upload whose bytes all came in one stream and had the announced sha256; whoever finds none
-reads the bucket. A copy goes with its upload, where that is deleted on this machine, else at the next sweep.
+reads the bucket. A copy goes with its upload, where that is deleted on this machine, else at the next sweep. While it is written it is locked with flock(2), which
+ends with its process however that ends: so a sweep, which every service begins with, tells what a killed one left.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +21,6 @@ from visionyard.kit.names import ResourceName
 _PART = ".part"
 _KEEP_FREE_BYTES = 4 << 30
 """What stays free on the disk for shards, label texts and whatever else the machine does."""
-_ABANDONED_S = 3600.0
 
 
 class LocalCopy:
@@ -33,6 +33,7 @@ class LocalCopy:
     def __init__(self, path: Path) -> None:
         self._path = path
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_PART, dir=path.parent)
+        fcntl.flock(handle, fcntl.LOCK_EX)
         self._part = Path(name)
         self._file: BinaryIO | None = os.fdopen(handle, "wb", buffering=0)
 
@@ -51,10 +52,10 @@ class LocalCopy:
         """It is whole and its sha256 fits: from now on it is found."""
         if self._file is None:
             return
-        self._file.close()
-        self._file = None
         with suppress(OSError):
             self._part.replace(self._path)
+        self._file.close()
+        self._file = None
 
     def drop(self) -> None:
         """It is not whole, or of no use; also after :meth:`keep`, when it changes nothing."""
@@ -115,10 +116,7 @@ class LocalCopies:
         """
         for path, upload in list(self._all()):
             with suppress(OSError):
-                if upload is None:
-                    if time.time() - path.stat().st_mtime > _ABANDONED_S:
-                        path.unlink()
-                elif not is_there(upload):
+                if not (_is_being_written(path) if upload is None else is_there(upload)):
                     path.unlink()
 
     def _path(self, upload: ResourceName) -> Path:
@@ -130,3 +128,12 @@ class LocalCopies:
             for path in self._folder.iterdir():
                 project, _, upload = path.name.partition("+")
                 yield path, None if path.suffix == _PART else ResourceName(project, "uploads", upload)
+
+
+def _is_being_written(part: Path) -> bool:
+    with part.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 from datetime import timedelta
 
 import google_crc32c
@@ -82,9 +81,11 @@ def test_a_sweep_removes_what_belongs_to_nothing(uploads, folder):
     uploads.sweep(timedelta(days=1))
     assert len(list(folder.iterdir())) == 1
     UploadStore(uploads._store, 1 << 40).delete(name)  # from another machine
-    left, young = folder / ".p+x.abc.part", folder / ".p+y.abc.part"
-    for path in (left, young):
-        path.write_bytes(b"x")
-    os.utime(left, (time.time() - 7200, time.time() - 7200))
+    left = folder / ".p+x.abc.part"  # of a service that was killed
+    left.write_bytes(b"x")
+    writing = uploads.writer(begun(uploads, sha256="0" * 64))
+    [under_way] = set(folder.glob(".*.part")) - {left}
     uploads.sweep(timedelta(days=1))
-    assert list(folder.iterdir()) == [young]
+    assert list(folder.iterdir()) == [under_way]
+    writing.close()
+    assert not list(folder.iterdir())
