@@ -155,10 +155,8 @@ class ShapeReader:
         except (binascii.Error, ValueError, YardError) as error:
             raise NotMask("its picture is damaged or too large") from error
         left, top, _, _ = enclosing(points)
-        if not abs(left) + abs(top) < 1 << 24:
-            raise NotMask("it lies outside of all pictures")
         height, width = pixels.shape[:2]
-        return self._masks.written(0, class_id, runs_of(np.asarray(pixels.any(axis=2))), (width, height), (int(left), int(top)))
+        return self._masks.written(0, class_id, runs_of(np.asarray(pixels.any(axis=2))), (width, height), (left, top))
 
 
 def _problem(code: Code, message: str) -> WrittenLabel:

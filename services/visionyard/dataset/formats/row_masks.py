@@ -13,6 +13,9 @@ from visionyard.dataset.formats.joined_parts import MAX_PARTS, join_parts
 from visionyard.dataset.formats.run_lengths import MaskReader, NotMask
 from visionyard.dataset.formats.shapes import Shape, WrittenLabel
 
+_FAR = 1 << 24
+"""No picture has so many pixels on a side."""
+
 
 class RowMasks:
     """Reads the masks of one labelling, and bounds the work that all of them make."""
@@ -20,7 +23,7 @@ class RowMasks:
     def __init__(self) -> None:
         self._reader = MaskReader()
 
-    def written(self, line: int, class_id: int, runs: list[int], size: tuple[int, int], at: tuple[int, int]) -> WrittenLabel:
+    def written(self, line: int, class_id: int, runs: list[int], size: tuple[int, int], at: tuple[float, float]) -> WrittenLabel:
         """The label of a mask: one polygon along the edges of its pixels, its parts joined, its holes filled; and the box of all its pixels.
 
         Args:
@@ -28,17 +31,20 @@ class RowMasks:
             class_id: Likewise.
             runs: Lengths in pixels, in turn outside and inside.
             size: The mask's width and height.
-            at: Where its left upper corner lies in the picture, x and y.
+            at: Where its left upper corner lies in the picture, x and y: whole pixels; what lies between is cut off.
 
         Raises:
             NotMask: it is none, holds nothing, or makes too much work.
         """
         width, height = size
+        x, y = at
+        if not abs(x) + abs(y) < _FAR:
+            raise NotMask("it lies outside of all pictures")
         outline = self._reader.outline({"size": [width, height], "counts": runs})
         if len(outline.parts) > MAX_PARTS:
             raise NotMask(f"it has {len(outline.parts)} parts, more than the {MAX_PARTS} that are read")
-        x, y = at
         top, left, bottom, right = outline.box
+        x, y = int(x), int(y)
         points = join_parts(outline.parts)[:, ::-1] + (x, y)
         note = Code.HOLES_FILLED if outline.holes else Code.PARTS_JOINED if len(outline.parts) > 1 else None
         box = (left + x, top + y, right + x, bottom + y)

@@ -162,6 +162,7 @@ PROBLEMS = {
     '<mask label="ant" rle="-1,5" left="0" top="0" width="2" height="2"></mask>': "MALFORMED_LABEL",
     '<mask label="ant" rle="0,4" left="0" top="0" width="99999999" height="99999999"></mask>': "MALFORMED_LABEL",
     '<mask label="ant" rle="0,4" left="1e5" top="0" width="2" height="2"></mask>': "MALFORMED_LABEL",
+    f'<mask label="ant" rle="0,4" left="0" top="1{"0" * 400}" width="2" height="2"></mask>': "MALFORMED_LABEL",
     f'<skeleton label="ant">{joint("nose", 1, 1, outside=1)}</skeleton>': "MALFORMED_LABEL",
     '<skeleton label="ant"></skeleton>': "MALFORMED_LABEL",
     '<skeleton label="ant"><points label="nose" points="1"></points></skeleton>': "MALFORMED_LABEL",
