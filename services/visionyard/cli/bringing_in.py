@@ -196,7 +196,7 @@ def show_report(found: dataset_pb2.ImportReport) -> None:
     output.write("")
     rows = [
         (output.enum_word(dataset_pb2.Severity.Name(f.severity), "SEVERITY_"), f.code, f"{f.file}:{f.line}" if f.line else f.file, f"{f.message} {f.remedy}".strip())
-        for f in found.findings
+        for f in sorted(found.findings, key=lambda f: -f.severity)  # the gravest first
     ]  # fmt: skip
     output.table(("SEVERITY", "CODE", "WHERE", "WHAT, AND WHAT TO DO"), rows, empty="no findings")
     if found.findings_truncated:

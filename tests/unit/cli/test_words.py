@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visionyard.cli import output
-from visionyard.cli.bringing_in import imported, ratios_of
+from visionyard.cli.bringing_in import imported, ratios_of, show_report
 from visionyard.cli.predict import class_ids
 from visionyard.cli.training import parse_override, parse_overrides, read_model_yaml, what_to_start_from
 from visionyard.client.errors import ClientError
@@ -147,3 +147,12 @@ def test_an_import_tells_how_the_source_was_read_and_what_is_wrong_though_nothin
         "mended 1 findings; see `yard dataset report cones@1`",
         "errors found: 1, warnings: 2; see `yard dataset report cones@1`",
     ]
+
+
+def test_the_gravest_findings_come_first(capsys):
+    written = [("INFO", "A"), ("ERROR", "B"), ("WARNING", "C"), ("ERROR", "D")]
+    show_report(
+        dataset_pb2.ImportReport(findings=[dataset_pb2.Finding(severity=f"SEVERITY_{grave}", code=code) for grave, code in written])
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines[-4:]] == [["error", "B"], ["error", "D"], ["warning", "C"], ["info", "A"]]
