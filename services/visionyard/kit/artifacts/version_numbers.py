@@ -8,6 +8,8 @@ from visionyard.kit.names import ResourceName
 from visionyard.kit.objectstore.port import NotFound, ObjectStore
 
 _FIRST_STEP = 16
+_LISTED = 64
+"""So many keys are listed as fast as two are looked for one by one."""
 _SUFFIX = ".json"
 
 
@@ -22,20 +24,18 @@ def newest_numbers(store: ObjectStore, parent: ResourceName, before: int | None 
 
 
 def _last(store: ObjectStore, prefix: str) -> int:
-    """The highest number; 0 for none. Found by doubling, then by halving; a listing from there on has the last word."""
-    last = 0
-    while True:
-        low, step = last, _FIRST_STEP
-        while _is_there(store, prefix, low + step):
-            low, step = low + step, 2 * step
-        high = low + step
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if _is_there(store, prefix, middle) else (low, middle)
-        # Nothing follows, unless somebody has just published, or a document was taken out of the bucket by hand.
-        last = max(_numbers_above(store, prefix, low), default=low)
-        if last == low:
-            return last
+    """The highest number; 0 for none. Found by doubling, then by halving; a listing from there on has the last word.
+
+    It lists more than a few only where a document was taken out of the bucket by hand.
+    """
+    low, step = 0, _FIRST_STEP
+    while _is_there(store, prefix, low + step):
+        low, step = low + step, 2 * step
+    high = low + step
+    while high - low > _LISTED:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _is_there(store, prefix, middle) else (low, middle)
+    return max(_numbers_above(store, prefix, low), default=low)
 
 
 def _is_there(store: ObjectStore, prefix: str, number: int) -> bool:
