@@ -55,6 +55,17 @@ def voc_xml(name: str, boxes: Boxes) -> str:
     )
 
 
+def voc_folder(folder: Path, images: int, seed: int) -> None:
+    """Writes a small set of its own as Pascal VOC, without lists of its splits."""
+    for sub in ("JPEGImages", "Annotations"):
+        (folder / sub).mkdir(parents=True)
+    for index in range(images):
+        data, boxes = photo(index, seed)
+        name = f"new_{seed}_{index:06d}"
+        (folder / "JPEGImages" / f"{name}.jpg").write_bytes(data)
+        (folder / "Annotations" / f"{name}.xml").write_text(voc_xml(name, boxes), encoding="utf-8")
+
+
 def _write(arguments: tuple[Path, int]) -> tuple[int, Boxes]:
     folder, index = arguments
     data, boxes = photo(index)

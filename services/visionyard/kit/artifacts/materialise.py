@@ -116,10 +116,14 @@ def _build(store: ObjectStore, version: DatasetVersion, folder: Path, on_progres
 
 
 def _write(path: str, data: bytes) -> None:
-    with open(path, "wb", buffering=0) as file:  # noqa: PTH123 - thousands a second, of which each would be made a Path and a buffer
-        written = file.write(data)
+    """Thousands a second are written, so without a file object, which costs a fifth of what a small file takes."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        written = os.write(file, data)
         while written < len(data):
-            written += file.write(data[written:])
+            written += os.write(file, data[written:])
+    finally:
+        os.close(file)
 
 
 class _Labels:
