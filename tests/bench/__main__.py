@@ -11,7 +11,6 @@ from pathlib import Path
 import imports
 import predictions
 import training
-import versions
 from stack import running, say
 
 DATA = Path(os.environ.get("VISIONYARD_TEST_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
@@ -29,7 +28,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="visionyard-bench-files-") as folder, running() as stack:
         if "imports" in parts:
             imports.measure(stack, Path(folder))
-            versions.measure(stack, Path(folder))
         if not DATA.is_dir():
             say(f"train, predict: no test data at {DATA}; set VISIONYARD_TEST_DATA")
             return

@@ -1,4 +1,4 @@
-"""Imports: images per second beside Datumaro's, the price of a version with 1 % new images, memory, and what following a long list of versions takes."""
+"""Imports: images per second beside Datumaro's, the price of a version with 1 % new images, memory; and, with :mod:`versions`, what reading a version takes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pictures
+import versions
 from processes import watched
 from stack import Stack, say, timed
 
@@ -20,13 +21,17 @@ _DATUMARO = Path(__file__).resolve().parents[2] / ".venv-datumaro" / "bin" / "py
 
 
 def measure(stack: Stack, folder: Path) -> None:
-    """Prints all of it; ``folder`` gets the data."""
+    """Prints all of it; ``folder`` gets the data.
+
+    What takes a second or two comes first: after the tens of thousands of files that the comparison makes, a disk may be several times slower for minutes.
+    """
     sources = pictures.generate(folder / "pictures", IMAGES)
     size = sum(path.stat().st_size for path in (sources["voc"] / "JPEGImages").iterdir())
     say(f"import     {IMAGES} generated pictures of {pictures.WIDTH} x {pictures.HEIGHT}, {size / IMAGES / 1e3:.0f} kB each")
+    _little_new(stack, folder, sources["voc"])
+    versions.measure(stack, folder)
     for name, source in sources.items():
         _side_by_side(stack, folder, name, source)
-    _little_new(stack, folder, sources["voc"])
     _memory(stack, folder)
 
 
