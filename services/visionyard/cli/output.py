@@ -6,9 +6,10 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC
-from typing import Any
+from typing import Any, cast
 
 from google.protobuf import json_format, timestamp_pb2
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -17,8 +18,31 @@ _GAP = "  "
 
 
 def message_json(message: Message) -> dict[str, Any]:
-    """A message as a JSON object: the protos' own field names, defaults included."""
-    return json_format.MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    """A message as a JSON object: the protos' own field names, defaults included, in the protos' order; maps by key, so that equal messages are equal texts."""
+    document = json_format.MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    return cast("dict[str, Any]", _in_order(cast("Descriptor", message.DESCRIPTOR), document))
+
+
+def _in_order(kind: Descriptor, value: Any) -> Any:
+    """What MessageToDict made of a message of that kind (for well-known types that may be anything), in order."""
+    if not isinstance(value, dict) or kind.full_name.startswith("google.protobuf."):
+        return _by_key(value)
+    return {field.name: _field_in_order(field, value[field.name]) for field in kind.fields if field.name in value}
+
+
+def _field_in_order(field: FieldDescriptor, value: Any) -> Any:
+    kind = field.message_type
+    if kind is None:
+        return value
+    if kind.GetOptions().map_entry:
+        return {key: _field_in_order(kind.fields_by_name["value"], value[key]) for key in sorted(value)}
+    return [_in_order(kind, item) for item in value] if field.is_repeated and isinstance(value, list) else _in_order(kind, value)
+
+
+def _by_key(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _by_key(value[key]) for key in sorted(value)}
+    return [_by_key(item) for item in value] if isinstance(value, list) else value
 
 
 def write(text: str) -> None:

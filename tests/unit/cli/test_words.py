@@ -4,7 +4,7 @@ import json
 
 import pytest
 import typer
-from google.protobuf import timestamp_pb2
+from google.protobuf import struct_pb2, timestamp_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -156,3 +156,21 @@ def test_the_gravest_findings_come_first(capsys):
     )
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines[-4:]] == [["error", "B"], ["error", "D"], ["warning", "C"], ["info", "A"]]
+
+
+def test_the_same_document_is_always_the_same_text():
+    """Protobuf hands out the entries of maps in another order in each process."""
+    names = [f"name{i}" for i in range(40)]
+    struct = struct_pb2.Struct()
+    struct.update({name: {"b": [{"d": 1, "c": 2}], "a": 1} for name in reversed(names)})
+    version = dataset_pb2.DatasetVersion(classes=[dataset_pb2.DatasetClass(id=1, name="x"), dataset_pb2.DatasetClass(name="y")])
+    version.origin.parameters.CopyFrom(struct)
+    report = dataset_pb2.ImportReport(dropped_by_code=dict.fromkeys(reversed(names), 2))
+    job = output.message_json(import_job_pb2.ImportJob(dataset_version=version, report=report))
+    assert list(job["report"]["dropped_by_code"]) == sorted(names)
+    parameters = job["dataset_version"]["origin"]["parameters"]
+    assert list(parameters) == sorted(names)
+    assert json.dumps(parameters["name0"]) == '{"a": 1.0, "b": [{"c": 2.0, "d": 1.0}]}'
+    one, two = job["dataset_version"]["classes"]
+    assert list(one) == list(two) == [field.name for field in dataset_pb2.DatasetClass.DESCRIPTOR.fields if field.name in one]
+    assert list(job) == [field.name for field in import_job_pb2.ImportJob.DESCRIPTOR.fields if field.name in job]
