@@ -13,6 +13,7 @@ from minio import Minio
 from minio.deleteobjects import DeleteObject
 
 from visionyard.kit.objectstore.s3 import S3ObjectStore, S3Settings
+from visionyard.kit.request_id import set_request_id
 from visionyard.local import seaweed as weed_process
 from visionyard.local.ports import STORE_PORTS, PortClaims, address, choose
 
@@ -63,6 +64,12 @@ def _reason(report):
 def pytest_configure(config):
     if os.environ.get("CI") == "true" or test_data_folder() is not None:
         config.pluginmanager.register(SkipRule(), "visionyard-skip-rule")
+
+
+@pytest.fixture(autouse=True)
+def no_request_id():
+    """A command has a request id for as long as its process lives: a test that runs one in this process leaves it to no other."""
+    set_request_id("")
 
 
 @pytest.fixture(scope="session")

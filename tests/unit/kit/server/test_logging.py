@@ -25,7 +25,6 @@ def log():
 
 
 def test_a_line_has_its_fields(log):
-    set_request_id("")  # an earlier test may have run a command, which has one for as long as its process lives
     token = set_request_id("r-1")
     logging.getLogger("visionyard.x").info("imported %d images\nof 3", 2, extra={"job": "j1", "images": 2, "ratio": 0.5})
     reset_request_id(token)
