@@ -1,6 +1,7 @@
 """Versions as folders: what Ultralytics' own loader reads from them, and a cache that several processes share."""
 
 import fcntl
+import hashlib
 import multiprocessing
 import shutil
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from tests.unit.dataset.conftest import good_set, picture, zipped
 
 from visionyard.dataset.downloads import download
-from visionyard.kit.artifacts.layout import label_path
+from visionyard.kit.artifacts.layout import image_path, label_path
 from visionyard.kit.artifacts.materialise import materialise
 from visionyard.kit.errors import Reason, YardError
 
@@ -80,25 +81,39 @@ def test_the_folder_is_found_again_and_keyed_by_content(bench, tmp_path):
     assert not calls
 
 
-def test_a_stopped_build_goes_on(bench, tmp_path, monkeypatch):
+def test_a_stopped_build_goes_on(bench, tmp_path):
     version, _ = bench.run(zipped(good_set()))
-    monkeypatch.setattr("visionyard.kit.artifacts.materialise._BATCH_BYTES", 1)
 
-    def stop(done, _):
-        if done == 3:
+    def stop(done, total):
+        if done == total:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt), materialise(bench.store, version, tmp_path, ROOM, stop):
         pass
-    half = sorted((tmp_path / f".building-{version.digest.removeprefix('sha256:')}").rglob("*.jpg"))
-    assert len(half) >= 3
-    half[0].write_bytes(half[0].read_bytes()[:-1])
+    begun = sorted((tmp_path / f".building-{version.digest.removeprefix('sha256:')}").rglob("*.jpg"))
+    assert len(begun) == 6
+    begun[0].write_bytes(begun[0].read_bytes()[:-1])
+    begun[1].write_bytes(bytes(begun[1].stat().st_size))
+    begun[2].unlink()
     calls = []
     with materialise(bench.store, version, tmp_path, ROOM, lambda *told: calls.append(told)) as folder:
-        assert calls[0] == (len(half) - 1, 6)
+        assert calls[0] == (3, 6)
+        assert calls[-1] == (6, 6)
         for row in bench.rows(version):
-            assert (folder / label_path(row)).exists()
+            assert (folder / label_path(row.split, row.name)).exists()
+            assert hashlib.sha256((folder / image_path(row)).read_bytes()).hexdigest() == row.sha256
     assert not list(tmp_path.glob(".building*"))
+
+
+def test_an_image_that_is_in_two_splits_is_fetched_for_both(bench, tmp_path):
+    files = good_set()
+    files["images/val/val0.jpg"] = files["images/train/train0.jpg"]
+    version, _ = bench.run(zipped(files))
+    rows = bench.rows(version)
+    assert len({(row.shard, row.offset) for row in rows}) == len(rows) - 1
+    with materialise(bench.store, version, tmp_path, ROOM) as folder:
+        for row in rows:
+            assert hashlib.sha256((folder / image_path(row)).read_bytes()).hexdigest() == row.sha256
 
 
 def test_those_used_longest_ago_make_room_but_none_in_use(bench, tmp_path):

@@ -5,7 +5,8 @@ import hashlib
 import pytest
 from tests.unit.dataset.conftest import BOX, good_set, images, labels, picture, zipped
 
-from visionyard.kit.artifacts.layout import label_text
+from visionyard.kit.artifacts.layout import label_texts
+from visionyard.kit.artifacts.manifest import label_lists
 from visionyard.kit.errors import Reason, YardError
 
 TWO = {**images("images/train/a.jpg", "images/val/b.jpg"), **labels("labels/train/a.txt", "labels/val/b.txt")}
@@ -313,7 +314,8 @@ def test_a_visibility_that_is_no_whole_number_counts_as_seen_and_one_below_0_cos
     version, context = bench.run(zipped({**files, "data.yaml": TWO_YAML + "kpt_shape: [1, 3]\n"}))
     row = next(iter(bench.rows(version)))
     assert [label.points[2] for label in row.labels] == [1.0, 2.0, 2.0]
-    assert [line.split()[-1] for line in label_text(row, version).splitlines()] == ["1", "2", "2"]
+    (text,) = label_texts(label_lists([row.labels]), version)
+    assert [line.split()[-1] for line in text.splitlines()] == ["1", "2", "2"]
     report = bench.report(context)
     assert report["dropped_by_code"] == {"MALFORMED_LABEL": 1}
     assert " 2 labels" in finding(report, "VISIBILITY_UNKNOWN")["message"]

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 from visionyard.dataset.layouts.layout import Layout, OutFile, Rows
 from visionyard.kit.artifacts.dataset import DatasetVersion
-from visionyard.kit.artifacts.layout import class_folders, data_yaml, image_path, label_path, label_text
+from visionyard.kit.artifacts.layout import class_folders, data_yaml, image_path, label_path, label_texts
+from visionyard.kit.artifacts.manifest import batched, label_lists
+
+_ROWS_AT_ONCE = 256
 
 
 class YoloLayout(Layout):
@@ -22,6 +25,8 @@ class YoloLayout(Layout):
                 yield OutFile.of_image(image_path(row, folders), row)
             return
         yield OutFile.of_text("data.yaml", data_yaml(version, ""))
-        for row in rows():
-            yield OutFile.of_text(label_path(row), label_text(row, version))
-            yield OutFile.of_image(image_path(row), row)
+        for some in batched(rows(), _ROWS_AT_ONCE):
+            texts = label_texts(label_lists([row.labels for row in some]), version)
+            for row, text in zip(some, texts, strict=True):
+                yield OutFile.of_text(label_path(row.split, row.name), text)
+                yield OutFile.of_image(image_path(row), row)

@@ -27,6 +27,7 @@ __all__ = [
     "KeypointLayout",
     "Label",
     "ManifestRow",
+    "fetch_manifest",
     "iterate_manifest",
     "list_dataset_versions",
     "manifest_reader",
@@ -35,7 +36,6 @@ __all__ = [
     "read_images",
     "read_manifest",
 ]
-_RUN_BYTES = 8 << 20
 _GAP_BYTES = 128 << 10
 
 
@@ -233,10 +233,15 @@ def iterate_manifest(store: ObjectStore, version: DatasetVersion) -> Iterator[Ma
 
 def manifest_reader(store: ObjectStore, version: DatasetVersion) -> Callable[[], Iterator[ManifestRow]]:
     """Fetches a version's manifest once; what it returns gives the rows from the beginning as often as it is called."""
+    data = fetch_manifest(store, version)
+    return lambda: decode_manifest(data)
+
+
+def fetch_manifest(store: ObjectStore, version: DatasetVersion) -> bytes:
+    """A version's manifest as :func:`visionyard.kit.artifacts.manifest.encode_manifest` wrote it; see :func:`read_manifest`. Blocks."""
     for known in _as_it_is_now(store, version):
         with suppress(NotFound):
-            data = store.get(known.manifest_key).data
-            return lambda: decode_manifest(data)
+            return store.get(known.manifest_key).data
     raise YardError(
         Reason.ARTIFACT_CORRUPT,
         f"the manifest of {version.name} is missing in the bucket: import it again",
@@ -255,8 +260,8 @@ def _as_it_is_now(store: ObjectStore, version: DatasetVersion) -> Iterator[Datas
 def read_images(store: ObjectStore, rows: Iterable[ManifestRow], version: DatasetVersion) -> Iterator[tuple[ManifestRow, bytes]]:
     """The image files of ``rows``, shard by shard in the order of their bytes (not in the order given), each checked. Blocks.
 
-    Neighbours are read together, up to 8 MiB at once, so a version costs few requests and flat memory. Images that a collection moved meanwhile are looked up
-    again in the version's new manifest.
+    Neighbours come in one stream, so a version costs a request a shard and flat memory. Images that a collection moved meanwhile are looked up again in the
+    version's new manifest.
 
     Raises:
         YardError: ARTIFACT_CORRUPT, an image is gone or does not fit its sha256; DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, the version was deleted meanwhile.
@@ -293,33 +298,34 @@ class _MovedImages:
 
 
 def _read_run(store: ObjectStore, run: list[ManifestRow], moved: _MovedImages) -> Iterator[tuple[ManifestRow, bytes]]:
-    first, last = run[0], run[-1]
+    read = 0
     try:
-        data = memoryview(store.get(first.shard, first.offset, last.offset + last.length - first.offset).data)
+        with store.open(run[0].shard, run[0].offset, run[-1].offset + run[-1].length - run[0].offset) as stream:
+            end = run[0].offset
+            image = b""
+            for row in run:
+                if row.offset >= end:  # else it is the one before, under another name
+                    stream.read(row.offset - end)
+                    image = stream.read(row.length)
+                    end = row.offset + row.length
+                if hashlib.sha256(image).hexdigest() != row.sha256:
+                    raise _corrupt(row, "its bytes do not fit their recorded sha256")
+                yield row, image
+                read += 1
     except NotFound:
-        found = moved.find(run)
+        found = moved.find(run[read:])
         if found is None:
-            raise _corrupt(first, "its shard is missing in the bucket") from None
+            raise _corrupt(run[read], "its shard is missing in the bucket") from None
         for part in _runs(sorted(found, key=lambda row: (row.shard, row.offset))):
             yield from _read_run(store, part, moved)
-        return
-    for row in run:
-        start = row.offset - first.offset
-        image = bytes(data[start : start + row.length])
-        if hashlib.sha256(image).hexdigest() != row.sha256:
-            raise _corrupt(row, "its bytes do not fit their recorded sha256")
-        yield row, image
 
 
 def _runs(rows: list[ManifestRow]) -> Iterator[list[ManifestRow]]:
     run: list[ManifestRow] = []
     for row in rows:
-        if run:
-            first, last = run[0], run[-1]
-            near = row.shard == last.shard and row.offset - (last.offset + last.length) <= _GAP_BYTES
-            if not near or row.offset + row.length - first.offset > _RUN_BYTES:
-                yield run
-                run = []
+        if run and (row.shard != run[-1].shard or row.offset - (run[-1].offset + run[-1].length) > _GAP_BYTES):
+            yield run
+            run = []
         run.append(row)
     if run:
         yield run

@@ -165,12 +165,12 @@ def encode_manifest(rows: Iterable[ManifestRow], maker: Mapping[str, str]) -> by
 def _table(rows: list[ManifestRow], schema: pa.Schema) -> pa.Table:
     columns = dict(zip(ManifestRow._fields, zip(*rows, strict=True), strict=True))
     arrays = {name: pa.array(columns[name], schema.field(name).type) for name in schema.names if name != "labels"}
-    arrays["labels"] = _label_lists(columns["labels"])
+    arrays["labels"] = label_lists(columns["labels"])
     return pa.table([arrays[name] for name in schema.names], schema=schema)
 
 
-def _label_lists(labels: Sequence[tuple[Label, ...]]) -> pa.ListArray:
-    """The column of labels, put together from flat ones: Arrow takes several times as long for nested tuples."""
+def label_lists(labels: Sequence[tuple[Label, ...]]) -> pa.ListArray:
+    """Each image's labels as the manifest's column of them, put together from flat ones: Arrow takes several times as long for nested tuples."""
     flat = list(itertools.chain.from_iterable(labels))
     columns = zip(*flat, strict=True) if flat else [()] * _LABEL.num_fields
     fields = [
@@ -192,13 +192,30 @@ def _ends(lists: Iterable[Sequence[object]]) -> pa.Int32Array:
 def decode_manifest(data: bytes) -> Iterator[ManifestRow]:
     """Reads what :func:`encode_manifest` wrote, row by row; also what earlier versions wrote, without points, confidences and hashes."""
     for batch in pq.ParquetFile(io.BytesIO(data)).iter_batches(batch_size=_ROWS_AT_ONCE):
-        columns = {name: batch.column(name).to_pylist() for name in batch.schema.names if name != "labels"}
-        columns["labels"] = _label_tuples(batch.column("labels"))
-        yield from map(ManifestRow, *(columns[name] for name in ManifestRow._fields if name in columns))
+        yield from _rows(batch, _label_tuples(batch.column("labels")))
+
+
+def decode_images(data: bytes) -> Iterator[ManifestRow]:
+    """The same rows without their labels, in a third of the time."""
+    file = pq.ParquetFile(io.BytesIO(data))
+    for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=[name for name in file.schema_arrow.names if name != "labels"]):
+        yield from _rows(batch, [()] * len(batch))
+
+
+def decode_labels(data: bytes, rows_at_once: int) -> Iterator[tuple[list[str], list[str], pa.ListArray]]:
+    """The labels as Arrow keeps them, so many images at a time: their splits, their names, and the column of their labels."""
+    for batch in pq.ParquetFile(io.BytesIO(data)).iter_batches(batch_size=rows_at_once, columns=["split", "name", "labels"]):
+        yield batch.column("split").to_pylist(), batch.column("name").to_pylist(), batch.column("labels")
+
+
+def _rows(batch: pa.RecordBatch, labels: list[tuple[Label, ...]]) -> Iterator[ManifestRow]:
+    columns: dict[str, list[Any]] = {name: batch.column(name).to_pylist() for name in batch.schema.names if name != "labels"}
+    columns["labels"] = labels
+    return map(ManifestRow, *(columns[name] for name in ManifestRow._fields if name in columns))
 
 
 def _label_tuples(column: pa.ListArray) -> list[tuple[Label, ...]]:
-    """Each image's labels; see :func:`_label_lists`."""
+    """Each image's labels; see :func:`label_lists`."""
     flat = column.flatten()
     fields = {field.name: flat.field(field.name).to_pylist() for field in flat.type}
     fields["points"] = [tuple(points or ()) for points in fields.get("points", itertools.repeat((), len(flat)))]
