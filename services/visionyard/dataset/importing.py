@@ -148,9 +148,9 @@ class Importer:
 
     def _rows(self, source: LabelledSource, labels: str, width: int = 0, height: int = 0) -> Iterator[LabelRow]:
         """An image's labels. What is to stop the work is heard between them too: one file may hold millions."""
-        for count, row in enumerate(source.rows(labels, width, height)):
+        for count, row in enumerate(source.rows(labels, width, height), 1):
             if count % _ROWS_A_CHECK == 0:
-                self._tell(*self._told)
+                self.check()
             yield row
 
     def _count_left_out(self, tree: SourceTree, source: LabelledSource) -> None:
