@@ -19,7 +19,7 @@ from visionyard.kit.names import ResourceName, VersionName
 from visionyard.kit.objectstore.port import ObjectStore
 from visionyard.kit.objectstore.s3 import S3ObjectStore, S3Settings
 
-ROUNDS, VERSIONS, PAGES = 5, 10_000, 20
+ROUNDS, VERSIONS, PAGES = 9, 10_000, 20
 _ROOM = 1 << 40
 
 
