@@ -87,6 +87,7 @@ class Reconciler:
         self._wake = _Wakes()
         self._lock = asyncio.Lock()
         self._read_once = False
+        self._cleared = False
 
     @property
     def ready(self) -> bool:
@@ -95,7 +96,8 @@ class Reconciler:
 
     async def run(self) -> None:
         """Reconciles until it is cancelled. What Triton has loaded then stays loaded, for the service's next start."""
-        await asyncio.to_thread(self._repository.clear_staging)
+        async with self._lock:
+            await self._clear_once()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._follow_bucket())
@@ -105,6 +107,12 @@ class Reconciler:
             for task in (*running, *self._tasks):
                 task.cancel()
             await asyncio.gather(*running, *self._tasks, return_exceptions=True)
+
+    async def _clear_once(self) -> None:
+        """Clears away what an earlier service left, before anything is written: a request may come first. The lock is held."""
+        if not self._cleared:
+            await asyncio.to_thread(self._repository.clear_staging)
+            self._cleared = True
 
     async def refresh(self, name: ResourceName) -> Deployment:
         """Reads one deployment now and begins to follow it as it is.
@@ -119,6 +127,7 @@ class Reconciler:
             except YardError:
                 self._forget(name)
                 raise
+            await self._clear_once()
             self._follow(deployment)
             return deployment
 
