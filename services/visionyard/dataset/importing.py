@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +25,7 @@ from visionyard.kit.errors import Reason, YardError
 
 _IMAGES_A_REPORT = 8
 _ROWS_A_CHECK = 1000
+_LISTEN_S = 0.1
 _NAMED_MISSING = 3
 
 Progress = Callable[[str, int, int, str], None]
@@ -90,6 +92,7 @@ class Importer:
         self._known = known
         self._writer = writer
         self._told = ("reading the archive", 0, 0, "files")
+        self._told_at = 0.0
         self._tell = progress
         self._limit_pixels = limit_pixels
         self._fix = fix
@@ -100,6 +103,12 @@ class Importer:
     def check(self) -> None:
         """Raises where the work is to stop."""
         self._tell(*self._told)
+        self._told_at = time.monotonic()
+
+    def _listen(self) -> None:
+        """As :meth:`check`, but no more than ten times a second: for what happens thousands of times."""
+        if time.monotonic() - self._told_at > _LISTEN_S:
+            self.check()
 
     def open(self) -> SourceTree:
         """Reads the archive's list of files and its texts. Close the tree when all is done: what is read lies in its database.
@@ -144,7 +153,7 @@ class Importer:
     def progress(self, phase: str, done: int, total: int, unit: str) -> None:
         """Tells how far it is; raises where the work is to stop."""
         self._told = (phase, done, total, unit)
-        self._tell(*self._told)
+        self.check()
 
     def _rows(self, source: LabelledSource, labels: str, width: int = 0, height: int = 0) -> Iterator[LabelRow]:
         """An image's labels. What is to stop the work is heard between them too: one file may hold millions."""
@@ -194,20 +203,21 @@ class Importer:
             files = ((place, size, (image, size)) for place, size, image in source.images.placed())
             for (image, size), data in self._archive.fetch(files):
                 seen += 1
+                if seen % _IMAGES_A_REPORT == 1:
+                    self.progress("checking images", seen, total, "images")
                 if data is None:
                     limit = self._archive.limits.file_bytes
                     self._drop_image(source, image, Code.IMAGE_TOO_LARGE, f"has {size} bytes, more than {limit}")
                     continue
                 for taken, checked in threads.add(image, data):
                     self._take(source, held, taken, checked)
-                if seen % _IMAGES_A_REPORT == 1:
-                    self.progress("checking images", seen, total, "images")
             for taken, checked in threads.rest():
                 self._take(source, held, taken, checked)
         self.progress("storing images", total, total, "images")
         self._writer.close()
 
     def _take(self, source: LabelledSource, held: HeldImages, image: SourceImage, checked: CheckedImage | ImageProblem) -> None:
+        self._listen()
         if isinstance(checked, ImageProblem):
             self._drop_image(source, image, checked.code, checked.message)
             return

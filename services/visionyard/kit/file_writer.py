@@ -13,7 +13,6 @@ import os
 import re
 import subprocess
 import tarfile
-import tempfile
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
@@ -51,20 +50,23 @@ class FileWriter:
     def __init__(self, folder: Path, held: Iterable[int] = ()) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process; a pipe that nobody reads would stop it
-        # No TAR_OPTIONS of somebody's, and the C language's messages.
-        environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
+        # In memory: a full disk has no room for what tar says of it, and a pipe that nobody reads would stop it.
+        self._errors = os.fdopen(os.memfd_create("tar's messages"), "rb")
         reading, writing = os.pipe()
+        self._pipe = io.FileIO(writing, "wb")
         try:
-            self._pipe = io.FileIO(writing, "wb")
             self._tar = subprocess.Popen(
                 [*_COMMAND, f"--directory={folder}"],
                 stdin=reading,
                 stdout=subprocess.DEVNULL,
                 stderr=self._errors,
                 pass_fds=tuple(held),
-                env=environment,
+                env={name: value for name, value in os.environ.items() if name != "TAR_OPTIONS"} | {"LC_ALL": "C"},
             )
+        except BaseException:
+            self._pipe.close()
+            self._errors.close()
+            raise
         finally:
             os.close(reading)
         with suppress(OSError):  # more than this user may have: the pipe stays as it is
@@ -84,13 +86,17 @@ class FileWriter:
             data: What is in it.
 
         Raises:
-            OSError: a file could not be written; ENOSPC or EDQUOT, there is no room.
+            OSError: this or one of the files before could not be written; ENOSPC or EDQUOT, there is no room. At the end of the block likewise.
         """
         with self._lock:
             self._parts += (_HEADERS.header(path, len(data)), data, bytes(-len(data) % _BLOCK))
             self._size += len(data)
             if self._size >= _PIPE_BYTES or len(self._parts) + _PARTS_A_FILE > _SENT_PARTS:
                 self._send()
+                if self._has_failed:
+                    self._tar.kill()
+                    self._tar.wait()
+                    raise self._error()
 
     def _send(self) -> None:
         parts, self._parts, self._size = self._parts, [], 0
@@ -104,9 +110,13 @@ class FileWriter:
             self._tar.wait()
             raise self._error() from None
 
+    @property
+    def _has_failed(self) -> bool:
+        """Whether tar has said anything: it does so of failures alone, and goes on to the next file."""
+        return os.fstat(self._errors.fileno()).st_size > 0
+
     def _error(self) -> OSError:
-        self._errors.seek(0)
-        told = self._errors.read(_TOLD_BYTES).decode(errors="replace").strip()
+        told = os.pread(self._errors.fileno(), _TOLD_BYTES, 0).decode(errors="replace").strip()
         for number, sign in _NO_ROOM.items():
             if re.search(sign, told):
                 return OSError(number, os.strerror(number), str(self._folder))
@@ -118,7 +128,7 @@ class FileWriter:
                 self._parts.append(_END)
                 self._send()
             self._pipe.close()
-            if self._tar.wait():
+            if self._tar.wait() or self._has_failed:
                 raise self._error()
         except OSError:
             if error is None:

@@ -10,6 +10,7 @@ import pytest
 import zstandard
 from tests.unit.dataset.conftest import YAML, good_set, picture, tarred, zipped
 
+from visionyard.dataset.held import HeldImages
 from visionyard.dataset.import_attempt import ImportLimits
 from visionyard.dataset.import_job import run_import
 from visionyard.dataset.import_spec import Derivation, ImportSpec
@@ -381,6 +382,20 @@ def test_a_cancel_is_heard_within_a_long_label_file(bench, where):
     context.check = lambda: checks.append(1)
     run_import(context, bench.uploads, ImportLimits())
     assert len(checks) > 30
+
+
+def test_what_stops_an_import_is_heard_between_all_images(bench, monkeypatch):
+    """Also between the last ones, which wait for their check together, and however long each takes."""
+    monkeypatch.setattr("visionyard.dataset.importing._LISTEN_S", -1.0)
+    heard = []
+    added, add = [], HeldImages.add
+    monkeypatch.setattr(HeldImages, "add", lambda self, image: added.append(len(heard)) or add(self, image))
+    context = bench.context(bench.spec(zipped(good_set(40))))
+    check = context.check
+    context.check = lambda: heard.append(None) or check()
+    bench.attempt(context)
+    assert len(added) == 60
+    assert len(set(added)) == 60
 
 
 def test_a_cancelled_import_leaves_nothing(bench):

@@ -11,7 +11,8 @@ from tests.unit.dataset.conftest import good_set, picture, zipped
 
 from visionyard.dataset.downloads import download
 from visionyard.kit.artifacts.layout import image_path, label_path
-from visionyard.kit.artifacts.materialise import materialise
+from visionyard.kit.artifacts.manifest import ManifestRow
+from visionyard.kit.artifacts.materialise import _batches, materialise
 from visionyard.kit.errors import Reason, YardError
 
 ROOM = 1 << 30
@@ -114,6 +115,13 @@ def test_an_image_that_is_in_two_splits_is_fetched_for_both(bench, tmp_path):
     with materialise(bench.store, version, tmp_path, ROOM) as folder:
         for row in rows:
             assert hashlib.sha256((folder / image_path(row)).read_bytes()).hexdigest() == row.sha256
+
+
+def test_a_small_version_is_fetched_in_several_streams_too():
+    rows = [ManifestRow("0" * 64, f"{at}.jpg", "train", 8, 8, "shard", at * 100_000, 100_000, ()) for at in range(400)]
+    batches = list(_batches(rows))
+    assert [row for batch in batches for row in batch] == rows
+    assert len(batches) >= 4
 
 
 def test_those_used_longest_ago_make_room_but_none_in_use(bench, tmp_path):

@@ -85,22 +85,61 @@ def small_disk(folder):
     return ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", f'mount -t tmpfs -o size=256k none {folder} && exec "$@"', "sh"]
 
 
-@pytest.mark.parametrize(("count", "size"), [(1, 400_000), (30, 200_000)], ids=["told at the end", "told on the way"])
-def test_a_full_disk_is_told_as_such(tmp_path, count, size):
+@pytest.mark.parametrize(("count", "size"), [(1, 400_000), (300, 200_000)], ids=["told at the end", "told on the way"])
+def test_a_full_disk_is_told_as_such_and_soon(tmp_path, count, size):
     if subprocess.run([*small_disk(tmp_path), "true"], capture_output=True, check=False).returncode:
         pytest.skip("this user may not mount a file system in a namespace of its own")
     code = f"""
         from pathlib import Path
         from visionyard.kit.file_writer import FileWriter
+        taken = 0
         try:
             with FileWriter(Path({str(tmp_path)!r})) as writer:
                 for number in range({count}):
                     writer.add(str(number), bytes({size}))
+                    taken += 1
         except OSError as error:
-            print(error.errno)
+            print(error.errno, taken)
     """
-    done = subprocess.run([*small_disk(tmp_path), sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
-    assert int(done.stdout) == errno.ENOSPC
+    command = [*small_disk(tmp_path), sys.executable, "-c", textwrap.dedent(code)]
+    # What tar says has no room on that disk either.
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"TMPDIR": str(tmp_path)})
+    number, taken = map(int, done.stdout.split())
+    assert number == errno.ENOSPC
+    assert taken <= 100
+
+
+def test_tar_can_be_found_by_the_stack_and_has_no_options_of_its_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("VISIONYARD_STACK_ID", "stack-1")
+    monkeypatch.setenv("TAR_OPTIONS", "--verbose")
+    with FileWriter(tmp_path) as writer:
+        environment = Path(f"/proc/{writer._tar.pid}/environ").read_bytes().split(b"\0")
+        assert b"VISIONYARD_STACK_ID=stack-1" in environment
+        assert not any(variable.startswith(b"TAR_OPTIONS=") for variable in environment)
+
+
+def test_a_missing_tar_leaves_nothing_open(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    before = list(Path("/proc/self/fd").iterdir())
+    with pytest.raises(FileNotFoundError, match="tar"):
+        FileWriter(tmp_path / "folder")
+    assert len(list(Path("/proc/self/fd").iterdir())) == len(before)
+
+
+def test_a_failure_is_told_also_where_no_status_is_to_be_had(tmp_path, monkeypatch):
+    """Where a parent has SIGCHLD ignored, waiting for a process always tells 0."""
+    (tmp_path / "a" / "full").mkdir(parents=True)
+
+    def write():
+        with FileWriter(tmp_path) as writer:
+            writer.add("a", b"1")
+
+    previous = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with pytest.raises(OSError, match="a: Cannot open"):
+            write()
+    finally:
+        signal.signal(signal.SIGCHLD, previous)
 
 
 def test_a_killed_tar_is_told(tmp_path):

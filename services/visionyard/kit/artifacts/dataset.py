@@ -260,7 +260,7 @@ def _as_it_is_now(store: ObjectStore, version: DatasetVersion) -> Iterator[Datas
 def read_images(store: ObjectStore, rows: Iterable[ManifestRow], version: DatasetVersion) -> Iterator[tuple[ManifestRow, bytes]]:
     """The image files of ``rows``, shard by shard in the order of their bytes (not in the order given), each checked. Blocks.
 
-    Neighbours come in one stream, so a version costs a request a shard and flat memory. Images that a collection moved meanwhile are looked up again in the
+    Neighbours come in one stream, so a version's images cost a request a shard and flat memory. Images that a collection moved meanwhile are looked up again in the
     version's new manifest.
 
     Raises:

@@ -33,8 +33,8 @@ _SIZE_FILE = ".complete"
 _BUILDING = ".building-"
 _KEEP_FREE_BYTES = 256 << 20
 _THREADS = 4
-_STREAM_BYTES = 64 << 20
-"""A request's worth. SeaweedFS spends twice the CPU on requests of 4 MiB (docs/performance.md)."""
+_LEAST_STREAM_BYTES, _STREAM_BYTES = 4 << 20, 64 << 20
+"""A request's worth. SeaweedFS spends twice as much CPU on a set in requests of 4 MiB as in one stream (docs/performance.md)."""
 _TELL_S = 0.2
 _LABELS_AT_ONCE = 512
 
@@ -57,7 +57,7 @@ def materialise(
         version: The version. One without a val split gets its train split as ``val`` in ``data.yaml``, because Ultralytics wants one.
         cache_dir: The cache of this machine; made where it is not there.
         limit_bytes: The most that all folders together may hold; those used longest ago are removed, never one in use.
-        on_progress: Called with the images written and the images in all; it may raise to stop, and what was written is used next time.
+        on_progress: Called with the images fetched (written, or about to be) and the images in all; it may raise to stop, and what was written is used next time.
 
     Yields:
         The folder.
@@ -186,11 +186,12 @@ def _fetch(
 
 
 def _batches(rows: list[ManifestRow]) -> Iterator[list[ManifestRow]]:
-    """Neighbours in their shards, a stream each."""
+    """Neighbours in their shards, a stream each: large ones, but enough of them for all threads."""
+    stream_bytes = max(_LEAST_STREAM_BYTES, min(_STREAM_BYTES, sum(row.length for row in rows) // _THREADS + 1))
     batch: list[ManifestRow] = []
     size = 0
     for row in sorted(rows, key=lambda row: (row.shard, row.offset)):
-        if batch and size + row.length > _STREAM_BYTES:
+        if batch and size + row.length > stream_bytes:
             yield batch
             batch, size = [], 0
         batch.append(row)
