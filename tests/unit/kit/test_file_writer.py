@@ -113,7 +113,9 @@ def test_tar_can_be_found_by_the_stack_and_has_no_options_of_its_user(tmp_path, 
     monkeypatch.setenv("VISIONYARD_STACK_ID", "stack-1")
     monkeypatch.setenv("TAR_OPTIONS", "--verbose")
     with FileWriter(tmp_path) as writer:
-        environment = Path(f"/proc/{writer._tar.pid}/environ").read_bytes().split(b"\0")
+        while not (told := Path(f"/proc/{writer._tar.pid}/environ").read_bytes()):
+            time.sleep(0.01)  # just begun: the kernel has not put it there yet
+        environment = told.split(b"\0")
         assert b"VISIONYARD_STACK_ID=stack-1" in environment
         assert not any(variable.startswith(b"TAR_OPTIONS=") for variable in environment)
 
