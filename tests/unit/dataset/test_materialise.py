@@ -119,7 +119,7 @@ def test_an_image_that_is_in_two_splits_is_fetched_for_both(bench, tmp_path):
 
 def test_a_small_version_is_fetched_in_several_streams_too():
     rows = [ManifestRow("0" * 64, f"{at}.jpg", "train", 8, 8, "shard", at * 100_000, 100_000, ()) for at in range(400)]
-    batches = list(_batches(rows))
+    batches = list(_batches(rows, 4))
     assert [row for batch in batches for row in batch] == rows
     assert len(batches) >= 4
 
