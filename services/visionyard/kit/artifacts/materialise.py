@@ -94,11 +94,11 @@ def _building(folder: Path) -> Path:
 
 
 def _build(store: ObjectStore, version: DatasetVersion, folder: Path, lock: int, on_progress: Callable[[int, int], None]) -> None:
-    """Images and labels are written side by side; ``lock`` stays taken until the writer has ended."""
+    """Images and labels are written side by side; ``lock`` stays taken until the last writer has ended."""
     building = _building(folder)
     begun = building.exists()
     manifest = fetch_manifest(store, version)
-    with FileWriter(building, [lock]) as files, _Labels(manifest, version, files) as labels:
+    with _Labels(manifest, version, building, lock) as labels:
         classes = class_folders(version) if version.task == "classify" else ()
         rows = list(decode_manifest(manifest) if classes else decode_images(manifest))
         for split, name in itertools.product({row.split for row in rows}, classes):
@@ -106,8 +106,9 @@ def _build(store: ObjectStore, version: DatasetVersion, folder: Path, lock: int,
         missing = [row for row in rows if not _is_there(building / image_path(row, classes), row)] if begun else rows
         there = len(rows) - len(missing)
         on_progress(there, len(rows))
-        for written in _fetch(store, version, missing, lambda row, image: files.add(image_path(row, classes), image)):
-            on_progress(there + written, len(rows))
+        with FileWriter(building, [lock]) as files:
+            for written in _fetch(store, version, missing, lambda row, image: files.add(image_path(row, classes), image)):
+                on_progress(there + written, len(rows))
         size = sum(row.length for row in rows) + labels.size_bytes()
     if not classes:
         (building / "data.yaml").write_text(data_yaml(version, str(folder)), encoding="utf-8")
@@ -120,10 +121,11 @@ def _build(store: ObjectStore, version: DatasetVersion, folder: Path, lock: int,
 class _Labels:
     """Writes the label files of a version in a thread, from entering on; leaving early stops it. A ``classify`` version has none."""
 
-    def __init__(self, manifest: bytes, version: DatasetVersion, files: FileWriter) -> None:
+    def __init__(self, manifest: bytes, version: DatasetVersion, building: Path, lock: int) -> None:
         self._manifest = manifest
         self._version = version
-        self._files = files
+        self._building = building
+        self._lock = lock
         self._stopped = threading.Event()
         self._pool = ThreadPoolExecutor(1, "labels")
 
@@ -141,13 +143,14 @@ class _Labels:
 
     def _write_all(self) -> int:
         size = 0
-        for splits, names, labels in decode_labels(self._manifest, _LABELS_AT_ONCE):
-            for split, name, text in zip(splits, names, label_texts(labels, self._version), strict=True):
-                data = text.encode()
-                self._files.add(label_path(split, name), data)
-                size += len(data)
-            if self._stopped.is_set():
-                break
+        with FileWriter(self._building, [self._lock]) as files:
+            for splits, names, labels in decode_labels(self._manifest, _LABELS_AT_ONCE):
+                for split, name, text in zip(splits, names, label_texts(labels, self._version), strict=True):
+                    data = text.encode()
+                    files.add(label_path(split, name), data)
+                    size += len(data)
+                if self._stopped.is_set():
+                    break
         return size
 
 
