@@ -245,4 +245,4 @@ def delete(
 def _deleted(gone: dataset_service_pb2.DatasetDeletion, *, dry_run: bool) -> None:
     for version in gone.versions:
         output.write(f"{short(version)}: {'would be deleted' if dry_run else 'deleted'}")
-    output.write(f"`yard storage collect` can then free up to {output.size(gone.freeable_bytes)}")
+    output.write(f"`yard storage collect` can then free {output.size(gone.freeable_bytes)}, less the images that other versions hold too")

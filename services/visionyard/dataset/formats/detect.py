@@ -88,17 +88,18 @@ def _nothing(tree: SourceTree, format_: str) -> YardError:
     count = tree.image_count
     if not count and not tree.suffixes() & _OTHER_ANNOTATIONS:
         return YardError(Reason.NO_IMAGES, "the source holds no image: put the pictures (JPEG, PNG, BMP or WebP) beside their labels")
+    images = "1 image" if count == 1 else f"{count} images"
     if format_:
-        return YardError(Reason.NO_LABELS, f"the source holds {count} images but no labels of the format {format_!r}")
+        return YardError(Reason.NO_LABELS, f"the source holds {images} but no labels of the format {format_!r}")
     others = sorted(tree.suffixes() & _OTHER_ANNOTATIONS)
     if others:
         known = ", ".join(FORMATS)
         return YardError(
             Reason.FORMAT_UNKNOWN,
-            f"the source holds {count} images, but nothing that is read as labels ({known}); what is there is {', '.join(others)}: "
+            f"the source holds {images}, but nothing that is read as labels ({known}); what is there is {', '.join(others)}: "
             "export it as one of these formats",
         )
     return YardError(
         Reason.NO_LABELS,
-        f"the source holds {count} images but no label: put YOLO *.txt or Pascal VOC *.xml files, or another labelling, beside them",
+        f"the source holds {images} but no label: put YOLO *.txt or Pascal VOC *.xml files, or another labelling, beside them",
     )
