@@ -7,19 +7,20 @@ A test compares the list with the installed version.
 
 from __future__ import annotations
 
-DETECTION_HEADS = frozenset({"Detect", "v10Detect"})
-"""The heads that a detection training can have."""
+from collections.abc import Mapping
+
+HEADS: Mapping[str, frozenset[str]] = {
+    "detect": frozenset({"Detect", "v10Detect", "RTDETRDecoder"}),
+    "segment": frozenset({"Segment", "Segment26"}),
+    "pose": frozenset({"Pose", "Pose26"}),
+    "obb": frozenset({"OBB", "OBB26"}),
+    "classify": frozenset({"Classify"}),
+}
+"""The heads of the models that can be trained, by task."""
+TASK_OF_HEAD: Mapping[str, str] = {head: task for task, heads in HEADS.items() for head in heads}
 OTHER_HEADS = frozenset(
     {
-        "Classify",
         "Depth",
-        "OBB",
-        "OBB26",
-        "Pose",
-        "Pose26",
-        "RTDETRDecoder",
-        "Segment",
-        "Segment26",
         "SemanticSegment",
         "WorldDetect",
         "YOLOEDetect",
@@ -27,7 +28,7 @@ OTHER_HEADS = frozenset(
         "YOLOESegment26",
     }
 )
-"""Heads of other tasks or of other trainers."""
+"""Heads of other tasks, or of models that take texts as well."""
 SCALED_MODULES = frozenset(
     {
         "A2C2f",
@@ -89,7 +90,7 @@ OTHER_MODULES = frozenset(
     }
 )
 """The rest."""
-MODULES = DETECTION_HEADS | OTHER_HEADS | SCALED_MODULES | OTHER_MODULES
+MODULES = frozenset(TASK_OF_HEAD) | OTHER_HEADS | SCALED_MODULES | OTHER_MODULES
 ACTIVATIONS = frozenset(
     {
         "ELU",

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from visionyard.kit.errors import Reason, YardError
-from visionyard.training.model_modules import ACTIVATIONS, DETECTION_HEADS, MODULES, OTHER_HEADS, SCALED_MODULES, WORDS
+from visionyard.training.model_modules import ACTIVATIONS, HEADS, MODULES, OTHER_HEADS, SCALED_MODULES, TASK_OF_HEAD, WORDS
 
 MAX_TEXT_BYTES = 1 << 20
 """The longest text that is read."""
@@ -38,28 +38,34 @@ def _invalid(field: str, what: str) -> YardError:
     return YardError(Reason.MODEL_YAML_INVALID, f"the model YAML is not usable: {field} {what}", {"file": "", "field": field[:100]})
 
 
-def check_model_yaml(text: str) -> dict[str, Any]:
-    """Reads a detection model's YAML.
+def check_model_yaml(text: str) -> str:
+    """Checks a model's YAML.
 
     Args:
         text: The YAML's text.
 
     Returns:
-        The document, with plain values only.
+        The task that its head is for.
 
     Raises:
-        YardError: MODEL_YAML_INVALID with the field at fault, or UNSUPPORTED_TASK where its head is another task's.
+        YardError: MODEL_YAML_INVALID with the field at fault, or UNSUPPORTED_TASK where its head is of none of the tasks that can be trained.
     """
     document = parse_plain_yaml(text)
     check_model_document(document)
-    head = document["head"][-1][2]
-    if head not in DETECTION_HEADS:
+    return task_of_head(str(document["head"][-1][2]), "the model YAML")
+
+
+def task_of_head(head: str, what: str) -> str:
+    """The task of a model by its last module; ``what`` is the model's name for messages.
+
+    Raises:
+        YardError: UNSUPPORTED_TASK, none that can be trained.
+    """
+    if head not in TASK_OF_HEAD:
         raise YardError(
-            Reason.UNSUPPORTED_TASK,
-            f"the model YAML ends in {head}, but only detection models ({', '.join(sorted(DETECTION_HEADS))}) can be trained here",
-            {"task": head},
+            Reason.UNSUPPORTED_TASK, f"{what} ends in {head}, and only models for {', '.join(HEADS)} can be trained", {"task": head}
         )
-    return document
+    return TASK_OF_HEAD[head]
 
 
 def parse_plain_yaml(text: str) -> dict[str, Any]:
@@ -176,7 +182,7 @@ def _rows(document: Mapping[str, Any]) -> list[list[Any]]:
             rows.append(list(row))
     if len(rows) > _MAX_LAYERS:
         raise _invalid("the model", f"has more than {_MAX_LAYERS} layers")
-    if rows[-1][2] not in DETECTION_HEADS | OTHER_HEADS:
+    if rows[-1][2] not in TASK_OF_HEAD and rows[-1][2] not in OTHER_HEADS:
         raise _invalid("head", "does not end in a head such as Detect")
     return rows
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
 
 from visionyard.kit.errors import Reason, YardError, invalid_field
 from visionyard.training.arguments import ArgumentTable, check_batch, check_image_size, check_overrides
-from visionyard.training.model_modules import DETECTION_HEADS
-from visionyard.training.model_yaml import check_model_yaml
+from visionyard.training.model_yaml import check_model_yaml, task_of_head
 
 _LARGEST = {"epochs": 100_000, "batch_size": 65_536, "image_size_px": 8192}
 _ARGUMENT_OF_FIELD = {"epochs": "epochs", "batch_size": "batch", "image_size_px": "imgsz"}
@@ -59,11 +58,11 @@ class TrainingSpec:
         return {**self.overrides, **{name: value for name, value in own.items() if value}}
 
 
-def check_spec(spec: TrainingSpec, table: ArgumentTable) -> TrainingSpec:
+def check_spec(spec: TrainingSpec, table: ArgumentTable) -> tuple[TrainingSpec, str]:
     """Checks everything that can be told without reading the bucket.
 
     Returns:
-        The spec with its overrides in Ultralytics' own types.
+        The spec with its overrides in Ultralytics' own types; and the task of the model that it starts from, empty where that is a model version.
 
     Raises:
         YardError: INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID or UNSUPPORTED_TASK.
@@ -83,11 +82,10 @@ def check_spec(spec: TrainingSpec, table: ArgumentTable) -> TrainingSpec:
         raise invalid_field(
             "training_job.spec.initial_model", "takes a model version, an architecture or a model YAML, and exactly one of them"
         )
-    if spec.architecture:
-        _check_architecture(spec.architecture, table)
+    task = _task_of_architecture(spec.architecture, table) if spec.architecture else ""
     if spec.model_yaml:
-        check_model_yaml(spec.model_yaml)
-    return TrainingSpec(**{**vars(spec), "overrides": overrides})
+        task = check_model_yaml(spec.model_yaml)
+    return replace(spec, overrides=overrides), task
 
 
 def _check_numbers(spec: TrainingSpec) -> None:
@@ -100,7 +98,7 @@ def _check_numbers(spec: TrainingSpec) -> None:
         check_batch(spec.batch_size)
 
 
-def _check_architecture(name: str, table: ArgumentTable) -> None:
+def _task_of_architecture(name: str, table: ArgumentTable) -> str:
     head = table.architectures.get(name)
     if head is None:
         raise YardError(
@@ -108,10 +106,7 @@ def _check_architecture(name: str, table: ArgumentTable) -> None:
             f"Ultralytics {table.version} brings no model YAML called {name[:100]!r}: use one such as yolov8n.yaml, or a file of your own",
             {"file": name[:100], "field": "architecture"},
         )
-    if head not in DETECTION_HEADS:
-        raise YardError(
-            Reason.UNSUPPORTED_TASK, f"{name} is no detection model (it ends in {head}), and only detection can be trained", {"task": head}
-        )
+    return task_of_head(head, name)
 
 
 def yaml_file_name(model_yaml: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from visionyard.kit.artifacts.dataset import read_dataset_version
-from visionyard.kit.artifacts.model import ModelFile, read_model_version
+from visionyard.kit.artifacts.dataset import DatasetVersion, read_dataset_version
+from visionyard.kit.artifacts.model import ModelFile, ModelVersion, read_model_version
 from visionyard.kit.errors import Reason, YardError, invalid_field
 from visionyard.kit.jobs.model import Job, JobKind, ProgressSnapshot
 from visionyard.kit.jobs.service import JobService
@@ -14,9 +14,6 @@ from visionyard.kit.names import ProjectName, ResourceName, VersionName, may_ref
 from visionyard.kit.objectstore.port import ObjectStore
 from visionyard.training.arguments import ArgumentTable
 from visionyard.training.spec import TrainingSpec, check_spec
-
-TASK = "detect"
-"""The one task that can be trained."""
 
 
 @dataclass(frozen=True)
@@ -64,31 +61,20 @@ class Trainings:
         if model.project != project.project:
             raise invalid_field("training_job.spec.model", f"{model} is not in {project}, so it gets no version from its job")
         _must_reach(project, dataset.parent, "dataset_version")
-        checked = check_spec(spec, self._table())
+        checked, task = check_spec(spec, self._table())
         version = read_dataset_version(self.store, dataset)
-        if version.task != TASK:
-            raise YardError(
-                Reason.UNSUPPORTED_TASK,
-                f"{version.name} is a set for the task {version.task}, and only {TASK} can be trained",
-                {"task": version.task},
-            )
         initial = self._initial(project, checked)
-        resolved = replace(checked, dataset_version=str(version.name), model=str(model), model_version=initial)
+        _must_fit(version, initial.task if initial else task, str(initial.name) if initial else checked.architecture or "the model YAML")
+        resolved = replace(checked, dataset_version=str(version.name), model=str(model), model_version=str(initial.name) if initial else "")
         return self.view(self.jobs.create(project.project, resolved.to_json(), request_id, asked=spec.to_json()))
 
-    def _initial(self, project: ProjectName, spec: TrainingSpec) -> str:
+    def _initial(self, project: ProjectName, spec: TrainingSpec) -> ModelVersion | None:
+        """The model version that training starts from, if it does from one."""
         if not spec.model_version:
-            return ""
+            return None
         name = VersionName.parse(spec.model_version, "models")
         _must_reach(project, name.parent, "model_version")
-        version = read_model_version(self.store, name)
-        if version.task != TASK:
-            raise YardError(
-                Reason.UNSUPPORTED_TASK,
-                f"{version.name} is a model for the task {version.task}, and only {TASK} can be trained",
-                {"task": version.task},
-            )
-        return str(version.name)
+        return read_model_version(self.store, name)
 
     def view(self, job: Job, progress: ProgressSnapshot | None = None) -> TrainingView:
         """The job with its progress and place in the queue."""
@@ -117,3 +103,23 @@ class Trainings:
 def _must_reach(project: ProjectName, name: ResourceName, field: str) -> None:
     if not may_refer(project.project, name.project):
         raise invalid_field(f"training_job.spec.{field}", f"{name} is neither in {project} nor shared")
+
+
+_EXAMPLES = {
+    "detect": "yolo11n.yaml",
+    "segment": "yolo11n-seg.yaml",
+    "classify": "yolo11n-cls.yaml",
+    "pose": "yolo11n-pose.yaml",
+    "obb": "yolo11n-obb.yaml",
+}
+"""A model of each task that Ultralytics brings."""
+
+
+def _must_fit(version: DatasetVersion, task: str, model: str) -> None:
+    """Refuses a model for another task than the set's."""
+    if task != version.task:
+        raise YardError(
+            Reason.UNSUPPORTED_TASK,
+            f"{version.name} is a set for {version.task}, and {model} is a model for {task}: take one for {version.task}, such as {_EXAMPLES[version.task]}",
+            {"task": task},
+        )

@@ -119,7 +119,8 @@ def test_every_default_of_the_installed_version_passes(table: ArgumentTable) -> 
 
 
 def test_a_field_and_an_override_must_not_contradict(table: ArgumentTable) -> None:
-    assert check_spec(_spec(epochs=3, overrides={"epochs": 3.0}), table).arguments()["epochs"] == 3
+    checked, _ = check_spec(_spec(epochs=3, overrides={"epochs": 3.0}), table)
+    assert checked.arguments()["epochs"] == 3
     with pytest.raises(YardError, match="given twice") as refused:
         check_spec(_spec(epochs=3, overrides={"epochs": 4.0}), table)
     assert refused.value.reason is Reason.INVALID_ARGUMENT_VALUE
@@ -134,8 +135,9 @@ def test_a_field_and_an_override_must_not_contradict(table: ArgumentTable) -> No
         ({"model_version": "projects/p/models/x/versions/1"}, Reason.INVALID_FIELD),
         ({"architecture": "yolov99n.yaml"}, Reason.MODEL_YAML_INVALID),
         ({"architecture": "../../../etc/passwd"}, Reason.MODEL_YAML_INVALID),
-        ({"architecture": "yolov8n-seg.yaml"}, Reason.UNSUPPORTED_TASK),
-        ({"architecture": "rtdetr-l.yaml"}, Reason.UNSUPPORTED_TASK),
+        ({"architecture": "yolo26n-depth.yaml"}, Reason.UNSUPPORTED_TASK),
+        ({"architecture": "yoloe-v8.yaml"}, Reason.UNSUPPORTED_TASK),
+        ({"architecture": "yolo11-cls-resnet18.yaml"}, Reason.MODEL_YAML_INVALID),
     ],
 )
 def test_specs_that_cannot_be_trained_are_refused(table: ArgumentTable, changes: dict[str, Any], reason: Reason) -> None:
@@ -145,10 +147,25 @@ def test_specs_that_cannot_be_trained_are_refused(table: ArgumentTable, changes:
 
 
 @pytest.mark.parametrize(
-    "name", ["yolov8n.yaml", "yolov8.yaml", "yolo11s.yaml", "yolo26x.yaml", "yolov5n.yaml", "yolov8n-p2.yaml", "yolov10n.yaml"]
+    ("name", "task"),
+    [
+        ("yolov8n.yaml", "detect"),
+        ("yolov8.yaml", "detect"),
+        ("yolo11s.yaml", "detect"),
+        ("yolo26x.yaml", "detect"),
+        ("yolov5n.yaml", "detect"),
+        ("yolov8n-p2.yaml", "detect"),
+        ("yolov10n.yaml", "detect"),
+        ("rtdetr-l.yaml", "detect"),
+        ("yolov8n-seg.yaml", "segment"),
+        ("yolo26n-pose.yaml", "pose"),
+        ("yolo11n-obb.yaml", "obb"),
+        ("yolov8-cls-resnet50.yaml", "classify"),
+    ],
 )
-def test_architectures_that_ultralytics_brings_are_known(table: ArgumentTable, name: str) -> None:
-    assert check_spec(_spec(architecture=name), table).architecture == name
+def test_architectures_that_ultralytics_brings_are_known(table: ArgumentTable, name: str, task: str) -> None:
+    checked, found = check_spec(_spec(architecture=name), table)
+    assert (checked.architecture, found) == (name, task)
 
 
 def test_a_yaml_of_ones_own_keeps_its_scale() -> None:

@@ -30,8 +30,9 @@ head:
 
 
 def test_a_plain_yaml_passes() -> None:
-    assert check_model_yaml(GOOD)["nc"] == 2
-    assert check_model_yaml(GOOD + "activation: torch.nn.LeakyReLU(0.1)\n")["activation"]
+    assert check_model_yaml(GOOD) == "detect"
+    assert check_model_yaml(GOOD + "activation: torch.nn.LeakyReLU(0.1)\n") == "detect"
+    assert check_model_yaml(GOOD.replace("Detect, [nc]", "Segment, [nc, 32, 256]")) == "segment"
 
 
 @pytest.mark.parametrize("path", sorted((ULTRALYTICS / "cfg" / "models").rglob("*.yaml")), ids=lambda path: path.name)
@@ -122,6 +123,6 @@ def test_a_large_text_is_refused_before_it_is_read() -> None:
 
 def test_another_tasks_head_is_named() -> None:
     with pytest.raises(YardError) as refused:
-        check_model_yaml(GOOD.replace("Detect, [nc]", "Segment, [nc, 32, 256]"))
+        check_model_yaml(GOOD.replace("Detect, [nc]", "Depth, [nc]"))
     assert refused.value.reason is Reason.UNSUPPORTED_TASK
-    assert refused.value.metadata == {"task": "Segment"}
+    assert refused.value.metadata == {"task": "Depth"}

@@ -23,6 +23,8 @@ import pyarrow.compute as pc
 from visionyard.kit.artifacts.dataset import DatasetVersion
 from visionyard.kit.artifacts.manifest import ManifestRow
 
+CLASS_LIST = "classes.json"
+"""Beside the folders of a ``classify`` version's classes on the machine that trains: their names by class id, as JSON."""
 _UNSAFE = '\\/:*?"<>|'
 _VISIBILITY_AT = 2
 _TEXT_TYPE = pa.large_string()

@@ -1,7 +1,7 @@
 """A dataset version as the folder that Ultralytics trains on, in a local cache that several processes share.
 
 ``{cache_dir}/{digest}/`` holds ``data.yaml`` (with an absolute ``path``), ``images/{split}/`` and ``labels/{split}/``, or the folders of the classes
-(:mod:`.layout`). Everything in it is written
+and their list (:mod:`.layout`). Everything in it is written
 here: nothing of a user's ``data.yaml`` (whose ``download:`` Ultralytics would run) or ``.cache`` (which it unpickles) gets in. A folder is built under another
 name and renamed when it is complete. ``{digest}.lock`` beside it is held shared by whoever uses the folder and alone by whoever builds or removes it, with
 flock(2), which ends with its process however that ends.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import itertools
+import json
 import os
 import shutil
 import threading
@@ -23,7 +24,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from visionyard.kit.artifacts.dataset import DatasetVersion, fetch_manifest, read_images
-from visionyard.kit.artifacts.layout import class_folders, data_yaml, image_path, label_path, label_texts
+from visionyard.kit.artifacts.layout import CLASS_LIST, class_folders, data_yaml, image_path, label_path, label_texts
 from visionyard.kit.artifacts.manifest import ManifestRow, decode_images, decode_labels, decode_manifest
 from visionyard.kit.cpus import usable_cpus
 from visionyard.kit.errors import Reason, YardError
@@ -55,7 +56,7 @@ def materialise(
 
     Args:
         store: The bucket.
-        version: The version. One without a val split gets its train split as ``val`` in ``data.yaml``, because Ultralytics wants one.
+        version: The version. One without a val split gets its train split as ``val``, because Ultralytics wants one.
         cache_dir: The cache of this machine; made where it is not there.
         limit_bytes: The most that all folders together may hold; those used longest ago are removed, never one in use.
         on_progress: Called with the images fetched (written, or about to be) and the images in all; it may raise to stop, and what was written is used next time.
@@ -110,7 +111,11 @@ def _build(store: ObjectStore, version: DatasetVersion, folder: Path, lock: int,
             for written in _fetch(store, version, missing, lambda row, image: files.add(image_path(row, classes), image)):
                 on_progress(there + written, len(rows))
         size = sum(row.length for row in rows) + labels.size_bytes()
-    if not classes:
+    if classes:
+        (building / CLASS_LIST).write_text(json.dumps(classes), encoding="utf-8")
+        if not (building / "val").exists():  # as in data.yaml
+            (building / "val").symlink_to("train")
+    else:
         (building / "data.yaml").write_text(data_yaml(version, str(folder)), encoding="utf-8")
     (building / _SIZE_FILE).write_text(str(size), encoding="ascii")
     if folder.exists():

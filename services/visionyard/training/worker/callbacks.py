@@ -26,7 +26,8 @@ from visionyard.training.worker.checkpoints import ARGUMENTS, RESULTS, Checkpoin
 from visionyard.training.worker.threads import ThreadTrial
 
 _REPORT_INTERVAL_S = 0.5
-_PATH_ARGUMENTS = frozenset({"model", "data", "save_dir", "project", "name", "device", "resume", "pretrained"})
+PATH_ARGUMENTS = frozenset({"model", "data", "save_dir", "project", "name", "device", "resume", "pretrained"})
+"""Arguments that name what is this machine's; ``pretrained`` may be a path too."""
 
 
 class TrainingHooks:
@@ -164,7 +165,7 @@ def finite(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 def write_arguments(trainer: Any, spec: Mapping[str, Any], path: Path) -> None:
     """Writes the arguments in force (the batch, say, after Ultralytics halved it), with resource names in place of this machine's paths."""
-    arguments = {key: value for key, value in vars(trainer.args).items() if key not in _PATH_ARGUMENTS}
+    arguments = {key: value for key, value in vars(trainer.args).items() if key not in PATH_ARGUMENTS}
     arguments["data"] = spec["dataset_version"]
     arguments["model"] = spec.get("model_version") or spec.get("architecture") or "model.yaml"
     plain = {

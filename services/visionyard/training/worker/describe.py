@@ -57,6 +57,8 @@ def _architectures(folder: Path) -> dict[str, str]:
         model = yaml.safe_load(path.read_text())
         if not isinstance(model, dict) or not model.get("head"):
             continue
+        if any(row[2] == "TorchVision" for row in model["backbone"]):
+            continue  # it downloads weights when it is built
         last = str(model["head"][-1][2])
         found[path.name] = last
         if match := re.match(r"(yolov?\d+)(-.*)?\.yaml$", path.name):

@@ -58,7 +58,8 @@ def _train(context: JobContext, spec: TrainingSpec) -> dict[str, Any]:
             from visionyard.training.worker import results, trainer  # noqa: PLC0415 - see the line above
 
             model = results.initial_model(context, spec, context.scratch)
-            run = trainer.train(context, spec.arguments(), model, folder / "data.yaml")
+            data = folder if version.task == "classify" else folder / "data.yaml"
+            run = trainer.train(context, spec.arguments(), model, version.task, data)
             trainer.log_outcome(run)
             return results.store_run(context, run, spec)
         except _PASSED_ON:

@@ -15,6 +15,7 @@ from typing import Any
 
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.ultralytics_env import prepare
+from visionyard.training.model_modules import HEADS
 from visionyard.training.model_yaml import check_model_document
 from visionyard.training.weight_file import check_weight_file, unreadable, unsafe
 
@@ -24,6 +25,7 @@ _TASK_OF_MODEL = {
     "ClassificationModel": "classify",
     "PoseModel": "pose",
     "OBBModel": "obb",
+    "RTDETRDetectionModel": "detect",
 }
 _ADDRESS_SPACE_BYTES = 24 << 30  # torch with CUDA maps about 10 GiB before it does anything
 _DATA_BYTES = 6 << 30
@@ -55,10 +57,10 @@ def inspect_weights(path: Path, name: str) -> dict[str, Any]:
         raise unreadable(name, f"holds a {type(model).__name__}, not an Ultralytics model")
     task = _TASK_OF_MODEL.get(type(model).__name__)
     head = type(model.model[-1]).__name__ if isinstance(getattr(model, "model", None), torch.nn.Sequential) else "unknown"
-    if task is None or head == "RTDETRDecoder":
+    if task is None:
         raise YardError(
             Reason.UNSUPPORTED_TASK,
-            f"{name} holds a {type(model).__name__} ({head}), which this line does not handle",
+            f"{name} holds a {type(model).__name__} ({head}), which is of none of the tasks that are handled: {', '.join(HEADS)}",
             {"task": type(model).__name__},
         )
     document = getattr(model, "yaml", None)

@@ -12,15 +12,15 @@ from typing import Any
 
 import torch
 from ultralytics import YOLO
-from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator
 from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import SETTINGS
 from ultralytics.utils.plotting import plot_results
 from ultralytics.utils.torch_utils import strip_optimizer
 
 from visionyard.kit.jobs.worker import JobContext
-from visionyard.training.worker.callbacks import TrainingHooks, finite, write_arguments
+from visionyard.training.worker.callbacks import PATH_ARGUMENTS, TrainingHooks, finite, write_arguments
 from visionyard.training.worker.checkpoints import ARGUMENTS, BEST, LAST, RESULTS, restore, sweep
+from visionyard.training.worker.task_classes import Maker, trainer_and_validator
 
 _log = logging.getLogger(__name__)
 _LAST_MOMENT_S = 3.0
@@ -48,14 +48,15 @@ def device_and_name() -> tuple[str, str]:
     return "cpu", "cpu"
 
 
-def train(context: JobContext, arguments: Mapping[str, Any], model: str, data: Path) -> TrainedRun:
+def train(context: JobContext, arguments: Mapping[str, Any], model: str, task: str, data: Path) -> TrainedRun:
     """Trains to the end, from where an earlier attempt had come.
 
     Args:
         context: The job.
         arguments: Ultralytics' training arguments, checked, without those that the service sets.
         model: What to start from: the path of weights or of a YAML, or the name of a YAML that Ultralytics brings.
-        data: The ``data.yaml`` of the materialised dataset.
+        task: The dataset's and the model's task.
+        data: The ``data.yaml`` of the materialised dataset; its folder for ``classify``.
 
     Raises:
         YardError: ARTIFACT_CORRUPT, the stored checkpoint cannot be read.
@@ -74,14 +75,15 @@ def train(context: JobContext, arguments: Mapping[str, Any], model: str, data: P
         restore(context.store, checkpoint, folder)
         _log.info("going on after epoch %d, which attempt %d or an earlier one stored", checkpoint["epoch"], context.job.attempt - 1)
     try:
+        make_trainer, make_validator = trainer_and_validator(task, model)
         if checkpoint and checkpoint["ended"]:
-            return TrainedRun(folder, _finish(folder, data, hooks), hooks)
+            return TrainedRun(folder, _finish(folder, make_validator, data, hooks), hooks)
         own: dict[str, Any] = {"data": str(data), "device": device, "save_dir": str(folder)}
         if checkpoint and _resumable(folder / LAST):
             overrides = {**own, "resume": str(folder / LAST), "model": str(folder / LAST)}
         else:
             overrides = {**arguments, **own, "model": model, "save": True}
-        trainer = DetectionTrainer(overrides=overrides, _callbacks=hooks.callbacks())
+        trainer = make_trainer(overrides=overrides, _callbacks=hooks.callbacks())
         trainer.train()
         hooks.checkpoints.wait()
         write_arguments(trainer, context.job.spec, folder / ARGUMENTS)
@@ -96,36 +98,30 @@ def _resumable(last: Path) -> bool:
     return int(checkpoint.get("epoch", -1)) >= 0 and checkpoint.get("optimizer") is not None
 
 
-def _finish(folder: Path, data: Path, hooks: TrainingHooks) -> dict[str, float]:
+def _finish(folder: Path, make_validator: Maker, data: Path, hooks: TrainingHooks) -> dict[str, float]:
     """The end's work of a training whose epochs are all done: Ultralytics' ``final_eval`` with its public parts, since it resumes no finished run."""
     hooks.report("validating")
     stripped = strip_optimizer(folder / LAST)
     strip_optimizer(folder / BEST, updates={"train_results": stripped.get("train_results")})
     _, checkpoint = load_checkpoint(folder / BEST)
     used = checkpoint["train_args"]
-    # The trainer validates with its own arguments, twice its batch, and rectangles.
-    arguments = {
-        key: used[key]
-        for key in ("imgsz", "conf", "iou", "max_det", "single_cls", "split", "plots", "agnostic_nms", "augment")
-        if key in used
-    }
-    batch = max(int(used.get("batch") or 1), 1) * 2
     device, _ = device_and_name()
-    validator = DetectionValidator(
-        args={
-            **arguments,
-            "rect": True,
-            "data": str(data),
-            "batch": batch,
-            "device": device,
-            "save_dir": str(folder),
-            "mode": "val",
-            "task": "detect",
-        },
-        _callbacks=hooks.callbacks(),
-    )
+    # The trainer validates with its own arguments, in rectangles and twice its batch (rotated boxes: once), and on a GPU with mixed precision in halves.
+    batch = max(int(used.get("batch") or 1), 1) * (1 if used["task"] == "obb" else 2)
+    arguments = {
+        **{key: value for key, value in used.items() if key not in PATH_ARGUMENTS},
+        "rect": True,
+        "compile": False,
+        "quantize": 16 if device != "cpu" and used.get("amp") not in {False, "fp32"} else None,
+        "data": str(data),
+        "batch": batch,
+        "device": device,
+        "save_dir": str(folder),
+        "mode": "val",
+    }
+    validator = make_validator(args=arguments, _callbacks=hooks.callbacks())
     metrics = validator(model=folder / BEST)
-    if arguments.get("plots"):
+    if used.get("plots"):
         plot_results(file=folder / RESULTS)
     return _validation_metrics(metrics)
 

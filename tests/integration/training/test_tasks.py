@@ -1,0 +1,81 @@
+"""Each task trains on generated pictures until it has learned, and each family of models trains at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from shapes import NAMES, RECIPE, publish_shapes
+
+from conftest import PROJECT, Room
+from visionyard.kit.artifacts.model import ModelVersion, read_model_version
+from visionyard.kit.jobs.model import JobState
+from visionyard.kit.names import VersionName
+from visionyard.training.spec import TrainingSpec
+
+MODEL = "projects/default/models/m"
+TINY_RTDETR = """
+backbone:
+  - [-1, 1, Conv, [16, 3, 2]]
+  - [-1, 1, Conv, [32, 3, 2]]
+  - [-1, 1, Conv, [32, 3, 2]]
+  - [-1, 1, Conv, [64, 3, 2]]
+  - [-1, 1, Conv, [64, 3, 2]]
+head:
+  - [[2, 3, 4], 1, RTDETRDecoder, [nc, 32, 20, 2, 2, 1]]
+"""
+
+
+def _spec(dataset: str, epochs: int, **initial: str) -> TrainingSpec:
+    overrides = {**RECIPE, "plots": False}
+    return TrainingSpec(dataset, MODEL, epochs=epochs, batch_size=8, image_size_px=64, overrides=overrides, **initial)
+
+
+async def _trained(room: Room, spec: TrainingSpec) -> ModelVersion:
+    name = room.trainings.create(PROJECT, spec, "").job.name
+    jobs = room.trainings.jobs
+    async with room.dispatching():
+        await room.until(lambda: jobs.get(name).state.finished, 500)
+    job = jobs.get(name)
+    assert (job.state, job.error) == (JobState.SUCCEEDED, None)
+    return read_model_version(room.store, VersionName.parse(job.pointers["model_version"], "models"))
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("task", "epochs", "names", "wanted"),
+    [
+        ("segment", 14, NAMES, {"metrics/mAP50(B)": 0.8, "metrics/mAP50(M)": 0.8}),
+        ("pose", 20, NAMES, {"metrics/mAP50(B)": 0.8, "metrics/mAP50(P)": 0.6}),
+        ("obb", 20, NAMES, {"metrics/mAP50(B)": 0.8}),
+        # Ultralytics alone would number the classes by the alphabet.
+        ("classify", 10, ("zebra", "owl", "ant"), {"metrics/accuracy_top1": 0.8}),
+    ],
+)
+async def test_a_task_is_learned(room: Room, task: str, epochs: int, names: tuple[str, ...], wanted: dict[str, float]) -> None:
+    suffix = {"segment": "seg", "classify": "cls"}.get(task, task)
+    dataset = publish_shapes(room.store, task, task=task, names=names)
+    version = await _trained(room, _spec(dataset, epochs, architecture=f"yolov8n-{suffix}.yaml"))
+    assert (version.task, version.class_names, version.image_size_px) == (task, names, 64)
+    for metric, least in wanted.items():
+        assert version.metrics[metric] >= least
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("task", "initial"),
+    [
+        ("detect", {"architecture": "yolov5n.yaml"}),
+        ("detect", {"architecture": "yolo11n.yaml"}),
+        ("detect", {"architecture": "yolo26n.yaml"}),
+        ("pose", {"architecture": "yolo26n-pose.yaml"}),
+        ("detect", {"model_yaml": TINY_RTDETR}),
+        ("classify", {"architecture": "yolo26n-cls.yaml"}),
+    ],
+    ids=["yolov5", "yolo11", "yolo26", "yolo26-pose", "rtdetr", "yolo26-cls"],
+)
+async def test_a_family_trains_on_a_set_without_val(room: Room, task: str, initial: dict[str, Any]) -> None:
+    dataset = publish_shapes(room.store, task=task, train=16, val=0)
+    version = await _trained(room, _spec(dataset, 1, **initial))
+    assert (version.task, version.class_names) == (task, NAMES)
+    assert any(name.startswith("metrics/") for name in version.metrics)
