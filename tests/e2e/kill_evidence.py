@@ -16,7 +16,8 @@ from visionyard.dataset.index import KnownImages
 from visionyard.dataset.storage.kinds import Amount, Inventory, Kind
 from visionyard.kit.artifacts.dataset import DatasetVersion, list_dataset_versions, read_manifest
 from visionyard.kit.artifacts.manifest import ManifestRow
-from visionyard.kit.jobs.model import Job, JobKind, JobState, queue_prefix
+from visionyard.kit.jobs.model import Job, JobKind, JobState
+from visionyard.kit.jobs.queue import queue_prefix
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.names import ResourceName
 from visionyard.kit.objectstore.s3 import S3ObjectStore, S3Settings
@@ -99,7 +100,9 @@ class Evidence:
         yield from (f"the worker {' '.join(p.arguments)} lives" for p in living if works(p))
         services = Counter(module for p in living for flag, module in zip(p.arguments, p.arguments[1:], strict=False) if flag == "-m")
         yield from (f"{module} runs {count} times" for module, count in services.items() if count > 1)
-        yield from (f"the queue holds {entry.key}" for entry in self._store.list(f"{queue_prefix(JobKind.IMPORT)}{project}/"))
+        yield from (
+            f"the queue holds {entry.key}" for entry in self._store.list(queue_prefix(JobKind.IMPORT.value)) if f"/{project}/" in entry.key
+        )
         for folder in (self.state.work("dataset"), self.state.root / "pending"):
             yield from (f"{path} is left" for path in folder.rglob("*") if not path.is_dir())
 

@@ -9,7 +9,7 @@ import typer
 import typer.main
 
 from visionyard import __version__
-from visionyard.cli import curation, deployments, jobs, models, stack, storage
+from visionyard.cli import curation, deployments, jobs, models, queue, stack, storage
 from visionyard.cli.export import export
 from visionyard.cli.options import AsJson, example
 from visionyard.cli.output import write, write_json
@@ -64,6 +64,7 @@ def tree() -> typer.Typer:
         "train",
         epilog=example("yard train cones --model yolov8n.pt --epochs 50", "yard train cones@2 --model yolov8n.yaml --set lr0=0.005"),
     )(train)
+    app.command("queue", epilog=example("yard queue"))(queue.queue)
     app.command("export", epilog=example("yard export cones --format onnx"))(export)
     app.add_typer(jobs.app, name="job", epilog=example("yard job list"))
     app.add_typer(models.app, name="model", epilog=example("yard model list"))

@@ -245,7 +245,7 @@ def logs(job: JobId, as_json: AsJson = False, directory: Directory = None) -> No
 
     async def work(session: Session) -> None:
         _, found = await find(session, job)
-        _only_training(found, "keep a log")
+        only_training(found, "keep a log")
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         async for part in session.client.training.logs(found.name):
             if session.as_json:
@@ -256,7 +256,12 @@ def logs(job: JobId, as_json: AsJson = False, directory: Directory = None) -> No
     run(work, as_json=as_json, directory=directory)
 
 
-def _only_training(job: Any, what: str) -> None:
+def only_training(job: Any, what: str) -> None:
+    """Refuses a job that is none of training's; ``what`` is the end of a sentence about those.
+
+    Raises:
+        ClientError: INVALID_ARGUMENT (INVALID_FIELD).
+    """
     if job.DESCRIPTOR.name != "TrainingJob":
         raise local(
             Reason.INVALID_FIELD, f"{short(job.name)} is no training job, and only these {what}; `yard job show {short(job.name)}` tells its result", {"field": "id"}
@@ -283,7 +288,7 @@ def download(job: JobId, to: To, as_json: AsJson = False, directory: Directory =
 
     async def work(session: Session) -> None:
         _, found = await find(session, job)
-        _only_training(found, "make files")
+        only_training(found, "make files")
         folder = to.expanduser()
         files = await session.client.training.list_files(found.name)
         await session.client.training.download(

@@ -16,6 +16,7 @@ from visionyard.cli.models import push_file
 from visionyard.cli.options import AsJson, Detach, Directory
 from visionyard.cli.session import Session, run
 from visionyard.client.errors import ClientError, local
+from visionyard.client.jobs import by_short_id
 from visionyard.client.references import References, short
 from visionyard.client.sources import open_source
 from visionyard.kit.errors import Reason
@@ -33,6 +34,13 @@ class _Numbers(TypedDict):
     epochs: int
     batch_size: int
     image_size_px: int
+
+
+class _When(TypedDict):
+    """When it gets a slot."""
+
+    priority: int
+    after: str
 
 
 class _Initial(TypedDict, total=False):
@@ -93,6 +101,10 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any other training argument of Ultralytics; may be given several times."),
     ] = None,
+    priority: Annotated[int, typer.Option("--priority", min=-1000, max=1000, help="Jobs of a higher one get slots first.")] = 0,
+    after: Annotated[
+        str, typer.Option("--after", metavar="JOB", help="Begin when this training has succeeded, and fail where it does not.")
+    ] = "",
     detach: Detach = False,
     as_json: AsJson = False,
     directory: Directory = None,
@@ -107,10 +119,12 @@ def train(
         version = (await session.client.datasets.get_version(dataset)).name
         initial = await _initial_model(session, model)
         numbers: _Numbers = {"epochs": epochs or 0, "batch_size": batch or 0, "image_size_px": imgsz or 0}
-        arguments = {"model": target, **numbers, "overrides": overrides, **initial}
+        followed = await _followed(session, after)
+        when: _When = {"priority": priority, "after": followed}
+        arguments = {"model": target, **numbers, "overrides": overrides, **initial, **(when if priority or after else {})}
 
         async def create(request_id: str) -> training_job_pb2.TrainingJob:
-            return await jobs.create(version, model=target, overrides=overrides, request_id=request_id, **numbers, **initial)
+            return await jobs.create(version, model=target, overrides=overrides, request_id=request_id, **numbers, **initial, **when)
 
         with session.pending("train", dataset=version, **arguments) as pending:
             job = await following.begin(session, pending, create, jobs.get)
@@ -129,6 +143,15 @@ def trained(job: training_job_pb2.TrainingJob) -> None:
     progress = job.training_progress
     output.write(f"{short(job.model_version)}: trained for {progress.epoch} epochs on {progress.device or 'cpu'}")
     output.fields([(key, f"{value:.4g}") for key, value in sorted(progress.metrics.items()) if key.startswith("metrics/")])
+
+
+async def _followed(session: Session, text: str) -> str:
+    """The resource name of the training that ``--after`` names, a short id where it is unique; empty for none."""
+    if not text:
+        return ""
+    if "/" in text:
+        return text
+    return by_short_id([job.name for job in await session.client.training.list()], text)
 
 
 def _dataset_id(session: Session, dataset: str) -> str:

@@ -45,6 +45,8 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
         batch_size: int = 0,
         image_size_px: int = 0,
         overrides: Mapping[str, Any] | None = None,
+        priority: int = 0,
+        after: str = "",
         request_id: str = "",
     ) -> training_job_pb2.TrainingJob:
         """Queues a training. Exactly one of ``model_version``, ``architecture`` and ``model_yaml`` says what it starts from.
@@ -59,11 +61,13 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
             batch_size: Images a step; 0: Ultralytics' default, 16.
             image_size_px: The image's side in pixels; 0: Ultralytics' default, 640.
             overrides: Other training arguments of Ultralytics by their own names.
+            priority: From -1000 to 1000; jobs of a higher one get slots first.
+            after: A training job that it follows, an id or resource name; empty for none.
             request_id: A UUID; the same one again gives the same job. Empty: a fresh one.
 
         Raises:
             ClientError: INVALID_ARGUMENT (INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID,
-                UNSUPPORTED_TASK), NOT_FOUND (DATASET_NOT_FOUND, MODEL_NOT_FOUND and their versions).
+                UNSUPPORTED_TASK), NOT_FOUND (DATASET_NOT_FOUND, MODEL_NOT_FOUND and their versions, JOB_NOT_FOUND).
         """
         spec = training_job_pb2.TrainingSpec(
             dataset_version=self._names.version("datasets", dataset),
@@ -85,13 +89,37 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
                 Reason.INVALID_ARGUMENT_VALUE,
                 f"a training argument cannot be sent: {error}; use numbers, texts, booleans and lists of them",
             ) from error
+        followed = self._names.resource(self.collection, after) if after else ""
+        scheduling = training_job_pb2.Scheduling(priority=priority, after=followed)
         request = training_job_service_pb2.CreateTrainingJobRequest(
-            parent=self._names.parent, training_job=training_job_pb2.TrainingJob(spec=spec), request_id=request_id or new_request_id()
+            parent=self._names.parent,
+            training_job=training_job_pb2.TrainingJob(spec=spec, scheduling=scheduling),
+            request_id=request_id or new_request_id(),
         )
         response = await self._transport.unary(
             self.service, lambda channel: TrainingJobServiceStub(channel).CreateTrainingJob, request, timeout_s=CREATE_TIMEOUT_S
         )
         return response.training_job
+
+    async def resume(self, job: str, *, epochs: int = 0) -> training_job_pb2.TrainingJob:
+        """Queues an ended training once more: it goes on behind its last stored epoch.
+
+        Args:
+            job: Its id or resource name.
+            epochs: How many it is to have in all; 0: as many as before.
+
+        Raises:
+            ClientError: NOT_FOUND (JOB_NOT_FOUND), FAILED_PRECONDITION (JOB_UNFINISHED, JOB_FINISHED), INVALID_ARGUMENT (INVALID_FIELD),
+                DATA_LOSS (ARTIFACT_CORRUPT).
+        """
+        request = training_job_service_pb2.ResumeTrainingJobRequest(name=self._names.resource(self.collection, job), epochs=epochs)
+        response = await self._transport.unary(self.service, lambda channel: TrainingJobServiceStub(channel).ResumeTrainingJob, request)
+        return response.training_job
+
+    async def queue(self) -> training_job_service_pb2.GetTrainingQueueResponse:
+        """The project's jobs that run or are queued, in the order in which they get slots, and how many other projects have."""
+        request = training_job_service_pb2.GetTrainingQueueRequest(parent=self._names.parent)
+        return await self._transport.unary(self.service, lambda channel: TrainingJobServiceStub(channel).GetTrainingQueue, request)
 
     async def logs(self, job: str, *, offset: int = 0, follow: bool = False) -> AsyncIterator[training_job_service_pb2.ReadLogsResponse]:
         """What a job's workers printed.
@@ -175,6 +203,8 @@ class TrainingJobs(Facade[AsyncTrainingJobs]):
     get = Blocking(AsyncTrainingJobs.get)
     list = Blocking(AsyncTrainingJobs.list)
     cancel = Blocking(AsyncTrainingJobs.cancel)
+    resume = Blocking(AsyncTrainingJobs.resume)
+    queue = Blocking(AsyncTrainingJobs.queue)
     watch = BlockingIterator(AsyncTrainingJobs.watch)
     wait = Blocking(AsyncTrainingJobs.wait)
     logs = BlockingIterator(AsyncTrainingJobs.logs)

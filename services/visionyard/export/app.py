@@ -76,7 +76,7 @@ async def _watch_queue(records: JobRecords, metrics: Metrics) -> None:
     """Keeps the queue's metrics fresh."""
     while True:
         try:
-            metrics.unfinished(await asyncio.to_thread(lambda: [job.state for job in records.unfinished()]))
+            metrics.unfinished(await asyncio.to_thread(records.states))
         except StoreUnavailable as error:
             _log.debug("the queue's metrics stay as they are: %s", error)
         await asyncio.sleep(_QUEUE_METRICS_S)

@@ -101,7 +101,7 @@ async def _watch_queue(records: JobRecords, metrics: Metrics, facts: Ultralytics
         _log.exception("Ultralytics could not be asked for its arguments; each new training tries again")
     while True:
         try:
-            metrics.unfinished(await asyncio.to_thread(lambda: [job.state for job in records.unfinished()]))
+            metrics.unfinished(await asyncio.to_thread(records.states))
         except StoreUnavailable as error:
             _log.warning("the queue could not be counted: %s", error)
         await asyncio.sleep(_QUEUE_METRICS_S)

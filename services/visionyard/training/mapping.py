@@ -11,7 +11,10 @@ from google.protobuf import json_format, struct_pb2
 from visionyard.kit.artifacts.model import ModelFile, ModelVersion
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.jobs.mapping import job_status, timestamp
+from visionyard.kit.jobs.model import Job
+from visionyard.kit.names import ResourceName
 from visionyard.training.models import ModelView
+from visionyard.training.scheduling import Scheduling
 from visionyard.training.spec import TrainingSpec
 from visionyard.training.trainings import TrainingView
 from visionyard.training.v1 import model_pb2, training_job_pb2
@@ -49,6 +52,16 @@ def spec_from_proto(spec: training_job_pb2.TrainingSpec) -> TrainingSpec:
     )
 
 
+def scheduling_from_proto(scheduling: training_job_pb2.Scheduling) -> Scheduling:
+    """When a job is to get a slot; the use case checks it."""
+    return Scheduling(scheduling.priority, scheduling.after)
+
+
+def _scheduling_to_proto(job: Job) -> training_job_pb2.Scheduling:
+    after = ResourceName(job.name.project, job.name.collection, job.follows) if job.follows else ""
+    return training_job_pb2.Scheduling(priority=job.priority, after=str(after))
+
+
 def _spec_to_proto(spec: TrainingSpec) -> training_job_pb2.TrainingSpec:
     overrides = struct_pb2.Struct()
     overrides.update(dict(spec.overrides))
@@ -81,6 +94,8 @@ def job_to_proto(view: TrainingView) -> training_job_pb2.TrainingJob:
         update_time=timestamp(job.update_time),
         etag=job.etag,
         model_version=job.pointers.get("model_version", ""),
+        scheduling=_scheduling_to_proto(job),
+        resumptions=job.resumptions,
     )
 
 

@@ -40,7 +40,8 @@ class TrainingJobServicer(training_job_service_pb2_grpc.TrainingJobServiceServic
         """Queues a job."""
         project = ProjectName.parse(request.parent)
         spec = mapping.spec_from_proto(request.training_job.spec)
-        view = await asyncio.to_thread(self._trainings.create, project, spec, request.request_id)
+        scheduling = mapping.scheduling_from_proto(request.training_job.scheduling)
+        view = await asyncio.to_thread(self._trainings.create, project, spec, request.request_id, scheduling)
         return messages.CreateTrainingJobResponse(training_job=mapping.job_to_proto(view))
 
     async def GetTrainingJob(self, request: messages.GetTrainingJobRequest, _context: Context) -> messages.GetTrainingJobResponse:
@@ -58,6 +59,20 @@ class TrainingJobServicer(training_job_service_pb2_grpc.TrainingJobServiceServic
         """Cancels a job."""
         view = await asyncio.to_thread(self._trainings.cancel, _job_name(request.name))
         return messages.CancelTrainingJobResponse(training_job=mapping.job_to_proto(view))
+
+    async def ResumeTrainingJob(self, request: messages.ResumeTrainingJobRequest, _context: Context) -> messages.ResumeTrainingJobResponse:
+        """Queues an ended job once more."""
+        if request.epochs < 0:
+            raise invalid_field("epochs", f"must be 0 or more, but is {request.epochs}")
+        view = await asyncio.to_thread(self._trainings.resume, _job_name(request.name), request.epochs)
+        return messages.ResumeTrainingJobResponse(training_job=mapping.job_to_proto(view))
+
+    async def GetTrainingQueue(self, request: messages.GetTrainingQueueRequest, _context: Context) -> messages.GetTrainingQueueResponse:
+        """Reads the queue."""
+        views, queue = await asyncio.to_thread(self._trainings.queue, ProjectName.parse(request.parent))
+        return messages.GetTrainingQueueResponse(
+            training_jobs=map(mapping.job_to_proto, views), others_running=queue.others_running, others_waiting=queue.others_waiting
+        )
 
     async def WatchTrainingJob(
         self, request: messages.WatchTrainingJobRequest, _context: Context

@@ -88,6 +88,24 @@ def check_spec(spec: TrainingSpec, table: ArgumentTable) -> tuple[TrainingSpec, 
     return replace(spec, overrides=overrides), task
 
 
+def resumed_spec(spec: TrainingSpec, epochs: int, trained: int) -> TrainingSpec:
+    """What a training does that goes on to another number of epochs.
+
+    Args:
+        spec: What it did.
+        epochs: How many epochs it is to have in all.
+        trained: How many are stored.
+
+    Raises:
+        YardError: INVALID_FIELD.
+    """
+    if not trained < epochs <= _LARGEST["epochs"]:
+        raise invalid_field(
+            "epochs", f"takes more than the {trained} epochs that are trained, and at most {_LARGEST['epochs']}, not {epochs}"
+        )
+    return replace(spec, epochs=epochs, overrides={name: value for name, value in spec.overrides.items() if name != "epochs"})
+
+
 def _check_numbers(spec: TrainingSpec) -> None:
     for name, largest in _LARGEST.items():
         if not 0 <= getattr(spec, name) <= largest:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from visionyard.kit.artifacts.dataset import DatasetVersion, read_dataset_version
 from visionyard.kit.artifacts.model import ModelFile, ModelVersion, read_model_version
 from visionyard.kit.errors import Reason, YardError, invalid_field
-from visionyard.kit.jobs.model import Job, JobKind, ProgressSnapshot
+from visionyard.kit.jobs.model import Job, JobKind, JobState, ProgressSnapshot
 from visionyard.kit.jobs.service import JobService
 from visionyard.kit.names import ProjectName, ResourceName, VersionName, may_refer
 from visionyard.kit.objectstore.port import ObjectStore
 from visionyard.training.arguments import ArgumentTable
-from visionyard.training.spec import TrainingSpec, check_spec
+from visionyard.training.scheduling import AT_ITS_TURN, Queue, Scheduling, read_queue
+from visionyard.training.spec import TrainingSpec, check_spec, resumed_spec
 
 
 @dataclass(frozen=True)
@@ -44,17 +46,18 @@ class Trainings:
         self.jobs = JobService(store, JobKind.TRAINING)
         self._table = table
 
-    def create(self, project: ProjectName, spec: TrainingSpec, request_id: str) -> TrainingView:
+    def create(self, project: ProjectName, spec: TrainingSpec, request_id: str, scheduling: Scheduling = AT_ITS_TURN) -> TrainingView:
         """Checks what is asked for and queues it.
 
         Args:
             project: The project; what the spec names must be in it, or for what is only read in the shared one.
             spec: What to do; version numbers may be ``-`` for the newest.
             request_id: The client's key for this creation; empty for none.
+            scheduling: When it gets a slot.
 
         Raises:
             YardError: INVALID_NAME, INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID, UNSUPPORTED_TASK,
-                DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND or REQUEST_ID_REUSED.
+                DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND or REQUEST_ID_REUSED.
         """
         model = ResourceName.parse(spec.model, "models")
         dataset = VersionName.parse(spec.dataset_version, "datasets")
@@ -66,7 +69,10 @@ class Trainings:
         initial = self._initial(project, checked)
         _must_fit(version, initial.task if initial else task, str(initial.name) if initial else checked.architecture or "the model YAML")
         resolved = replace(checked, dataset_version=str(version.name), model=str(model), model_version=str(initial.name) if initial else "")
-        return self.view(self.jobs.create(project.project, resolved.to_json(), request_id, asked=spec.to_json()))
+        follows = scheduling.check(project, self.jobs.records)
+        asked = {**spec.to_json(), **({"scheduling": vars(scheduling)} if scheduling != AT_ITS_TURN else {})}
+        job = self.jobs.create(project.project, resolved.to_json(), request_id, asked=asked, priority=scheduling.priority, follows=follows)
+        return self.view(job)
 
     def _initial(self, project: ProjectName, spec: TrainingSpec) -> ModelVersion | None:
         """The model version that training starts from, if it does from one."""
@@ -93,11 +99,55 @@ class Trainings:
         """Cancels a job; raises YardError (JOB_NOT_FOUND, JOB_FINISHED)."""
         return self.view(self.jobs.cancel(name))
 
+    def resume(self, name: ResourceName, epochs: int) -> TrainingView:
+        """Queues an ended job once more, to go on behind its last stored epoch. Doing so twice is no error.
+
+        Args:
+            name: The job.
+            epochs: How many epochs it is to have in all; 0 for as many as before.
+
+        Raises:
+            YardError: JOB_NOT_FOUND; JOB_UNFINISHED, it waits or runs; JOB_FINISHED, it ended well and has no epoch left; INVALID_FIELD, it has trained
+                as many epochs already.
+        """
+
+        def spec(job: Job) -> dict[str, Any]:
+            return resumed_spec(TrainingSpec.from_json(job.spec), epochs, _trained_epochs(job)).to_json() if epochs else job.spec
+
+        def pointers(job: Job) -> dict[str, Any]:
+            if not epochs and job.state is JobState.SUCCEEDED:
+                raise YardError(
+                    Reason.JOB_FINISHED,
+                    f"job {name.id} has ended SUCCEEDED after {_trained_epochs(job)} epochs: give more of them (--epochs) to go on",
+                    {"name": str(name), "state": job.state.value},
+                )
+            checkpoint = job.pointers.get("checkpoint")
+            if epochs and checkpoint:
+                return {"checkpoint": {**checkpoint, "ended": False}}
+            if epochs and "trained" in job.pointers:
+                raise YardError(
+                    Reason.ARTIFACT_CORRUPT,
+                    f"job {name.id} has kept no checkpoint to go on from: start a training from the model that it made",
+                    {"name": str(name)},
+                )
+            return job.pointers
+
+        return self.view(self.jobs.resume(name, spec, pointers))
+
+    def queue(self, project: ProjectName) -> tuple[list[TrainingView], Queue]:
+        """The project's jobs that have not ended, in the order in which they get slots, and the queue that they are of."""
+        queue = read_queue(self.jobs.records, project)
+        return [self.view(job) for job in queue.jobs], queue
+
     def files(self, name: ResourceName) -> dict[str, ModelFile]:
         """What the job has made so far, by path: all at the end, the newest checkpoint before; raises YardError (JOB_NOT_FOUND)."""
         pointers = self.jobs.get(name).pointers
         entries = pointers.get("files") or (pointers.get("checkpoint") or {}).get("files") or {}
         return {path: ModelFile(entry["key"], entry["size_bytes"], entry["sha256"]) for path, entry in sorted(entries.items())}
+
+
+def _trained_epochs(job: Job) -> int:
+    return int((job.pointers.get("checkpoint") or {}).get("epoch", 0))
 
 
 def _must_reach(project: ProjectName, name: ResourceName, field: str) -> None:

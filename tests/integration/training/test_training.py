@@ -77,8 +77,9 @@ async def test_a_training_learns_though_its_worker_is_killed_preempted_and_kille
     assert version.metrics["metrics/mAP50-95(B)"] == pytest.approx(max(float(row["metrics/mAP50-95(B)"]) for row in rows), abs=0.02)
     assert fetch_weights(room.store, version, tmp_path / "best.pt").stat().st_size == version.weight_file.size
 
+    # What a resumption with more epochs would go on from; the run's own last.pt has lost its optimizer.
     left = [entry.key for entry in room.store.list(f"{name}/") if "/checkpoints/" in entry.key]
-    assert left == []
+    assert left == [_checkpoint(job)["files"]["weights/last.pt"]["key"]]
     assert list((tmp_path / "scratch" / "training").iterdir()) == []
 
 
@@ -96,6 +97,31 @@ async def test_cancelling_stops_soon_and_keeps_what_was_reached(room: Room) -> N
     with pytest.raises(YardError) as missing:
         read_model_version(room.store, VersionName.parse("projects/default/models/m/versions/-", "models"))
     assert missing.value.reason is Reason.MODEL_NOT_FOUND
+
+
+@pytest.mark.timeout(600)
+async def test_an_ended_training_goes_on_where_it_was(room: Room) -> None:
+    """Cancelled, then resumed to a few epochs more; and once it has succeeded, to more again."""
+    name = room.trainings.create(PROJECT, _spec(publish_shapes(room.store), epochs=500, overrides={**RECIPE, "plots": False}), "").job.name
+    jobs = room.trainings.jobs
+    async with room.dispatching():
+        await room.until(lambda: _checkpoint(jobs.get(name)).get("epoch", 0) >= 2, 120)
+        room.trainings.cancel(name)
+        await room.until(lambda: jobs.get(name).state is JobState.CANCELLED, 30)
+        reached = _checkpoint(jobs.get(name))["epoch"]
+        for made, epochs in ((1, reached + 2), (2, reached + 3)):
+            assert room.trainings.resume(name, epochs).job.state is JobState.QUEUED
+            await room.until(lambda: jobs.get(name).state.finished, 120)
+            job = jobs.get(name)
+            assert (job.state, job.error, job.resumptions) == (JobState.SUCCEEDED, None, made)
+            assert [int(row["epoch"]) for row in _results(room, job)] == list(range(1, epochs + 1))
+            assert job.pointers["model_version"] == f"projects/default/models/m/versions/{made}"
+            assert job_to_proto(room.trainings.get(name)).training_progress.epoch == epochs
+            assert yaml.safe_load(room.store.get(room.trainings.files(name)["args.yaml"].key).data)["epochs"] == epochs
+    for epochs, reason in ((0, Reason.JOB_FINISHED), (reached, Reason.INVALID_FIELD)):
+        with pytest.raises(YardError) as refused:
+            room.trainings.resume(name, epochs)
+        assert refused.value.reason is reason
 
 
 async def test_a_training_that_cannot_work_fails_with_a_sentence(room: Room) -> None:

@@ -142,6 +142,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The worker died again and again. Metadata: attempts."""
     ERROR_REASON_JOB_FINISHED: _ErrorReason.ValueType  # 101
     """The job has ended, so it cannot be changed any more. Metadata: name, state."""
+    ERROR_REASON_JOB_UNFINISHED: _ErrorReason.ValueType  # 102
+    """The job has not ended, so it cannot be resumed. Metadata: name, state."""
+    ERROR_REASON_DEPENDENCY_FAILED: _ErrorReason.ValueType  # 103
+    """The job that this one was to follow did not succeed. Metadata: name, state."""
     ERROR_REASON_EXPORT_FAILED: _ErrorReason.ValueType  # 120
     """The export itself failed. Metadata: step."""
     ERROR_REASON_EXPORT_MISMATCH: _ErrorReason.ValueType  # 121
@@ -285,6 +289,10 @@ ERROR_REASON_WORKER_CRASHED: ErrorReason.ValueType  # 100
 """The worker died again and again. Metadata: attempts."""
 ERROR_REASON_JOB_FINISHED: ErrorReason.ValueType  # 101
 """The job has ended, so it cannot be changed any more. Metadata: name, state."""
+ERROR_REASON_JOB_UNFINISHED: ErrorReason.ValueType  # 102
+"""The job has not ended, so it cannot be resumed. Metadata: name, state."""
+ERROR_REASON_DEPENDENCY_FAILED: ErrorReason.ValueType  # 103
+"""The job that this one was to follow did not succeed. Metadata: name, state."""
 ERROR_REASON_EXPORT_FAILED: ErrorReason.ValueType  # 120
 """The export itself failed. Metadata: step."""
 ERROR_REASON_EXPORT_MISMATCH: ErrorReason.ValueType  # 121

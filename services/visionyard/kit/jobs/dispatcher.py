@@ -9,6 +9,7 @@ import shutil
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ from pathlib import Path
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.jobs import joblog
 from visionyard.kit.jobs.child import Child
+from visionyard.kit.jobs.holding import release
 from visionyard.kit.jobs.model import Job, JobKind, JobState, heartbeat_key
+from visionyard.kit.jobs.queue import Place, fair_order
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.jobs.scratch import sweep
 from visionyard.kit.jobs.standby import Standby
@@ -138,34 +141,44 @@ class Dispatcher:
                 watcher.cancel()
 
     async def _round(self) -> None:
-        busy: set[int] = set()
-        claimable: list[Job] = []
-        unfinished = await asyncio.to_thread(lambda: list(self.records.unfinished()))
-        known = {str(job.name) for job in unfinished}
+        running = await asyncio.to_thread(lambda: list(self.records.running()))
+        known = {str(job.name) for job in running}
         self._seen = {name: seen for name, seen in self._seen.items() if name in known}
-        for job in unfinished:
-            if job.state is JobState.QUEUED:
-                claimable.append(job)
-                continue
-            child = self._children.get(str(job.name))
-            if not await asyncio.to_thread(self._expired, job, own=child is not None):
-                if job.node == self._node:
-                    busy.add(job.slot)
-            elif child is not None:
-                # It lives but does not beat: stopped, or stuck for good. Its watcher settles the job, so its slot is free by the next round or so.
-                _log.warning("the worker of %s has not beaten for its lease and is ended", job.name)
-                child.kill_group()
-                busy.add(job.slot)
-            elif job.state is JobState.CANCELLING:
-                await asyncio.to_thread(self._finish_cancel, job)
-            else:
-                claimable.append(job)
+        busy: set[int] = set()
+        dead = [job for job in running if await self._is_dead(job, busy)]
         free = [slot for slot in range(len(self._slots)) if slot not in busy]
-        for job in claimable:
-            if not free:
-                return
-            if await self._claim_and_spawn(job, free[0]):
+        for job in dead:
+            if free and await self._claim_and_spawn(job, free[0]):
                 free.pop(0)
+        if not free:
+            return
+        await asyncio.to_thread(release, self.records)
+        by_project = Counter(job.name.project for job in running)
+        for marker in fair_order(await asyncio.to_thread(self.records.markers, Place.WAITING), by_project):
+            waiting = await asyncio.to_thread(self.records.at, marker)
+            if waiting is None or waiting.state is not JobState.QUEUED or waiting.held:
+                continue
+            if await self._claim_and_spawn(waiting, free[0]):
+                free.pop(0)
+                if not free:
+                    return
+
+    async def _is_dead(self, job: Job, busy: set[int]) -> bool:
+        """Whether a running job's worker is dead and its job is to be claimed; notes the slots of this machine that are not free."""
+        child = self._children.get(str(job.name))
+        if not await asyncio.to_thread(self._expired, job, own=child is not None):
+            if job.node == self._node:
+                busy.add(job.slot)
+        elif child is not None:
+            # It lives but does not beat: stopped, or stuck for good. Its watcher settles the job, so its slot is free by the next round or so.
+            _log.warning("the worker of %s has not beaten for its lease and is ended", job.name)
+            child.kill_group()
+            busy.add(job.slot)
+        elif job.state is JobState.CANCELLING:
+            await asyncio.to_thread(self._finish_cancel, job)
+        else:
+            return True
+        return False
 
     def _expired(self, job: Job, *, own: bool) -> bool:
         """Whether the lease has run out: by the store's clock, and as seen here for a while, so that an outage of the store expires nobody.

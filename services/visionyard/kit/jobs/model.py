@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from visionyard.kit.errors import YardError
+from visionyard.kit.jobs.queue import Marker, Place
 from visionyard.kit.names import ResourceName
 from visionyard.kit.objectstore.documents import Document
 
@@ -53,7 +54,7 @@ class Job:
     Attributes:
         name: ``projects/{project}/{kind}Jobs/{id}``.
         kind: Which kind of work.
-        spec: What to do: the room's own JSON document. Never changes.
+        spec: What to do: the room's own JSON document. Changes only where an ended job is resumed.
         state: Where it stands.
         attempt: How many workers have taken it up; the fencing token. 0 before the first.
         pointers: What its workers have reached (checkpoints, results): the room's own JSON document, moved only by the lease's owner.
@@ -66,6 +67,11 @@ class Job:
         node: Which machine holds the lease (empty while queued).
         slot: Which of that machine's slots it holds.
         crashes: How often in a row a worker died without having pointed at work that the next one is spared.
+        priority: Jobs of a higher one get slots first; 0 for most.
+        follows: The id of another job of the project and kind that must have succeeded before this one may have a slot; empty for none.
+        held: Whether that one has not succeeded yet.
+        turn: Counts its moves from one place of the queue to another; see :mod:`.queue`.
+        resumptions: How often it was resumed after it had ended.
         revision: Counts the document's changes.
         etag: The document's etag.
     """
@@ -85,6 +91,11 @@ class Job:
     node: str = ""
     slot: int = 0
     crashes: int = 0
+    priority: int = 0
+    follows: str = ""
+    held: bool = False
+    turn: int = 1
+    resumptions: int = 0
     revision: int = 0
     etag: str = ""
 
@@ -108,6 +119,11 @@ class Job:
             node=body["node"],
             slot=body["slot"],
             crashes=body["crashes"],
+            priority=body.get("priority", 0),
+            follows=body.get("follows", ""),
+            held=body.get("held", False),
+            turn=body.get("turn", 1),
+            resumptions=body.get("resumptions", 0),
             revision=body["revision"],
             etag=document.etag,
         )
@@ -127,8 +143,24 @@ class Job:
             "node": self.node,
             "slot": self.slot,
             "crashes": self.crashes,
+            "priority": self.priority,
+            "follows": self.follows,
+            "held": self.held,
+            "turn": self.turn,
+            "resumptions": self.resumptions,
             "revision": self.revision,
         }
+
+    @property
+    def marker(self) -> Marker | None:
+        """What tells where it stands in its queue; None where it has ended."""
+        if self.state.finished:
+            return None
+        if self.state is not JobState.QUEUED:
+            return Marker(Place.RUNNING, self.name, self.turn)
+        if self.held:
+            return Marker(Place.HELD, self.name, self.turn, waits_for=self.follows)
+        return Marker(Place.WAITING, self.name, self.turn, self.priority)
 
     def changed(self, **changes: Any) -> Job:
         """A copy with other fields and the next revision."""
@@ -185,13 +217,3 @@ def heartbeat_key(name: ResourceName, attempt: int) -> str:
 def progress_key(name: ResourceName, attempt: int) -> str:
     """Where the attempt's worker says how far it is."""
     return f"{attempt_prefix(name, attempt)}progress"
-
-
-def queue_prefix(kind: JobKind) -> str:
-    """Where the markers of the unfinished jobs of a kind lie, with the trailing slash."""
-    return f"queue/{kind.value}/"
-
-
-def marker_key(kind: JobKind, name: ResourceName) -> str:
-    """The marker of an unfinished job."""
-    return f"{queue_prefix(kind)}{name.project}/{name.id}"

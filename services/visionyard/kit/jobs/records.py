@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from visionyard.kit.errors import Reason, YardError
@@ -17,11 +17,10 @@ from visionyard.kit.jobs.model import (
     JobState,
     ProgressSnapshot,
     job_key,
-    marker_key,
     new_job_id,
     progress_key,
-    queue_prefix,
 )
+from visionyard.kit.jobs.queue import Marker, Place, place_prefix
 from visionyard.kit.names import ResourceName
 from visionyard.kit.objectstore.documents import Document, Documents
 from visionyard.kit.objectstore.port import Conflict, NotFound, ObjectStore
@@ -41,12 +40,20 @@ class JobRecords:
         self._lock = threading.Lock()
 
     def create(
-        self, project: str, spec: dict[str, Any], request_id: str, call_id: str, asked: dict[str, Any] | None = None
+        self,
+        project: str,
+        spec: dict[str, Any],
+        request_id: str,
+        call_id: str,
+        asked: dict[str, Any] | None = None,
+        *,
+        priority: int = 0,
+        follows: str = "",
     ) -> tuple[Job, bool]:
         """Queues a job, or finds the one that the same ``request_id`` queued before.
 
         The record of the request comes first and names the job; then the queue's marker; then the job. Dying in between leaves
-        a marker that the dispatcher clears, and the next call with the same request_id goes on.
+        a marker that whoever reads the queue clears, and the next call with the same request_id goes on.
 
         Args:
             project: The project's id.
@@ -54,6 +61,8 @@ class JobRecords:
             request_id: The client's key for this creation; empty for none.
             call_id: The ``x-request-id`` of the call.
             asked: What was asked for, where ``spec`` resolves it further ("the newest version"): a repeated request must ask for the same.
+            priority: See :class:`Job`.
+            follows: Likewise.
 
         Returns:
             The job, and whether this call made it.
@@ -72,9 +81,12 @@ class JobRecords:
         except YardError as error:
             if error.reason is not Reason.JOB_NOT_FOUND:
                 raise
-        self.store.put(marker_key(self.kind, name), str(name).encode())
-        created = at or self.store.head(marker_key(self.kind, name)).now
-        job = Job(name, self.kind, spec, JobState.QUEUED, attempt=0, create_time=created, request_id=call_id, revision=1)
+        now = datetime.now(UTC)  # until the store tells its own
+        job = Job(
+            name, self.kind, spec, JobState.QUEUED, 0, now, call_id, priority=priority, follows=follows, held=bool(follows), revision=1
+        )
+        marker = self._put(job)
+        job = replace(job, create_time=at or self.store.head(marker).now)
         try:
             document = self._documents.create(job_key(name), job.body())
         except Conflict:  # the same request at the same moment
@@ -158,14 +170,25 @@ class JobRecords:
             wanted = change(job, document.now)
             if wanted is None:
                 return job
+            moves = wanted.marker != job.marker
+            if moves:
+                wanted = replace(wanted, turn=job.turn + 1)
+                self._put(wanted)
             try:
                 swapped = self._documents.swap(document, wanted.body())
             except Conflict:
-                continue
-            done = self._remember(name, swapped)
-            if done.state.finished:
-                self.store.delete(marker_key(self.kind, name))
-            return done
+                continue  # the marker is another's now, or left over
+            if moves and job.marker is not None:
+                self.store.delete(job.marker.key(self.kind.value))
+            return self._remember(name, swapped)
+
+    def _put(self, job: Job) -> str:
+        """Puts the marker of where a job is going to stand; returns its key, empty where the job ends."""
+        if job.marker is None:
+            return ""
+        key = job.marker.key(self.kind.value)
+        self.store.put(key, str(job.name).encode())
+        return key
 
     def list(self, project: str, before: str = "", limit: int = 50) -> tuple[list[Job], str]:
         """A page of a project's jobs, newest first: one listing, and a read for each document that changed.
@@ -192,29 +215,51 @@ class JobRecords:
                 return jobs[:limit], jobs[limit - 1].name.id
         return jobs, ""
 
-    def unfinished(self) -> Iterator[Job]:
-        """The jobs that wait or run, of all projects, oldest first. Clears the markers of jobs that have ended or never began."""
-        prefix = queue_prefix(self.kind)
-        markers = [entry for entry in self.store.list(prefix) if entry.key.count("/") == prefix.count("/") + 1]
-        # Ids sort newest first, so the oldest has the highest.
-        for entry in sorted(markers, key=lambda marker: marker.key.rsplit("/", 1)[1], reverse=True):
-            project, job_id = entry.key[len(prefix) :].split("/")
-            name = ResourceName(project, self.kind.collection, job_id)
-            try:
-                job = self.get(name)
-            except YardError:
-                info = self._marker_age(entry.key)
-                if info is not None and info > _ORPHAN_MARKER_AGE:
-                    self.store.delete(entry.key)
-                continue
-            if job.state.finished:
-                self.store.delete(entry.key)
-                continue
-            yield job
+    def markers(self, place: Place) -> Sequence[Marker]:
+        """The markers of one place, in no order; one listing, no document is read. Some may be left over: see :meth:`at`."""
+        kind, collection = self.kind.value, self.kind.collection
+        found = (Marker.parse(entry.key, kind, collection) for entry in self.store.list(place_prefix(kind, place)))
+        return [marker for marker in found if marker is not None]
 
-    def _marker_age(self, key: str) -> timedelta | None:
+    def at(self, marker: Marker) -> Job | None:
+        """The job of a marker, which may stand elsewhere by now; None where it has ended or never began. A marker that is left over is cleared."""
         try:
-            info = self.store.head(key)
+            job = self.get(marker.job)
+        except YardError:
+            age = self._marker_age(marker)
+            if age is not None and age > _ORPHAN_MARKER_AGE:
+                self.store.delete(marker.key(self.kind.value))
+            return None
+        if job.marker != marker and job.turn >= marker.turn:
+            self.store.delete(marker.key(self.kind.value))
+        return None if job.state.finished else job
+
+    def running(self) -> Iterator[Job]:
+        """The jobs, of all projects, that a worker has or had."""
+        for marker in self.markers(Place.RUNNING):
+            job = self.at(marker)
+            if job is not None and job.state is not JobState.QUEUED:
+                yield job
+
+    def states(self) -> Sequence[JobState]:
+        """The state of each job that has not ended; reads the documents of the running ones only."""
+        queued = len(self.markers(Place.WAITING)) + len(self.markers(Place.HELD))
+        return [JobState.QUEUED] * queued + [job.state for job in self.running()]
+
+    def unfinished(self) -> Iterator[Job]:
+        """The jobs that wait or run, of all projects, oldest first; reads the document of each."""
+        # A job that moves meanwhile has the new place's marker before it loses the old one's, so in this order none is missed.
+        found = {
+            marker.job: marker for place in (Place.HELD, Place.WAITING, Place.RUNNING, Place.WAITING) for marker in self.markers(place)
+        }
+        for name in sorted(found, key=lambda name: name.id, reverse=True):  # ids sort newest first
+            job = self.at(found[name])
+            if job is not None:
+                yield job
+
+    def _marker_age(self, marker: Marker) -> timedelta | None:
+        try:
+            info = self.store.head(marker.key(self.kind.value))
         except NotFound:
             return None
         return info.now - info.last_modified

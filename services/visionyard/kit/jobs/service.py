@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import datetime
@@ -12,6 +13,7 @@ from typing import Any
 
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.jobs.model import Job, JobKind, JobState, ProgressSnapshot
+from visionyard.kit.jobs.queue import Place, fair_order
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.names import ResourceName
 from visionyard.kit.objectstore.port import ObjectStore, StoreUnavailable
@@ -37,7 +39,7 @@ class JobService:
     def __init__(self, store: ObjectStore, kind: JobKind) -> None:
         self.records = JobRecords(store, kind)
         self.kind = kind
-        self._queue: tuple[float, list[ResourceName]] = (-_QUEUE_FRESH_S, [])
+        self._queue: tuple[float, dict[ResourceName, int]] = (-_QUEUE_FRESH_S, {})
         self._queue_lock = threading.Lock()
         self._on_queued: Callable[[], None] | None = None
         self._watching: set[asyncio.Event] = set()
@@ -53,7 +55,16 @@ class JobService:
         for told in self._watching:
             told.set()
 
-    def create(self, project: str, spec: dict[str, Any], request_id: str, asked: dict[str, Any] | None = None) -> Job:
+    def create(
+        self,
+        project: str,
+        spec: dict[str, Any],
+        request_id: str,
+        asked: dict[str, Any] | None = None,
+        *,
+        priority: int = 0,
+        follows: str = "",
+    ) -> Job:
         """Queues a job; the same request_id again, asking for the same, gives the same job.
 
         Args:
@@ -61,11 +72,13 @@ class JobService:
             spec: What to do, everything resolved.
             request_id: The client's key for this creation; empty for none.
             asked: What was asked for, where ``spec`` resolves it further.
+            priority: From -1000 to 1000; see :class:`Job`.
+            follows: See :class:`Job`.
 
         Raises:
             YardError: REQUEST_ID_REUSED.
         """
-        job, _ = self.records.create(project, spec, request_id, get_request_id(), asked)
+        job, _ = self.records.create(project, spec, request_id, get_request_id(), asked, priority=priority, follows=follows)
         if self._on_queued is not None:
             self._on_queued()
         return job
@@ -114,19 +127,58 @@ class JobService:
 
         return self.records.update(name, change)
 
+    def resume(self, name: ResourceName, spec: Callable[[Job], dict[str, Any]], pointers: Callable[[Job], dict[str, Any]]) -> Job:
+        """Queues an ended job once more; its next worker goes on from the pointers. Doing so twice is no error.
+
+        Args:
+            name: The job.
+            spec: Gives what to do from now on; may raise YardError.
+            pointers: Gives what of its pointers its next worker gets; may raise YardError.
+
+        Raises:
+            YardError: JOB_NOT_FOUND, or JOB_UNFINISHED where it waits or runs and is to do something else.
+        """
+
+        def change(job: Job, _: datetime) -> Job | None:
+            wanted = spec(job)
+            if not job.state.finished:
+                if wanted == job.spec and job.resumptions:
+                    return None
+                raise YardError(
+                    Reason.JOB_UNFINISHED,
+                    f"job {name.id} is {job.state.value}, so there is nothing to resume: wait for its end, or cancel it first",
+                    {"name": str(name), "state": job.state.value},
+                )
+            return job.changed(
+                state=JobState.QUEUED,
+                spec=wanted,
+                pointers=pointers(job),
+                error=None,
+                end_time=None,
+                crashes=0,
+                resumptions=job.resumptions + 1,
+            )
+
+        resumed = self.records.update(name, change)
+        if self._on_queued is not None:
+            self._on_queued()
+        return resumed
+
     def queue_position(self, job: Job) -> int:
-        """How many jobs of the kind wait before this one, plus one; 0 unless it waits itself.
+        """Its place in the order in which waiting jobs get slots, from 1; a held one's is behind all that wait; 0 unless it is queued.
 
         The queue is read at most once a second, however many jobs are listed and watched; a job that has only just come stands at its end.
         """
         if job.state is not JobState.QUEUED:
             return 0
         with self._queue_lock:
-            read_at, waiting = self._queue
-            if time.monotonic() - read_at >= _QUEUE_FRESH_S or job.name not in waiting:
-                waiting = [other.name for other in self.records.unfinished() if other.state is JobState.QUEUED]
-                self._queue = (time.monotonic(), waiting)
-        return waiting.index(job.name) + 1 if job.name in waiting else len(waiting) + 1
+            read_at, places = self._queue
+            if time.monotonic() - read_at >= _QUEUE_FRESH_S or (job.name not in places and not job.held):
+                running = Counter(marker.job.project for marker in self.records.markers(Place.RUNNING))
+                order = fair_order(self.records.markers(Place.WAITING), running)
+                places = {marker.job: place for place, marker in enumerate(order, 1)}
+                self._queue = (time.monotonic(), places)
+        return places.get(job.name, len(places) + 1)
 
     async def watch(self, name: ResourceName, after_sequence: int) -> AsyncIterator[tuple[Job, ProgressSnapshot, int]]:
         """Snapshots with a growing sequence: one at once, one at each change, the last when the job has ended.

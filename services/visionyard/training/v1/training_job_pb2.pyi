@@ -35,12 +35,16 @@ class TrainingJob(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    SCHEDULING_FIELD_NUMBER: _builtins.int
+    RESUMPTIONS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`projects/{project}/trainingJobs/{job}`; made by the server."""
     etag: _builtins.str
     """Changes whenever the job does."""
     model_version: _builtins.str
     """The model version that it made, once it has succeeded: `projects/{project}/models/{model}/versions/{number}`."""
+    resumptions: _builtins.int
+    """How often it was resumed after it had ended."""
     @_builtins.property
     def spec(self) -> Global___TrainingSpec:
         """What to train, and how."""
@@ -61,6 +65,10 @@ class TrainingJob(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it last changed, by the store's clock."""
 
+    @_builtins.property
+    def scheduling(self) -> Global___Scheduling:
+        """When it gets a slot. Only read when the job is created."""
+
     def __init__(
         self,
         *,
@@ -72,14 +80,42 @@ class TrainingJob(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
         model_version: _builtins.str = ...,
+        scheduling: Global___Scheduling | None = ...,
+        resumptions: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "spec", b"spec", "status", b"status", "training_progress", b"training_progress", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "scheduling", b"scheduling", "spec", b"spec", "status", b"status", "training_progress", b"training_progress", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "etag", b"etag", "model_version", b"model_version", "name", b"name", "spec", b"spec", "status", b"status", "training_progress", b"training_progress", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "etag", b"etag", "model_version", b"model_version", "name", b"name", "resumptions", b"resumptions", "scheduling", b"scheduling", "spec", b"spec", "status", b"status", "training_progress", b"training_progress", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TrainingJob: _TypeAlias = TrainingJob  # noqa: Y015
+
+@_typing.final
+class Scheduling(_message.Message):
+    """When a job gets a slot."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    priority: _builtins.int
+    """From -1000 to 1000: jobs of a higher one get slots first. Among equal ones the projects take turns, and in each the oldest comes first."""
+    after: _builtins.str
+    """A training job of the same project, `projects/{project}/trainingJobs/{job}`: this one waits until that one has succeeded, and fails where it does not. Empty for none."""
+    def __init__(
+        self,
+        *,
+        priority: _builtins.int = ...,
+        after: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "priority", b"priority"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Scheduling: _TypeAlias = Scheduling  # noqa: Y015
 
 @_typing.final
 class TrainingSpec(_message.Message):

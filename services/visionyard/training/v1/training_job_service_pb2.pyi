@@ -35,7 +35,7 @@ class CreateTrainingJobRequest(_message.Message):
     """A UUID chosen by the client: the same one again gives the same job, not a second."""
     @_builtins.property
     def training_job(self) -> _training_job_pb2.TrainingJob:
-        """The job: its `spec` is read, everything else is set by the server."""
+        """The job: its `spec` and `scheduling` are read, everything else is set by the server."""
 
     def __init__(
         self,
@@ -231,6 +231,110 @@ class CancelTrainingJobResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelTrainingJobResponse: _TypeAlias = CancelTrainingJobResponse  # noqa: Y015
+
+@_typing.final
+class ResumeTrainingJobRequest(_message.Message):
+    """Asks for an ended job to be queued once more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    EPOCHS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`projects/{project}/trainingJobs/{job}`."""
+    epochs: _builtins.int
+    """How many epochs it is to have in all, more than it has trained, at most 100,000. 0: as many as before; then it must not have ended well."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        epochs: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epochs", b"epochs", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeTrainingJobRequest: _TypeAlias = ResumeTrainingJobRequest  # noqa: Y015
+
+@_typing.final
+class ResumeTrainingJobResponse(_message.Message):
+    """Answers ResumeTrainingJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRAINING_JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def training_job(self) -> _training_job_pb2.TrainingJob:
+        """The queued job."""
+
+    def __init__(
+        self,
+        *,
+        training_job: _training_job_pb2.TrainingJob | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["training_job", b"training_job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["training_job", b"training_job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeTrainingJobResponse: _TypeAlias = ResumeTrainingJobResponse  # noqa: Y015
+
+@_typing.final
+class GetTrainingQueueRequest(_message.Message):
+    """Asks for the queue of a project."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`projects/{project}`."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTrainingQueueRequest: _TypeAlias = GetTrainingQueueRequest  # noqa: Y015
+
+@_typing.final
+class GetTrainingQueueResponse(_message.Message):
+    """Answers GetTrainingQueue."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRAINING_JOBS_FIELD_NUMBER: _builtins.int
+    OTHERS_RUNNING_FIELD_NUMBER: _builtins.int
+    OTHERS_WAITING_FIELD_NUMBER: _builtins.int
+    others_running: _builtins.int
+    """How many jobs of other projects run."""
+    others_waiting: _builtins.int
+    """How many jobs of other projects wait for a slot."""
+    @_builtins.property
+    def training_jobs(self) -> _containers.RepeatedCompositeFieldContainer[_training_job_pb2.TrainingJob]:
+        """The project's jobs: those that run, then those that wait for a slot, the next one first, then those that wait for another job. At most 1,000."""
+
+    def __init__(
+        self,
+        *,
+        training_jobs: _abc.Iterable[_training_job_pb2.TrainingJob] | None = ...,
+        others_running: _builtins.int = ...,
+        others_waiting: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["others_running", b"others_running", "others_waiting", b"others_waiting", "training_jobs", b"training_jobs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTrainingQueueResponse: _TypeAlias = GetTrainingQueueResponse  # noqa: Y015
 
 @_typing.final
 class WatchTrainingJobRequest(_message.Message):

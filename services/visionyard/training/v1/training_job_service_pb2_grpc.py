@@ -55,6 +55,16 @@ class TrainingJobServiceStub:
                 request_serializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.CancelTrainingJobRequest.SerializeToString,
                 response_deserializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.CancelTrainingJobResponse.FromString,
                 _registered_method=True)
+        self.ResumeTrainingJob = channel.unary_unary(
+                '/visionyard.training.v1.TrainingJobService/ResumeTrainingJob',
+                request_serializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.ResumeTrainingJobRequest.SerializeToString,
+                response_deserializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.ResumeTrainingJobResponse.FromString,
+                _registered_method=True)
+        self.GetTrainingQueue = channel.unary_unary(
+                '/visionyard.training.v1.TrainingJobService/GetTrainingQueue',
+                request_serializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.GetTrainingQueueRequest.SerializeToString,
+                response_deserializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.GetTrainingQueueResponse.FromString,
+                _registered_method=True)
         self.WatchTrainingJob = channel.unary_stream(
                 '/visionyard.training.v1.TrainingJobService/WatchTrainingJob',
                 request_serializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.WatchTrainingJobRequest.SerializeToString,
@@ -77,7 +87,8 @@ class TrainingJobServiceServicer:
     """
 
     def CreateTrainingJob(self, request, context):
-        """Queues a training job. INVALID_ARGUMENT (INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID, UNSUPPORTED_TASK), NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND).
+        """Queues a training job. INVALID_ARGUMENT (INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID, UNSUPPORTED_TASK),
+        NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,6 +110,21 @@ class TrainingJobServiceServicer:
 
     def CancelTrainingJob(self, request, context):
         """Cancels a job: at once where it is queued, else its worker stops soon. Doing so twice is no error. NOT_FOUND (JOB_NOT_FOUND), FAILED_PRECONDITION (JOB_FINISHED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeTrainingJob(self, request, context):
+        """Queues an ended job once more: it goes on behind the last epoch that is stored, to as many epochs as it was to have, or to more. Doing so twice is no error.
+        NOT_FOUND (JOB_NOT_FOUND), FAILED_PRECONDITION (JOB_UNFINISHED, JOB_FINISHED), INVALID_ARGUMENT (INVALID_FIELD), DATA_LOSS (ARTIFACT_CORRUPT).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTrainingQueue(self, request, context):
+        """The jobs of a project that run or are queued, in the order in which they get slots, and how many other projects have.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -147,6 +173,16 @@ def add_TrainingJobServiceServicer_to_server(servicer, server):
                     servicer.CancelTrainingJob,
                     request_deserializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.CancelTrainingJobRequest.FromString,
                     response_serializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.CancelTrainingJobResponse.SerializeToString,
+            ),
+            'ResumeTrainingJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeTrainingJob,
+                    request_deserializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.ResumeTrainingJobRequest.FromString,
+                    response_serializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.ResumeTrainingJobResponse.SerializeToString,
+            ),
+            'GetTrainingQueue': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTrainingQueue,
+                    request_deserializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.GetTrainingQueueRequest.FromString,
+                    response_serializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.GetTrainingQueueResponse.SerializeToString,
             ),
             'WatchTrainingJob': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchTrainingJob,
@@ -273,6 +309,60 @@ class TrainingJobService:
             '/visionyard.training.v1.TrainingJobService/CancelTrainingJob',
             visionyard_dot_training_dot_v1_dot_training__job__service__pb2.CancelTrainingJobRequest.SerializeToString,
             visionyard_dot_training_dot_v1_dot_training__job__service__pb2.CancelTrainingJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeTrainingJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/visionyard.training.v1.TrainingJobService/ResumeTrainingJob',
+            visionyard_dot_training_dot_v1_dot_training__job__service__pb2.ResumeTrainingJobRequest.SerializeToString,
+            visionyard_dot_training_dot_v1_dot_training__job__service__pb2.ResumeTrainingJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTrainingQueue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/visionyard.training.v1.TrainingJobService/GetTrainingQueue',
+            visionyard_dot_training_dot_v1_dot_training__job__service__pb2.GetTrainingQueueRequest.SerializeToString,
+            visionyard_dot_training_dot_v1_dot_training__job__service__pb2.GetTrainingQueueResponse.FromString,
             options,
             channel_credentials,
             insecure,

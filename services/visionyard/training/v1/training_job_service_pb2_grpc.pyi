@@ -34,13 +34,21 @@ class TrainingJobServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TrainingJobServiceAsyncStub: ...
     CreateTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_job_service_pb2.CreateTrainingJobRequest, _training_job_service_pb2.CreateTrainingJobResponse]
-    """Queues a training job. INVALID_ARGUMENT (INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID, UNSUPPORTED_TASK), NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND)."""
+    """Queues a training job. INVALID_ARGUMENT (INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID, UNSUPPORTED_TASK),
+    NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND).
+    """
     GetTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_job_service_pb2.GetTrainingJobRequest, _training_job_service_pb2.GetTrainingJobResponse]
     """One job. NOT_FOUND (JOB_NOT_FOUND)."""
     ListTrainingJobs: _grpc.UnaryUnaryMultiCallable[_training_job_service_pb2.ListTrainingJobsRequest, _training_job_service_pb2.ListTrainingJobsResponse]
     """The jobs of a project, newest first."""
     CancelTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_job_service_pb2.CancelTrainingJobRequest, _training_job_service_pb2.CancelTrainingJobResponse]
     """Cancels a job: at once where it is queued, else its worker stops soon. Doing so twice is no error. NOT_FOUND (JOB_NOT_FOUND), FAILED_PRECONDITION (JOB_FINISHED)."""
+    ResumeTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_job_service_pb2.ResumeTrainingJobRequest, _training_job_service_pb2.ResumeTrainingJobResponse]
+    """Queues an ended job once more: it goes on behind the last epoch that is stored, to as many epochs as it was to have, or to more. Doing so twice is no error.
+    NOT_FOUND (JOB_NOT_FOUND), FAILED_PRECONDITION (JOB_UNFINISHED, JOB_FINISHED), INVALID_ARGUMENT (INVALID_FIELD), DATA_LOSS (ARTIFACT_CORRUPT).
+    """
+    GetTrainingQueue: _grpc.UnaryUnaryMultiCallable[_training_job_service_pb2.GetTrainingQueueRequest, _training_job_service_pb2.GetTrainingQueueResponse]
+    """The jobs of a project that run or are queued, in the order in which they get slots, and how many other projects have."""
     WatchTrainingJob: _grpc.UnaryStreamMultiCallable[_training_job_service_pb2.WatchTrainingJobRequest, _training_job_service_pb2.WatchTrainingJobResponse]
     """Snapshots of a job, one at once and one whenever it changes, until it has ended. NOT_FOUND (JOB_NOT_FOUND)."""
     ReadLogs: _grpc.UnaryStreamMultiCallable[_training_job_service_pb2.ReadLogsRequest, _training_job_service_pb2.ReadLogsResponse]
@@ -54,13 +62,21 @@ class TrainingJobServiceAsyncStub(TrainingJobServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateTrainingJob: _aio.UnaryUnaryMultiCallable[_training_job_service_pb2.CreateTrainingJobRequest, _training_job_service_pb2.CreateTrainingJobResponse]  # type: ignore[assignment]
-    """Queues a training job. INVALID_ARGUMENT (INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID, UNSUPPORTED_TASK), NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND)."""
+    """Queues a training job. INVALID_ARGUMENT (INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID, UNSUPPORTED_TASK),
+    NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND).
+    """
     GetTrainingJob: _aio.UnaryUnaryMultiCallable[_training_job_service_pb2.GetTrainingJobRequest, _training_job_service_pb2.GetTrainingJobResponse]  # type: ignore[assignment]
     """One job. NOT_FOUND (JOB_NOT_FOUND)."""
     ListTrainingJobs: _aio.UnaryUnaryMultiCallable[_training_job_service_pb2.ListTrainingJobsRequest, _training_job_service_pb2.ListTrainingJobsResponse]  # type: ignore[assignment]
     """The jobs of a project, newest first."""
     CancelTrainingJob: _aio.UnaryUnaryMultiCallable[_training_job_service_pb2.CancelTrainingJobRequest, _training_job_service_pb2.CancelTrainingJobResponse]  # type: ignore[assignment]
     """Cancels a job: at once where it is queued, else its worker stops soon. Doing so twice is no error. NOT_FOUND (JOB_NOT_FOUND), FAILED_PRECONDITION (JOB_FINISHED)."""
+    ResumeTrainingJob: _aio.UnaryUnaryMultiCallable[_training_job_service_pb2.ResumeTrainingJobRequest, _training_job_service_pb2.ResumeTrainingJobResponse]  # type: ignore[assignment]
+    """Queues an ended job once more: it goes on behind the last epoch that is stored, to as many epochs as it was to have, or to more. Doing so twice is no error.
+    NOT_FOUND (JOB_NOT_FOUND), FAILED_PRECONDITION (JOB_UNFINISHED, JOB_FINISHED), INVALID_ARGUMENT (INVALID_FIELD), DATA_LOSS (ARTIFACT_CORRUPT).
+    """
+    GetTrainingQueue: _aio.UnaryUnaryMultiCallable[_training_job_service_pb2.GetTrainingQueueRequest, _training_job_service_pb2.GetTrainingQueueResponse]  # type: ignore[assignment]
+    """The jobs of a project that run or are queued, in the order in which they get slots, and how many other projects have."""
     WatchTrainingJob: _aio.UnaryStreamMultiCallable[_training_job_service_pb2.WatchTrainingJobRequest, _training_job_service_pb2.WatchTrainingJobResponse]  # type: ignore[assignment]
     """Snapshots of a job, one at once and one whenever it changes, until it has ended. NOT_FOUND (JOB_NOT_FOUND)."""
     ReadLogs: _aio.UnaryStreamMultiCallable[_training_job_service_pb2.ReadLogsRequest, _training_job_service_pb2.ReadLogsResponse]  # type: ignore[assignment]
@@ -77,7 +93,9 @@ class TrainingJobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _training_job_service_pb2.CreateTrainingJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_training_job_service_pb2.CreateTrainingJobResponse, _abc.Awaitable[_training_job_service_pb2.CreateTrainingJobResponse]]:
-        """Queues a training job. INVALID_ARGUMENT (INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID, UNSUPPORTED_TASK), NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND)."""
+        """Queues a training job. INVALID_ARGUMENT (INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID, UNSUPPORTED_TASK),
+        NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND).
+        """
 
     @_abc_1.abstractmethod
     def GetTrainingJob(
@@ -102,6 +120,24 @@ class TrainingJobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_training_job_service_pb2.CancelTrainingJobResponse, _abc.Awaitable[_training_job_service_pb2.CancelTrainingJobResponse]]:
         """Cancels a job: at once where it is queued, else its worker stops soon. Doing so twice is no error. NOT_FOUND (JOB_NOT_FOUND), FAILED_PRECONDITION (JOB_FINISHED)."""
+
+    @_abc_1.abstractmethod
+    def ResumeTrainingJob(
+        self,
+        request: _training_job_service_pb2.ResumeTrainingJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_job_service_pb2.ResumeTrainingJobResponse, _abc.Awaitable[_training_job_service_pb2.ResumeTrainingJobResponse]]:
+        """Queues an ended job once more: it goes on behind the last epoch that is stored, to as many epochs as it was to have, or to more. Doing so twice is no error.
+        NOT_FOUND (JOB_NOT_FOUND), FAILED_PRECONDITION (JOB_UNFINISHED, JOB_FINISHED), INVALID_ARGUMENT (INVALID_FIELD), DATA_LOSS (ARTIFACT_CORRUPT).
+        """
+
+    @_abc_1.abstractmethod
+    def GetTrainingQueue(
+        self,
+        request: _training_job_service_pb2.GetTrainingQueueRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_job_service_pb2.GetTrainingQueueResponse, _abc.Awaitable[_training_job_service_pb2.GetTrainingQueueResponse]]:
+        """The jobs of a project that run or are queued, in the order in which they get slots, and how many other projects have."""
 
     @_abc_1.abstractmethod
     def WatchTrainingJob(

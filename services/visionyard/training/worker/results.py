@@ -10,7 +10,7 @@ from visionyard.kit.artifacts.model import ModelFile, ModelVersion, fetch_weight
 from visionyard.kit.jobs.worker import JobContext
 from visionyard.kit.names import ResourceName, VersionName
 from visionyard.training.spec import TrainingSpec, yaml_file_name
-from visionyard.training.worker.checkpoints import ARGUMENTS, BEST, RESULTS, store_file, sweep
+from visionyard.training.worker.checkpoints import ARGUMENTS, BEST, LAST, RESULTS, store_file, sweep
 from visionyard.training.worker.inspection import inspect_weights
 from visionyard.training.worker.trainer import TrainedRun
 
@@ -37,9 +37,15 @@ def store_run(context: JobContext, run: TrainedRun, spec: TrainingSpec) -> dict[
             context.check()
             files[relative] = store_file(context.store, path, f"{context.attempt_prefix}files/{relative}")
     model = _model_version(context, run, spec, files)
-    context.point(files=files, trained=model, checkpoint=None)
-    sweep(context, files)
+    kept_checkpoint = _resumable(checkpoint, files)
+    context.point(files=files, trained=model, checkpoint=kept_checkpoint)
+    sweep(context, {**files, **{f"resumable {path}": entry for path, entry in kept_checkpoint["files"].items()}})
     return model
+
+
+def _resumable(checkpoint: dict[str, Any], files: dict[str, Any]) -> dict[str, Any]:
+    """The last checkpoint with its optimizer, which the run's own ``last.pt`` has lost, and what else a resumption with more epochs goes on from."""
+    return {**checkpoint, "files": {**{path: files[path] for path in (BEST, RESULTS, ARGUMENTS)}, LAST: checkpoint["files"][LAST]}}
 
 
 def _chosen(paths: list[Path], folder: Path) -> list[Path]:
@@ -83,7 +89,9 @@ def _model_version(context: JobContext, run: TrainedRun, spec: TrainingSpec, fil
 def publish(context: JobContext, spec: TrainingSpec, model: dict[str, Any]) -> str:
     """Registers the model version, once however often it is tried; returns its name."""
     parent = ResourceName.parse(spec.model, "models")
-    document = versions.publish(context.store, parent, model, str(context.job.name), since=context.job.create_time)
+    job = context.job
+    maker = f"{job.name} resumed {job.resumptions}" if job.resumptions else str(job.name)
+    document = versions.publish(context.store, parent, model, maker, since=job.create_time)
     return str(document.name)
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 from ultralytics import YOLO
-from ultralytics.nn.tasks import load_checkpoint
-from ultralytics.utils import SETTINGS
+from ultralytics.nn.tasks import load_checkpoint, torch_safe_load
+from ultralytics.utils import DEFAULT_CFG_DICT, SETTINGS
 from ultralytics.utils.plotting import plot_results
 from ultralytics.utils.torch_utils import strip_optimizer
 
@@ -80,6 +80,8 @@ def train(context: JobContext, arguments: Mapping[str, Any], model: str, task: s
             return TrainedRun(folder, _finish(folder, make_validator, data, hooks), hooks)
         own: dict[str, Any] = {"data": str(data), "device": device, "save_dir": str(folder)}
         if checkpoint and _resumable(folder / LAST):
+            if context.job.resumptions:
+                _set_epochs(folder / LAST, arguments)
             overrides = {**own, "resume": str(folder / LAST), "model": str(folder / LAST)}
         else:
             overrides = {**arguments, **own, "model": model, "save": True}
@@ -96,6 +98,15 @@ def _resumable(last: Path) -> bool:
     """Whether Ultralytics can go on from it: ``resume`` on a stripped file would begin a new training on a set of its own."""
     _, checkpoint = load_checkpoint(last)
     return int(checkpoint.get("epoch", -1)) >= 0 and checkpoint.get("optimizer") is not None
+
+
+def _set_epochs(last: Path, arguments: Mapping[str, Any]) -> None:
+    """Writes the epochs that are wanted now into a checkpoint: Ultralytics takes them from there, whatever it is asked for."""
+    wanted = arguments.get("epochs", DEFAULT_CFG_DICT["epochs"])
+    checkpoint, _ = torch_safe_load(last)
+    if checkpoint["train_args"].get("epochs") != wanted:
+        checkpoint["train_args"]["epochs"] = wanted
+        torch.save(checkpoint, last)
 
 
 def _finish(folder: Path, make_validator: Maker, data: Path, hooks: TrainingHooks) -> dict[str, float]:

@@ -1,0 +1,59 @@
+"""Jobs that wait for another's end: let go when it has succeeded, failed when it has not."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import datetime
+
+from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.jobs.model import Job, JobState
+from visionyard.kit.jobs.queue import Marker, Place
+from visionyard.kit.jobs.records import JobRecords
+from visionyard.kit.names import ResourceName
+
+
+def release(records: JobRecords) -> None:
+    """Looks at the jobs that others wait for, each once however many wait. Blocks."""
+    held: dict[ResourceName, list[Marker]] = defaultdict(list)
+    for marker in records.markers(Place.HELD):
+        held[ResourceName(marker.job.project, marker.job.collection, marker.waits_for)].append(marker)
+    for name, markers in held.items():
+        error = _outcome(records, name)
+        if error is _UNFINISHED:
+            continue
+        for marker in markers:
+            if records.at(marker) is not None:
+                _let_go(records, marker, error)
+
+
+_UNFINISHED = YardError(Reason.JOB_UNFINISHED, "the job that it waits for has not ended")
+
+
+def _outcome(records: JobRecords, name: ResourceName) -> YardError | None:
+    """Why those that wait for a job must fail; None where they may go on."""
+    try:
+        job = records.get(name)
+    except YardError as error:
+        if error.reason is not Reason.JOB_NOT_FOUND:
+            raise
+        return YardError(Reason.DEPENDENCY_FAILED, f"the job that it was to follow, {name.id}, is gone", {"name": str(name), "state": ""})
+    if not job.state.finished:
+        return _UNFINISHED
+    if job.state is JobState.SUCCEEDED:
+        return None
+    return YardError(
+        Reason.DEPENDENCY_FAILED,
+        f"the job that it was to follow, {name.id}, ended {job.state.value}: resume that one, then this one",
+        {"name": str(name), "state": job.state.value},
+    )
+
+
+def _let_go(records: JobRecords, marker: Marker, error: YardError | None) -> None:
+    def change(job: Job, now: datetime) -> Job | None:
+        if job.state is not JobState.QUEUED or not job.held:
+            return None
+        if error is not None:
+            return job.changed(state=JobState.FAILED, error=error, end_time=now)
+        return job.changed(held=False)
+
+    records.update(marker.job, change)
