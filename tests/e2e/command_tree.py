@@ -1,6 +1,7 @@
 """What the tests of the `yard` tree share: which commands and options they cover, and how a refusal looks."""
 
 import json
+import time
 
 COVERED = set()
 EVERYWHERE = {"--json", "--dir", "--help"}
@@ -34,3 +35,12 @@ def cancelled(stack, name):
     stack.json("job", "cancel", name)
     done = stack.yard("job", "watch", name, "--json")
     assert json.loads(done.stdout.splitlines()[-1]), done.stderr
+
+
+def wait_for_epoch(stack, job, epoch, seconds=180):
+    """Waits until a running training has stored so many epochs."""
+    end = time.monotonic() + seconds
+    while (shown := stack.json("job", "show", job)["training_job"])["training_progress"]["epoch"] < epoch:
+        assert shown["status"]["state"] in {"JOB_STATE_QUEUED", "JOB_STATE_RUNNING"}
+        assert time.monotonic() < end, f"{job} has not stored epoch {epoch} within {seconds} s"
+        time.sleep(0.5)

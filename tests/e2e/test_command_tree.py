@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import pytest
 import test_dataset_commands  # noqa: F401 - says what it covers
-from command_tree import COVERED, cancelled, covers, leaves, refused
+from command_tree import COVERED, cancelled, covers, leaves, refused, wait_for_epoch
 from embedded import YARD
 
 from visionyard.cli import app
@@ -199,6 +199,39 @@ def test_job_watch_and_cancel(stack, line):
     assert done.returncode == 1
     assert json.loads(done.stderr.splitlines()[-1])["error"]["reason"] == "CANCELLED"
     assert refused(stack, "job", "cancel", name)["reason"] == "JOB_FINISHED"
+
+
+@covers("queue")
+@covers("train", "--priority", "--after")
+@covers("job resume", "--epochs")
+def test_queue_and_resume(stack, line):
+    words = "train", "tiny", "--model", "tiny@1", "--name", "queued", "--batch", 3, "--imgsz", 96, "--set", "plots=no", "--detach"
+    running = stack.json(*words, "--epochs", 500)["training_job"]["name"]
+    wait_for_epoch(stack, running, 1)
+    waiting = stack.json(*words, "--epochs", 1, "--priority", -5)["training_job"]["name"]
+    held = stack.json(*words, "--epochs", 1, "--after", waiting[-8:])["training_job"]
+    assert held["scheduling"] == {"priority": 0, "after": waiting}
+    first = stack.json(*words, "--epochs", 1, "--priority", 7)["training_job"]["name"]
+    queue = stack.json("queue")
+    assert [job["name"] for job in queue["training_jobs"]] == [running, first, waiting, held["name"]]
+    assert [job["status"]["queue_position"] for job in queue["training_jobs"]] == [0, 1, 2, 3]
+    shown = stack.yard("queue").stdout
+    assert shown.splitlines()[0].split() == ["PLACE", "ID", "STATE", "PRIORITY", "ABOUT", "PROGRESS"]
+    assert f"after {waiting.rpartition('/')[2]}" in shown
+    assert refused(stack, "job", "resume", running)["reason"] == "JOB_UNFINISHED"
+    for job in (first, waiting):
+        stack.json("job", "cancel", job)
+    cancelled(stack, running)
+    watched = stack.yard("job", "watch", held["name"], "--json")
+    assert json.loads(watched.stderr.splitlines()[-1])["error"]["reason"] == "DEPENDENCY_FAILED"
+    epoch = stack.json("job", "show", running)["training_job"]["training_progress"]["epoch"]
+    resumed = stack.json("job", "resume", running, "--epochs", epoch + 1)["training_job"]
+    assert (resumed["status"]["state"], resumed["resumptions"]) == ("JOB_STATE_QUEUED", 1)
+    stack.yard("job", "watch", running)
+    ended = stack.json("job", "show", running)["training_job"]
+    assert (ended["status"]["state"], ended["training_progress"]["epoch"]) == ("JOB_STATE_SUCCEEDED", epoch + 1)
+    assert refused(stack, "job", "resume", running)["reason"] == "JOB_FINISHED"
+    assert refused(stack, "job", "resume", line["export"]["export_job"]["name"])["code"] == "INVALID_ARGUMENT"
 
 
 @covers("job logs")
