@@ -227,14 +227,14 @@ def test_queue_and_resume(stack, line):
     epoch = stack.json("job", "show", running)["training_job"]["training_progress"]["epoch"]
     resumed = stack.json("job", "resume", running, "--epochs", epoch + 1)["training_job"]
     assert (resumed["status"]["state"], resumed["resumptions"]) == ("JOB_STATE_QUEUED", 1)
-    stack.yard("job", "watch", running)
+    assert "epochs completed" in stack.yard("job", "logs", running, "-f").stdout, "followed to the end"
     ended = stack.json("job", "show", running)["training_job"]
     assert (ended["status"]["state"], ended["training_progress"]["epoch"]) == ("JOB_STATE_SUCCEEDED", epoch + 1)
     assert refused(stack, "job", "resume", running)["reason"] == "JOB_FINISHED"
     assert refused(stack, "job", "resume", line["export"]["export_job"]["name"])["code"] == "INVALID_ARGUMENT"
 
 
-@covers("job logs")
+@covers("job logs", "--follow")
 @covers("job download", "--to")
 def test_job_logs_and_files(stack, line, tmp_path):
     name = line["train"]["training_job"]["name"]
@@ -242,6 +242,7 @@ def test_job_logs_and_files(stack, line, tmp_path):
     assert parts
     assert parts[0]["offset"] == "0"
     assert len(stack.yard("job", "logs", name).stdout) > 200
+    assert stack.yard("job", "logs", name, "--follow").stdout == stack.yard("job", "logs", name).stdout
     files = stack.json("job", "download", name, "--to", tmp_path)["files"]
     assert {"results.csv", "args.yaml", "best.pt", "last.pt"} <= {f["path"].rpartition("/")[2] for f in files}
     assert all((tmp_path / f["path"]).stat().st_size == int(f["size_bytes"]) for f in files)

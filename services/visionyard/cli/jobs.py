@@ -239,19 +239,25 @@ def watch(job: JobId, as_json: AsJson = False, directory: Directory = None) -> N
     run(work, as_json=as_json, directory=directory)
 
 
-@app.command("logs", epilog=example("yard job logs 7f3k"))
-def logs(job: JobId, as_json: AsJson = False, directory: Directory = None) -> None:
+@app.command("logs", epilog=example("yard job logs 7f3k", "yard job logs 7f3k -f"))
+def logs(
+    job: JobId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
+    as_json: AsJson = False,
+    directory: Directory = None,
+) -> None:
     """Print what a training job's workers printed so far; with --json one line a part."""
 
     async def work(session: Session) -> None:
         _, found = await find(session, job)
         only_training(found, "keep a log")
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        async for part in session.client.training.logs(found.name):
+        async for part in session.client.training.logs(found.name, follow=follow):
             if session.as_json:
                 output.write_json(output.message_json(part), line=True)
             else:
                 sys.stdout.write(decoder.decode(part.data))
+                sys.stdout.flush()
 
     run(work, as_json=as_json, directory=directory)
 
