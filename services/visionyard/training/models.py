@@ -141,8 +141,7 @@ class Models:
 
     def _make(self, parent: ResourceName, maker: str, source_name: str, path: Path, sha256: str, architecture: str) -> ModelVersion:
         if not architecture:
-            name = file_name(source_name)
-            made = self._stored(parent, path, sha256, name, self._inspect(path, name))
+            made = self._stored(parent, path, sha256, file_name(source_name), self._inspect(path, plain_name(source_name)))
         else:
             pushed = plain_name(source_name)
             with tempfile.TemporaryDirectory(dir=path.parent) as folder:
