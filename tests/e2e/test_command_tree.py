@@ -104,6 +104,20 @@ def test_a_model_comes_down_and_goes_up_again(stack, line, tmp_path):
     cancelled(stack, job["name"])
 
 
+@covers("model push", "--arch")
+def test_a_state_dict_goes_up_as_a_start(stack, tmp_path):
+    import torch
+    from torchvision.models import get_model
+
+    path = tmp_path / "small.pth"
+    torch.save(get_model("mobilenet_v3_small", weights=None).state_dict(), path)
+    assert "--arch" in refused(stack, "model", "push", path, "--name", "start")["message"]
+    pushed = stack.json("model", "push", path, "--name", "start", "--arch", "mobilenet_v3_small")["model_version"]
+    assert (pushed["task"], pushed["pushed_file"], pushed["head_untrained"]) == ("MODEL_TASK_CLASSIFY", "small.pth", True)
+    again = stack.json("model", "push", path, "--name", "start", "--arch", "mobilenet_v3_small")["model_version"]
+    assert again["name"] == pushed["name"], "the same bytes, no new version"
+
+
 @covers("model list")
 @covers("model show")
 def test_models(stack, line):

@@ -63,6 +63,7 @@ def shown(version: model_pb2.ModelVersion) -> None:
             ("parameters", f"{version.parameter_count:,}"),
             ("image size", f"{version.image_size_px} px"),
             ("from", _origin(version)),
+            ("head", "untrained: this is a start for training" if version.head_untrained else ""),
             ("dataset", short(version.dataset_version) if version.dataset_version else ""),
             ("digest", version.digest),
             ("created", output.time(version.create_time)),
@@ -76,10 +77,13 @@ def _origin(version: model_pb2.ModelVersion) -> str:
     return f"job {short(version.training_job)}" if version.WhichOneof("origin") == "training_job" else version.pushed_file
 
 
-@app.command("push", epilog=example("yard model push best.pt --name cones"))
+@app.command("push", epilog=example("yard model push best.pt --name cones", "yard model push resnet34.pth --arch resnet34 --name start"))
 def push(
-    file: Annotated[Path, typer.Argument(metavar="FILE.pt", help="A weight file of Ultralytics.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A weight file of Ultralytics; with --arch a state dict (.pth).")],
     name: Annotated[str, typer.Option("--name", help="The model that gets a new version.")],
+    arch: Annotated[
+        str, typer.Option("--arch", metavar="NETWORK", help="The file is the state dict of this torchvision network, such as resnet34.")
+    ] = "",
     as_json: AsJson = False,
     directory: Directory = None,
 ) -> None:
@@ -87,22 +91,22 @@ def push(
 
     async def work(session: Session) -> None:
         References(session.client.project).resource("models", name)
-        version = await push_file(session, open_source(file), name)
+        version = await push_file(session, open_source(file), name, arch)
         session.show(model_service_pb2.CreateModelVersionResponse(model_version=version), lambda: shown(version))
 
     run(work, as_json=as_json, directory=directory)
 
 
-async def push_file(session: Session, source: Source, name: str) -> model_pb2.ModelVersion:
+async def push_file(session: Session, source: Source, name: str, architecture: str = "") -> model_pb2.ModelVersion:
     """Uploads a weight file and makes a model version of it; an earlier, killed run's upload goes on."""
     digest = await source.sha256(following.transfer(session, source.name))
-    with session.pending("model push", name=name, sha256=digest) as pending:
+    with session.pending("model push", name=name, sha256=digest, architecture=architecture) as pending:
         upload = await session.client.uploads.upload(
             "training", source, request_id=pending.request_id, on_progress=following.transfer(session, source.name)
         )
         session.progress.bytes("opening it in a worker", 0, 0)
         return await session.client.models.create_version(
-            name, upload.name, source_name=output.plain(source.name), request_id=pending.request_id
+            name, upload.name, source_name=output.plain(source.name), request_id=pending.request_id, architecture=architecture
         )
 
 

@@ -86,7 +86,9 @@ def train(
     model: Annotated[
         str,
         typer.Option(
-            "--model", metavar="MODEL", help="What to start from: FILE.yaml, FILE.pt, a YAML's name that Ultralytics knows, or MODEL[@V]."
+            "--model",
+            metavar="MODEL",
+            help="What to start from: FILE.yaml, FILE.pt, a YAML's name such as yolo11n.yaml or resnet34.yaml, or MODEL[@V].",
         ),
     ],
     name: Annotated[

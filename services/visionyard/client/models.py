@@ -115,7 +115,9 @@ class AsyncModels:
             raise
         return next((version for version in versions if version.digest == f"sha256:{sha256}"), None)
 
-    async def create_version(self, model: str, upload: str, *, source_name: str = "", request_id: str = "") -> model_pb2.ModelVersion:
+    async def create_version(
+        self, model: str, upload: str, *, source_name: str = "", request_id: str = "", architecture: str = ""
+    ) -> model_pb2.ModelVersion:
         """Makes a version from a complete upload; the same bytes as the newest version's give that version again.
 
         Args:
@@ -123,9 +125,11 @@ class AsyncModels:
             upload: The upload's resource name.
             source_name: The file's name, for messages.
             request_id: A UUID; the same one again gives the same version, also after its upload is gone. Empty: a fresh one.
+            architecture: The classification network of torchvision that the file is a state dict of (``resnet34``). Empty: it is a checkpoint of
+                Ultralytics.
 
         Raises:
-            ClientError: NOT_FOUND (UPLOAD_NOT_FOUND), INVALID_ARGUMENT (WEIGHTS_UNREADABLE, WEIGHTS_UNSAFE, INVALID_NAME),
+            ClientError: NOT_FOUND (UPLOAD_NOT_FOUND), INVALID_ARGUMENT (WEIGHTS_UNREADABLE, WEIGHTS_UNSAFE, INVALID_NAME, INVALID_FIELD),
                 RESOURCE_EXHAUSTED (OVERLOADED).
         """
         request = model_service_pb2.CreateModelVersionRequest(
@@ -133,6 +137,7 @@ class AsyncModels:
             upload=upload,
             source_name=source_name,
             request_id=request_id or new_request_id(),
+            architecture=architecture,
         )
         response = await self._transport.unary(
             "training", lambda channel: ModelServiceStub(channel).CreateModelVersion, request, timeout_s=INSPECTION_TIMEOUT_S
@@ -140,15 +145,16 @@ class AsyncModels:
         return response.model_version
 
     async def push(
-        self, path: Path | str, model: str, *, request_id: str = "", on_upload: OnProgress | None = None
+        self, path: Path | str, model: str, *, request_id: str = "", on_upload: OnProgress | None = None, architecture: str = ""
     ) -> model_pb2.ModelVersion:
         """Uploads a weight file and makes a version of it. It is opened by a worker of the service only, and no code in it is run.
 
         Args:
-            path: The ``.pt`` file.
+            path: The ``.pt`` file, or that of a state dict.
             model: The model that gets a new version, an id or resource name; made where it is not there.
             request_id: A UUID; with the same one an interrupted push goes on. Empty: a fresh one.
             on_upload: Called now and then.
+            architecture: As for :meth:`create_version`.
 
         Raises:
             ClientError: as :meth:`create_version`, and NOT_FOUND (FILE_NOT_FOUND) for the local file.
@@ -156,7 +162,7 @@ class AsyncModels:
         self._names.resource(_COLLECTION, model)
         source = open_source(Path(path))
         upload = await self._uploads.upload("training", source, request_id=request_id, on_progress=on_upload)
-        return await self.create_version(model, upload.name, source_name=source.name, request_id=request_id)
+        return await self.create_version(model, upload.name, source_name=source.name, request_id=request_id, architecture=architecture)
 
     async def list_files(self, version: str) -> Sequence[transfer_service_pb2.StoredFile]:
         """The files of a version, by path.

@@ -55,7 +55,7 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
             dataset: The dataset version, ``NAME[@V]`` or a resource name.
             model: The model that gets a new version, an id or resource name; made where it is not there.
             model_version: A model version, ``NAME[@V]`` or a resource name.
-            architecture: The name of a YAML that Ultralytics brings: ``yolov8n.yaml``.
+            architecture: The name of a YAML that Ultralytics brings (``yolov8n.yaml``), or of a network of torchvision (``resnet34.yaml``).
             model_yaml: The text of a model YAML of one's own.
             epochs: How many; 0: Ultralytics' default, 100.
             batch_size: Images a step; 0: Ultralytics' default, 16.

@@ -23,7 +23,7 @@ from visionyard.kit.transfer.uploads import UploadStore
 from visionyard.training.child import ChildFailed
 from visionyard.training.config import TrainingSettings
 from visionyard.training.files import TrainingFiles
-from visionyard.training.inspection import inspect
+from visionyard.training.inspection import convert, inspect
 from visionyard.training.metrics import Metrics
 from visionyard.training.model_servicer import ModelServicer
 from visionyard.training.models import Models
@@ -64,7 +64,10 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
     uploads = UploadStore(store, settings.upload_limit_bytes, ProjectQuota(store, settings.project_quota_bytes))
     trainings = Trainings(store, facts.table)
     models = Models(
-        store, PushedFiles(uploads, settings.work_dir), metrics.watched(partial(inspect, timeout_s=settings.inspection_timeout_s))
+        store,
+        PushedFiles(uploads, settings.work_dir),
+        metrics.watched(partial(inspect, timeout_s=settings.inspection_timeout_s)),
+        metrics.watched(partial(convert, timeout_s=settings.inspection_timeout_s)),
     )
     dispatcher = Dispatcher(
         store, JobKind.TRAINING, _WORKER_MODULE, slots, settings.work_dir, settings.lease_s, stop_workers=settings.stop_workers

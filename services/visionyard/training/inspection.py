@@ -1,4 +1,4 @@
-"""Asks a child process what a weight file holds."""
+"""Asks a child process what a weight file holds, or to make one of a state dict."""
 
 from __future__ import annotations
 
@@ -45,9 +45,29 @@ def inspect(path: Path, name: str, timeout_s: float) -> WeightFacts:
     Raises:
         YardError: WEIGHTS_UNREADABLE, WEIGHTS_UNSAFE or UNSUPPORTED_TASK.
     """
+    return _asked("visionyard.training.worker.inspection", [str(path), name], name, timeout_s)
+
+
+def convert(path: Path, name: str, network: str, target: Path, timeout_s: float) -> WeightFacts:
+    """Makes a checkpoint of a torchvision network's state dict, in a child process with limits on memory and time. Blocks.
+
+    Args:
+        path: The state dict's file.
+        name: What to call it in messages.
+        network: The network, one of :data:`visionyard.training.backbones.CHANNELS`.
+        target: The checkpoint to write. Its head is untrained.
+        timeout_s: How long that may take, in seconds.
+
+    Raises:
+        YardError: WEIGHTS_UNREADABLE or WEIGHTS_UNSAFE.
+    """
+    return _asked("visionyard.training.worker.conversion", [str(path), name, network, str(target)], name, timeout_s)
+
+
+def _asked(module: str, arguments: list[str], name: str, timeout_s: float) -> WeightFacts:
     with tempfile.TemporaryDirectory() as folder:
         try:
-            document = run_child("visionyard.training.worker.inspection", [str(path), name], Path(folder, "report.json"), timeout_s)
+            document = run_child(module, arguments, Path(folder, "report.json"), timeout_s)
         except ChildFailed as error:
             _log.warning("opening %s failed: %s", name, error)
             raise YardError(

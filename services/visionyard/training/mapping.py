@@ -138,6 +138,7 @@ def model_version_to_proto(version: ModelVersion) -> model_pb2.ModelVersion:
         dataset_version=version.dataset_version,
         metrics=version.metrics,
         create_time=timestamp(version.create_time),
+        head_untrained=bool(version.state_dict_sha256),
     )
     if version.training_job:
         message.training_job = version.training_job

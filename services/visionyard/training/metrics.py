@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from typing import ParamSpec
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from visionyard.kit.errors import YardError
 from visionyard.kit.jobs.model import JobState
 from visionyard.training.inspection import WeightFacts
+
+P = ParamSpec("P")
 
 
 class Metrics:
@@ -50,13 +52,13 @@ class Metrics:
             if not state.finished:
                 self._unfinished.labels(state.value.lower()).set(tally[state])
 
-    def watched(self, inspect: Callable[[Path, str], WeightFacts]) -> Callable[[Path, str], WeightFacts]:
-        """An inspection that is counted and timed."""
+    def watched(self, inspect: Callable[P, WeightFacts]) -> Callable[P, WeightFacts]:
+        """An inspection or conversion that is counted and timed."""
 
-        def inspect_and_count(path: Path, name: str) -> WeightFacts:
+        def inspect_and_count(*args: P.args, **kwargs: P.kwargs) -> WeightFacts:
             began, outcome = time.monotonic(), "failed"
             try:
-                facts = inspect(path, name)
+                facts = inspect(*args, **kwargs)
                 outcome = "accepted"
             except YardError as error:
                 outcome = error.reason.name.lower()

@@ -40,7 +40,8 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     ) -> messages.CreateModelVersionResponse:
         """Makes a version from an uploaded weight file."""
         parent, upload = _model_name(request.parent), ResourceName.parse(request.upload, "uploads")
-        version = await self._pushes.take(partial(self._models.push, parent, upload, request.source_name, request.request_id))
+        push = partial(self._models.push, parent, upload, request.source_name, request.request_id, request.architecture)
+        version = await self._pushes.take(push)
         return messages.CreateModelVersionResponse(model_version=mapping.model_version_to_proto(version))
 
     async def GetModel(self, request: messages.GetModelRequest, _context: Context) -> messages.GetModelResponse:

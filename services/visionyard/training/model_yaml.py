@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from visionyard.kit.errors import Reason, YardError
+from visionyard.training import backbones
 from visionyard.training.model_modules import ACTIVATIONS, HEADS, MODULES, OTHER_HEADS, SCALED_MODULES, TASK_OF_HEAD, WORDS
 
 MAX_TEXT_BYTES = 1 << 20
@@ -99,8 +100,12 @@ def _line(mark: Any) -> str:
     return "the text" if mark is None else f"line {mark.line + 1}"
 
 
-def check_model_document(document: Mapping[str, Any]) -> None:
-    """Checks an architecture, from a YAML or from inside a weight file, of whatever task.
+def check_model_document(document: Mapping[str, Any], *, from_weights: bool = False) -> None:
+    """Checks an architecture, of whatever task.
+
+    Args:
+        document: The architecture.
+        from_weights: Whether it stood inside a weight file, so that it may hold a network of torchvision (:mod:`.backbones`).
 
     Raises:
         YardError: MODEL_YAML_INVALID with the field at fault.
@@ -118,7 +123,7 @@ def check_model_document(document: Mapping[str, Any]) -> None:
     kpt_shape = document.get("kpt_shape", [1, 2])
     if not isinstance(kpt_shape, list | tuple) or len(kpt_shape) != _KPT_SHAPE_LENGTH or not all(_whole(v, 1, 1000) for v in kpt_shape):
         raise _invalid("kpt_shape", "is not a pair of small whole numbers")
-    rows = _rows(document)
+    rows = _rows(document, from_weights=from_weights)
     parameters = max(_estimate(rows, *scale) for scale in scales)
     if parameters > _MAX_PARAMETERS:
         raise _invalid(
@@ -172,19 +177,24 @@ def _check_scales(document: Mapping[str, Any]) -> list[tuple[float, float, float
     return found
 
 
-def _rows(document: Mapping[str, Any]) -> list[list[Any]]:
+def _rows(document: Mapping[str, Any], *, from_weights: bool) -> list[list[Any]]:
     rows: list[list[Any]] = []
     for part in ("backbone", "head"):
         if not isinstance(document.get(part), list | tuple) or not document[part]:
             raise _invalid(part, "is missing or is not a list of [from, repeats, module, arguments]")
         for index, row in enumerate(document[part]):
-            _check_row(f"{part}[{index}]", row, len(rows))
+            if not (from_weights and _is_backbone(row)):
+                _check_row(f"{part}[{index}]", row, len(rows))
             rows.append(list(row))
     if len(rows) > _MAX_LAYERS:
         raise _invalid("the model", f"has more than {_MAX_LAYERS} layers")
     if rows[-1][2] not in TASK_OF_HEAD and rows[-1][2] not in OTHER_HEADS:
         raise _invalid("head", "does not end in a head such as Detect")
     return rows
+
+
+def _is_backbone(row: Any) -> bool:
+    return isinstance(row, list | tuple) and len(row) == _ROW_LENGTH and backbones.is_own_row(row)
 
 
 def _check_row(field: str, row: Any, index: int) -> None:
@@ -220,7 +230,10 @@ def _estimate(rows: list[list[Any]], depth: float, width: float, most_channels: 
         inputs = [channels[s] if channels else 3.0 for s in (source if isinstance(source, list | tuple) else [source])]
         numbers = [v for v in arguments if isinstance(v, int | float) and not isinstance(v, bool)]
         first = abs(numbers[0]) if numbers else 0.0
-        if module in SCALED_MODULES:
+        if module == backbones.MODULE:
+            out = first
+            total += backbones.MOST_PARAMETERS
+        elif module in SCALED_MODULES:
             out = min(first, most_channels) * width
         elif module in {"HGStem", "HGBlock", "ResNetLayer", "CBLinear"}:
             out = max((abs(n) for n in numbers[:2]), default=0.0) * (4 if module == "ResNetLayer" else 1)

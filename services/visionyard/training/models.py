@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -20,11 +21,13 @@ from visionyard.kit.artifacts.model import (
     list_model_versions,
     newest_model_version,
     read_model_version,
+    sha256_of,
 )
 from visionyard.kit.errors import Reason, YardError, invalid_field
 from visionyard.kit.names import ProjectName, ResourceName, VersionName
 from visionyard.kit.objectstore.port import ObjectStore, StoreUnavailable
 from visionyard.kit.pagination import paginate
+from visionyard.training.backbones import check_network, yaml_name
 from visionyard.training.inspection import WeightFacts
 from visionyard.training.push_requests import PushRequests
 
@@ -69,15 +72,25 @@ class Models:
         store: The bucket.
         uploads: The uploads of all projects.
         inspect: Opens a weight file safely: (path, name) to what it is; raises YardError.
+        convert: Makes a checkpoint of a state dict safely: (path, name, network, checkpoint to write) to what it is; raises YardError.
     """
 
-    def __init__(self, store: ObjectStore, uploads: CompleteUploads, inspect: Callable[[Path, str], WeightFacts]) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        uploads: CompleteUploads,
+        inspect: Callable[[Path, str], WeightFacts],
+        convert: Callable[[Path, str, str, Path], WeightFacts],
+    ) -> None:
         self._store = store
         self._uploads = uploads
         self._inspect = inspect
+        self._convert = convert
         self._requests = PushRequests(store)
 
-    def push(self, parent: ResourceName, upload: ResourceName, source_name: str, request_id: str = "") -> ModelVersion:
+    def push(
+        self, parent: ResourceName, upload: ResourceName, source_name: str, request_id: str = "", architecture: str = ""
+    ) -> ModelVersion:
         """Makes a version from an uploaded weight file; the upload is gone afterwards, unless the store was away.
 
         Args:
@@ -86,6 +99,7 @@ class Models:
             source_name: What the client calls it.
             request_id: The client's key for this creation: with the same one the same version comes back, though its upload is gone.
                 Empty for none.
+            architecture: The torchvision network that the file is a state dict of; empty for a checkpoint of Ultralytics.
 
         Raises:
             YardError: INVALID_FIELD, REQUEST_ID_REUSED, UPLOAD_NOT_FOUND, UPLOAD_INCOMPLETE, WEIGHTS_UNREADABLE, WEIGHTS_UNSAFE or
@@ -95,16 +109,24 @@ class Models:
             raise invalid_field("upload", f"{upload} is not in project {parent.project!r}")
         if len(request_id) > _LONGEST_REQUEST_ID:
             raise invalid_field("request_id", f"must have at most {_LONGEST_REQUEST_ID} characters")
-        made = self._requests.find(parent, upload, request_id)
+        made = self._requests.find(parent, upload, request_id, architecture)
         if made is not None:
             version = read_model_version(self._store, made)
             self._uploads.delete(upload)  # sent again by a client that did not hear that it had been taken
             return version
-        name = file_name(source_name)
         try:
+            if architecture:
+                check_network(architecture)
             with self._uploads.as_file(upload) as (path, sha256):
-                version = self._make(parent, upload, name, path, sha256, request_id)
-            self._requests.record(parent, upload, request_id, version.name)
+                newest = newest_model_version(self._store, parent)
+                if newest is not None and _same(newest, sha256, architecture):
+                    version = newest
+                else:
+                    # A call made again finds its version by the bytes (above) or its request. Without one each call is a maker of its own: an
+                    # upload's name can come back later.
+                    maker = f"{upload} {request_id or uuid.uuid4()}"
+                    version = self._make(parent, maker, source_name, path, sha256, architecture)
+            self._requests.record(parent, upload, request_id, version.name, architecture)
         except YardError as error:
             if error.reason is not Reason.UPLOAD_INCOMPLETE:
                 self._uploads.delete(upload)
@@ -117,14 +139,23 @@ class Models:
         self._uploads.delete(upload)
         return version
 
-    def _make(self, parent: ResourceName, upload: ResourceName, name: str, path: Path, sha256: str, request_id: str) -> ModelVersion:
-        newest = newest_model_version(self._store, parent)
-        if newest is not None and newest.weight_file.sha256 == sha256:
-            return newest
-        facts = self._inspect(path, name)
+    def _make(self, parent: ResourceName, maker: str, source_name: str, path: Path, sha256: str, architecture: str) -> ModelVersion:
+        if not architecture:
+            made = self._stored(parent, path, sha256, file_name(source_name), self._inspect(path, plain_name(source_name)))
+        else:
+            pushed = plain_name(source_name)
+            with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+                checkpoint = Path(folder, f"{architecture}.pt")
+                facts = self._convert(path, pushed, architecture, checkpoint)
+                stored = self._stored(parent, checkpoint, sha256_of(checkpoint), checkpoint.name, facts)
+            made = replace(stored, pushed_file=pushed, state_dict_sha256=sha256)
+        return ModelVersion.from_document(versions.publish(self._store, parent, made.body(), made_by=maker))
+
+    def _stored(self, parent: ResourceName, path: Path, sha256: str, name: str, facts: WeightFacts) -> ModelVersion:
+        """A version to publish, its weight file in the bucket."""
         file = ModelFile(blob_key(parent.project, sha256), path.stat().st_size, sha256)
         self._store.put_file(file.key, path)
-        made = ModelVersion(
+        return ModelVersion(
             name=VersionName(parent, None),
             digest=f"sha256:{sha256}",
             task=facts.task,
@@ -137,10 +168,6 @@ class Models:
             files={name: file},
             pushed_file=name,
         )
-        # A call made again finds its version by the bytes (above) or its request. Without one each call is a maker of its own: an upload's
-        # name can come back later.
-        maker = f"{upload} {request_id or uuid.uuid4()}"
-        return ModelVersion.from_document(versions.publish(self._store, parent, made.body(), made_by=maker))
 
     def get(self, name: ResourceName) -> ModelView:
         """Reads a model; raises YardError (MODEL_NOT_FOUND)."""
@@ -176,10 +203,20 @@ class Models:
         return found[: page.size], page.next_token(str(found[page.size - 1].name.number)) if len(found) > page.size else ""
 
 
-def file_name(source_name: str) -> str:
-    """A plain file name that ends in .pt, from what a client says its file is called."""
+def _same(newest: ModelVersion, sha256: str, architecture: str) -> bool:
+    """Whether a version was made of the file with this sha256, in the same way."""
+    if architecture:
+        return (newest.state_dict_sha256, newest.architecture) == (sha256, yaml_name(architecture))
+    return newest.weight_file.sha256 == sha256
+
+
+def plain_name(source_name: str) -> str:
+    """A plain file name, from what a client says its file is called."""
     last = source_name.replace("\\", "/").rsplit("/", 1)[-1]
-    plain = _SAFE_NAME.sub("_", last)[-_LONGEST_NAME:].lstrip(".-")
-    if not plain:
-        return "weights.pt"
+    return _SAFE_NAME.sub("_", last)[-_LONGEST_NAME:].lstrip(".-") or "weights"
+
+
+def file_name(source_name: str) -> str:
+    """A plain file name that ends in .pt."""
+    plain = plain_name(source_name)
     return plain if plain.endswith(".pt") else f"{plain}.pt"

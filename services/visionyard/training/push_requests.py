@@ -22,11 +22,11 @@ class PushRequests:
     def __init__(self, store: ObjectStore) -> None:
         self._documents = Documents(store)
 
-    def find(self, parent: ResourceName, upload: ResourceName, request_id: str) -> VersionName | None:
+    def find(self, parent: ResourceName, upload: ResourceName, request_id: str, architecture: str = "") -> VersionName | None:
         """The version that the request made; None where it made none, or there is no request_id.
 
         Raises:
-            YardError: REQUEST_ID_REUSED, it asked for another model or upload.
+            YardError: REQUEST_ID_REUSED, it asked for another model, upload or architecture.
         """
         if not request_id:
             return None
@@ -34,7 +34,7 @@ class PushRequests:
             body = self._documents.read(_key(parent.project, request_id)).body
         except NotFound:
             return None
-        if (body["parent"], body["upload"]) != (str(parent), str(upload)):
+        if (body["parent"], body["upload"], body.get("architecture", "")) != (str(parent), str(upload), architecture):
             raise YardError(
                 Reason.REQUEST_ID_REUSED,
                 f"request_id {request_id} was used before for another model version; choose a new one",
@@ -42,7 +42,7 @@ class PushRequests:
             )
         return VersionName(parent, int(body["number"]))
 
-    def record(self, parent: ResourceName, upload: ResourceName, request_id: str, made: VersionName) -> None:
+    def record(self, parent: ResourceName, upload: ResourceName, request_id: str, made: VersionName, architecture: str = "") -> None:
         """Notes what the request made; nothing without a request_id.
 
         Raises:
@@ -51,9 +51,10 @@ class PushRequests:
         if not request_id:
             return
         try:
-            self._documents.create(_key(parent.project, request_id), {"parent": str(parent), "upload": str(upload), "number": made.number})
+            body = {"parent": str(parent), "upload": str(upload), "architecture": architecture, "number": made.number}
+            self._documents.create(_key(parent.project, request_id), body)
         except Conflict:
-            self.find(parent, upload, request_id)
+            self.find(parent, upload, request_id, architecture)
 
 
 def _key(project: str, request_id: str) -> str:

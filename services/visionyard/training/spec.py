@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,6 +11,7 @@ import yaml
 
 from visionyard.kit.errors import Reason, YardError, invalid_field
 from visionyard.training.arguments import ArgumentTable, check_batch, check_image_size, check_overrides
+from visionyard.training.backbones import CHANNELS, backbone_of, yaml_name
 from visionyard.training.model_yaml import check_model_yaml, task_of_head
 
 _LARGEST = {"epochs": 100_000, "batch_size": 65_536, "image_size_px": 8192}
@@ -117,14 +119,26 @@ def _check_numbers(spec: TrainingSpec) -> None:
 
 
 def _task_of_architecture(name: str, table: ArgumentTable) -> str:
+    if backbone_of(name):
+        return "classify"
     head = table.architectures.get(name)
     if head is None:
         raise YardError(
             Reason.MODEL_YAML_INVALID,
-            f"Ultralytics {table.version} brings no model YAML called {name[:100]!r}: use one such as yolov8n.yaml, or a file of your own",
+            f"there is no model YAML called {name[:100]!r}, neither of Ultralytics {table.version} nor for a network of torchvision: {_instead(name, table)}",
             {"file": name[:100], "field": "architecture"},
         )
     return task_of_head(head, name)
+
+
+def _instead(name: str, table: ArgumentTable) -> str:
+    """What to give in place of a model YAML's name that is not known."""
+    # Such as yolo11-cls-resnet18.yaml, which Ultralytics brings and which downloads weights when it is built.
+    own = [yaml_name(network) for network in CHANNELS if name.endswith(f"-{yaml_name(network)}")]
+    if own:
+        return f"use {own[0]}, the same network without a download"
+    near = difflib.get_close_matches(name[:100], [*table.architectures, *map(yaml_name, CHANNELS)], n=3)
+    return f"did you mean {' or '.join(near)}?" if near else "use one such as yolov8n.yaml or resnet34.yaml, or a file of your own"
 
 
 def yaml_file_name(model_yaml: str) -> str:

@@ -11,11 +11,12 @@ import pickletools
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
 from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.torchvision_classes import TORCHVISION_CLASSES
 
 _LFS = b"version https://git-lfs.github.com/spec/"
 _ZIP = b"PK\x03\x04"
@@ -62,6 +63,7 @@ _ALLOWED = frozenset(
         "ultralytics.utils.loss.BboxLoss",
         "ultralytics.utils.loss.DFLoss",
         "ultralytics.utils.tal.TaskAlignedAssigner",
+        *TORCHVISION_CLASSES,  # which the workers add to torch's list
     }
 )
 _ALLOWED_SHAPES = re.compile(
@@ -71,6 +73,17 @@ _ALLOWED_SHAPES = re.compile(
     r"|torchvision\.transforms\.transforms\.(?:Compose|Normalize|Resize|CenterCrop|ToTensor)"
     r"|ultralytics\.nn\.(?:tasks|modules(?:\.[a-z_0-9]+)?)\.[A-Za-z][A-Za-z0-9]*"
 )
+_TENSORS_ONLY = re.compile(
+    r"collections\.OrderedDict|torch\._utils\._rebuild_(?:tensor|tensor_v2|parameter)|torch\.(?:[A-Z][A-Za-z]*|storage\.Untyped)Storage"
+)
+_REBUILDS = "torch._utils._rebuild_"
+_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""The pickle of torch's magic number (torch/serialization.py, MAGIC_NUMBER), with which files before PyTorch 1.6 begin."""
+_LEGACY_PICKLES = 5
+"""That number, the format's version, facts of the machine, the object itself, and the keys of the storages that follow as plain bytes."""
+_CHECKPOINT_ADVICE = "use weights saved by Ultralytics from a source that you trust"
+_STATE_DICT_ADVICE = "give a network's tensors alone, as torch.save(model.state_dict(), FILE) writes them"
+_ARCH_ADVICE = "if it is the state dict of a classification network of torchvision, say of which one, such as --arch resnet34"
 
 
 def check_weight_file(path: Path, name: str) -> None:
@@ -84,16 +97,53 @@ def check_weight_file(path: Path, name: str) -> None:
         YardError: WEIGHTS_UNREADABLE or WEIGHTS_UNSAFE.
     """
     with path.open("rb") as file:
-        start = file.read(512)
-        if start.startswith(_LFS):
-            raise unreadable(
-                name, "is a Git LFS pointer, not the weights themselves: run `git lfs pull` where it came from and push the real file"
-            )
-        if not start:
-            raise unreadable(name, "is empty")
+        start = _first_bytes(file, name)
+        if start.startswith(_LEGACY):
+            raise unreadable(name, f"holds no model of Ultralytics, but what PyTorch before 1.6 saved: {_ARCH_ADVICE}")
         if not start.startswith(_ZIP):
             _check_other(path, file, name)
-    _check_zip(path, name)
+    symbols = _check_symbols(io.BytesIO(_zipped_pickle(path, name)), name, _check_model_symbol)
+    if _holds_only_tensors(symbols):
+        raise unreadable(name, f"holds tensors but no model, as state dicts do: {_ARCH_ADVICE}")
+
+
+def check_state_dict_file(path: Path, name: str) -> None:
+    """Refuses what holds anything but tensors by name: a zip that ``torch.save`` wrote, or the row of pickles that it wrote before PyTorch 1.6.
+
+    Args:
+        path: The file.
+        name: What to call it in messages.
+
+    Raises:
+        YardError: WEIGHTS_UNREADABLE or WEIGHTS_UNSAFE.
+    """
+    with path.open("rb") as file:
+        start = _first_bytes(file, name)
+        if start.startswith(_ZIP):
+            pickles: Iterable[IO[bytes]] = [io.BytesIO(_zipped_pickle(path, name))]
+        elif start.startswith(_LEGACY):
+            file.seek(0)
+            pickles = [file] * _LEGACY_PICKLES  # each is read up to its end
+        else:
+            raise unreadable(name, f"is nothing that PyTorch saved ({path.stat().st_size} bytes): {_STATE_DICT_ADVICE}")
+        for pickled in pickles:
+            _check_symbols(pickled, name, _check_tensor_symbol)
+
+
+def _first_bytes(file: IO[bytes], name: str) -> bytes:
+    """The beginning of a file that is neither empty nor a Git LFS pointer."""
+    start = file.read(512)
+    if start.startswith(_LFS):
+        raise unreadable(
+            name, "is a Git LFS pointer, not the weights themselves: run `git lfs pull` where it came from and push the real file"
+        )
+    if not start:
+        raise unreadable(name, "is empty")
+    return start
+
+
+def _holds_only_tensors(symbols: Collection[str]) -> bool:
+    return any(symbol.startswith(_REBUILDS) for symbol in symbols) and all(_TENSORS_ONLY.fullmatch(symbol) for symbol in symbols)
 
 
 def unreadable(name: str, what: str) -> YardError:
@@ -101,13 +151,12 @@ def unreadable(name: str, what: str) -> YardError:
     return YardError(Reason.WEIGHTS_UNREADABLE, f"{name} {what}", {"file": name})
 
 
-def unsafe(name: str, symbol: str) -> YardError:
-    """A WEIGHTS_UNSAFE error that names what the pickle asks for."""
+def unsafe(name: str, symbol: str, advice: str = _CHECKPOINT_ADVICE) -> YardError:
+    """A WEIGHTS_UNSAFE error that names what the pickle asks for, and says what to do."""
     shown = symbol[:200]
     return YardError(
         Reason.WEIGHTS_UNSAFE,
-        f"{name} asks for {shown} when it is opened, which is outside what weights need, so it was not opened: "
-        "use weights saved by Ultralytics from a source that you trust",
+        f"{name} asks for {shown} when it is opened, which is outside what weights need, so it was not opened: {advice}",
         {"file": name, "symbol": shown},
     )
 
@@ -116,7 +165,7 @@ def _check_other(path: Path, file: IO[bytes], name: str) -> None:
     """A file that is no zip: a bare pickle is looked at all the same, so that the message names what it would have run."""
     file.seek(0)
     try:
-        _check_symbols(file.read(_MAX_PICKLE_BYTES), name)
+        _check_symbols(io.BytesIO(file.read(_MAX_PICKLE_BYTES)), name, _check_model_symbol)
     except YardError as error:
         if error.reason is Reason.WEIGHTS_UNSAFE or "YOLOv5" in error.message:
             raise
@@ -124,7 +173,8 @@ def _check_other(path: Path, file: IO[bytes], name: str) -> None:
     raise unreadable(name, f"is no PyTorch checkpoint (a zip of {size} bytes was expected): push the .pt file that Ultralytics saved")
 
 
-def _check_zip(path: Path, name: str) -> None:
+def _zipped_pickle(path: Path, name: str) -> bytes:
+    """The pickle of a whole, undamaged zip that ``torch.save`` wrote."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -134,12 +184,13 @@ def _check_zip(path: Path, name: str) -> None:
                 raise unreadable(name, "is a TorchScript archive, not a checkpoint: push the .pt file that training saved")
             if len(pickles) != 1 or pickles[0].file_size > _MAX_PICKLE_BYTES:
                 raise unreadable(name, "is a zip, but no PyTorch checkpoint: push the .pt file that Ultralytics saved")
-            _check_symbols(archive.read(pickles[0]), name)
+            pickled = archive.read(pickles[0])
             damaged = archive.testzip()
     except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError, UnicodeDecodeError) as error:
         raise unreadable(name, f"is truncated or damaged ({type(error).__name__}): download or copy it again") from None
     if damaged is not None:
         raise unreadable(name, "is damaged, a checksum in it is wrong: download or copy it again")
+    return pickled
 
 
 def _check_entries(entries: list[zipfile.ZipInfo], size: int, name: str) -> None:
@@ -153,14 +204,23 @@ def _check_entries(entries: list[zipfile.ZipInfo], size: int, name: str) -> None
         raise unreadable(name, "is a zip whose entries overlap, not one that torch.save wrote")
 
 
-def _check_symbols(data: bytes, name: str) -> None:
+def _check_symbols(file: IO[bytes], name: str, check: Callable[[str, str], None]) -> frozenset[str]:
+    """What a pickle imports, each of it checked."""
+    symbols = set()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of Python's own reader, about escapes in a stranger's strings
-        for symbol in pickle_symbols(data, name):
-            _check_symbol(symbol, name)
+        for symbol in pickle_symbols(file, name):
+            check(symbol, name)
+            symbols.add(symbol)
+    return frozenset(symbols)
 
 
-def _check_symbol(symbol: str, name: str) -> None:
+def _check_tensor_symbol(symbol: str, name: str) -> None:
+    if not _TENSORS_ONLY.fullmatch(symbol):
+        raise unsafe(name, symbol, _STATE_DICT_ADVICE)
+
+
+def _check_model_symbol(symbol: str, name: str) -> None:
     if _YOLOV5.match(symbol):
         raise unreadable(
             name,
@@ -196,11 +256,11 @@ class _Strings:
         return f"{self._strings[-2]}.{self._strings[-1]}"
 
 
-def pickle_symbols(data: bytes, name: str) -> Iterator[str]:
+def pickle_symbols(file: IO[bytes], name: str) -> Iterator[str]:
     """What a pickle imports when it is loaded, as ``module.name``, in order; nothing is loaded.
 
     Args:
-        data: The pickle.
+        file: The pickle; it is read up to its end and no further.
         name: What to call the file in messages.
 
     Raises:
@@ -208,7 +268,7 @@ def pickle_symbols(data: bytes, name: str) -> Iterator[str]:
     """
     trace = _Strings(name)
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(io.BytesIO(data))):
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
             if count > _MAX_OPCODES:
                 raise unreadable(name, "holds a pickle that is longer than any model's")
             if opcode.name in {"GLOBAL", "INST"}:

@@ -18,7 +18,7 @@ from visionyard.kit.artifacts.model import fetch_weights, sha256_of
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.names import ProjectName, ResourceName, VersionName
 from visionyard.kit.objectstore.memory import MemoryObjectStore
-from visionyard.training.inspection import inspect
+from visionyard.training.inspection import convert, inspect
 from visionyard.training.models import Models, file_name
 
 MODEL = ResourceName("default", "models", "m")
@@ -58,7 +58,7 @@ def uploads() -> Uploads:
 
 @pytest.fixture
 def models(store: MemoryObjectStore, uploads: Uploads) -> Models:
-    return Models(store, uploads, partial(inspect, timeout_s=120.0))
+    return Models(store, uploads, partial(inspect, timeout_s=120.0), partial(convert, timeout_s=120.0))
 
 
 @pytest.mark.parametrize(

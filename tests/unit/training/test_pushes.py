@@ -48,7 +48,11 @@ def uploads(tmp_path):
 
 @pytest.fixture
 def models(uploads):
-    return Models(MemoryObjectStore(), uploads, lambda *_: WeightFacts("detect", ("cone",), 1, 640, 32, ""))
+    def convert(path, _name, network, target):
+        target.write_bytes(b"made of " + path.read_bytes())
+        return WeightFacts("classify", ("untrained",), 1, 224, 1, f"{network}.yaml")
+
+    return Models(MemoryObjectStore(), uploads, lambda *_: WeightFacts("detect", ("cone",), 1, 640, 32, ""), convert)
 
 
 def test_a_request_made_again_after_its_upload_is_gone_gives_its_version(models, uploads):
@@ -113,3 +117,44 @@ def test_a_page_token_that_was_made_up_is_refused(models, position):
     with pytest.raises(YardError) as error:
         models.list_versions(MODEL, 0, base64.urlsafe_b64encode(digest + position).decode().rstrip("="))
     assert error.value.reason is Reason.INVALID_PAGE_TOKEN
+
+
+def test_a_state_dict_becomes_weights_that_are_a_start(models, uploads):
+    uploads.put(UPLOAD, b"one")
+    made = models.push(MODEL, UPLOAD, "a/resnet34-b627.pth", "r1", "resnet34")
+    assert (made.task, made.architecture, made.pushed_file, made.weights) == (
+        "classify",
+        "resnet34.yaml",
+        "resnet34-b627.pth",
+        "resnet34.pt",
+    )
+    assert made.state_dict_sha256 == hashlib.sha256(b"one").hexdigest()
+    assert made.digest == f"sha256:{hashlib.sha256(b'made of one').hexdigest()}"
+    assert list(uploads.folder.iterdir()) == []
+
+
+def test_the_same_state_dict_again_is_the_same_version_but_not_of_another_network(models, uploads):
+    numbers = []
+    for request, data, network in (
+        ("r1", b"one", "resnet34"),
+        ("r2", b"one", "resnet34"),
+        ("r3", b"one", "resnet18"),
+        ("r4", b"two", "resnet18"),
+        ("r5", b"two", ""),
+    ):
+        uploads.put(UPLOAD, data)
+        numbers.append(models.push(MODEL, UPLOAD, "a.pth", request, network).name.number)
+    assert numbers == [1, 1, 2, 3, 4]
+    uploads.put(UPLOAD, b"one")
+    assert models.push(MODEL, UPLOAD, "a.pth", "r1", "resnet34").name.number == 1, "also where it is not the newest any more"
+    with pytest.raises(YardError) as error:
+        models.push(MODEL, UPLOAD, "a.pth", "r1", "resnet18")
+    assert error.value.reason is Reason.REQUEST_ID_REUSED
+
+
+def test_an_unknown_network_is_refused_and_its_upload_thrown_away(models, uploads):
+    uploads.put(UPLOAD, b"one")
+    with pytest.raises(YardError, match="resnet34") as error:
+        models.push(MODEL, UPLOAD, "a.pth", "r1", "resnet35")
+    assert error.value.reason is Reason.INVALID_FIELD
+    assert list(uploads.folder.iterdir()) == []

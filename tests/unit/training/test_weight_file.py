@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import random
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from visionyard.kit.errors import Reason, YardError
-from visionyard.training.weight_file import check_weight_file, pickle_symbols
+from visionyard.training.weight_file import check_state_dict_file, check_weight_file, pickle_symbols
 
 
 class Runs:
@@ -34,9 +36,9 @@ def _zip(path: Path, pickled: bytes, compression: int = zipfile.ZIP_STORED, **mo
     return path
 
 
-def _refusal(path: Path) -> YardError:
+def _refusal(path: Path, check: Callable[[Path, str], None] = check_weight_file) -> YardError:
     with pytest.raises(YardError) as refused:
-        check_weight_file(path, path.name)
+        check(path, path.name)
     return refused.value
 
 
@@ -77,7 +79,7 @@ def test_symbols_outside_the_list_are_named(tmp_path: Path, symbol: str) -> None
 def test_extension_codes_and_computed_names_are_refused() -> None:
     for pickled in (b"\x80\x02\x82\x01.", b"\x80\x04\x93."):
         with pytest.raises(YardError) as refused:
-            list(pickle_symbols(pickled, "w.pt"))
+            list(pickle_symbols(io.BytesIO(pickled), "w.pt"))
         assert refused.value.reason is Reason.WEIGHTS_UNSAFE
 
 
@@ -124,3 +126,69 @@ def test_zips_that_torch_did_not_write_are_refused(tmp_path: Path) -> None:
     ):
         assert refused.reason is Reason.WEIGHTS_UNREADABLE
         assert told in refused.message
+
+
+def test_the_classes_of_torchvisions_networks_pass_by_their_exact_names(tmp_path: Path) -> None:
+    check_weight_file(_zip(tmp_path / "w.pt", b"\x80\x02ctorchvision.models.resnet\nBasicBlock\n."), "w.pt")
+    for symbol in (b"torchvision.models.resnet\nresnet18", b"torchvision.models.resnet\nResNet", b"torchvision.models\nget_model"):
+        refused = _refusal(_zip(tmp_path / "w.pt", b"\x80\x02c" + symbol + b"\n."))
+        assert refused.reason is Reason.WEIGHTS_UNSAFE
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_a_state_dict_passes_as_such_and_is_told_from_a_checkpoint(tmp_path: Path, zipped: bool) -> None:
+    import torch
+
+    path = tmp_path / "resnet.pth"
+    tensors = {"a": torch.ones(3), "b": torch.nn.Parameter(torch.ones(2)), "c": torch.zeros(1, dtype=torch.float16)}
+    torch.save(torch.nn.Linear(2, 2).state_dict() | tensors, path, _use_new_zipfile_serialization=zipped)
+    check_state_dict_file(path, path.name)
+    refused = _refusal(path)
+    assert refused.reason is Reason.WEIGHTS_UNREADABLE
+    assert "--arch resnet34" in refused.message
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+@pytest.mark.parametrize(("what", "symbol"), [("runs", "posix.system"), ("model", "torch.nn.modules.linear.Linear")])
+def test_what_holds_more_than_tensors_is_no_state_dict(tmp_path: Path, zipped: bool, what: str, symbol: str) -> None:
+    import torch
+
+    path = tmp_path / "w.pth"
+    held = Runs(tmp_path / "ran") if what == "runs" else torch.nn.Linear(2, 2)
+    torch.save({"a": torch.ones(3), "b": held}, path, _use_new_zipfile_serialization=zipped)
+    refused = _refusal(path, check_state_dict_file)
+    assert (refused.reason, refused.metadata["symbol"]) == (Reason.WEIGHTS_UNSAFE, symbol)
+    assert "model.state_dict()" in refused.message
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_hostile_pickle_behind_the_first_of_a_legacy_file_is_found(tmp_path: Path) -> None:
+    import torch
+
+    path = tmp_path / "w.pth"
+    torch.save({"a": torch.ones(3)}, path, _use_new_zipfile_serialization=False)
+    data = path.read_bytes()
+    evil = pickle.dumps(Runs(tmp_path / "ran"), protocol=2)
+    first = data.index(b".") + 1
+    for file in (data[:first] + evil + data[first:], data[: data.rindex(b"]q")] + evil):
+        path.write_bytes(file)
+        assert _refusal(path, check_state_dict_file).reason in {Reason.WEIGHTS_UNSAFE, Reason.WEIGHTS_UNREADABLE}
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"version https://git-lfs.github.com/spec/v1\n", b"PK\x03\x04 no", b"\xff\xd8\xff a photo", b"\x80\x02."]
+)
+def test_what_pytorch_did_not_save_is_no_state_dict(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "w.pth"
+    path.write_bytes(content)
+    assert _refusal(path, check_state_dict_file).reason is Reason.WEIGHTS_UNREADABLE
+
+
+def test_a_legacy_file_that_breaks_off_is_damaged(tmp_path: Path) -> None:
+    import torch
+
+    path = tmp_path / "w.pth"
+    torch.save({"a": torch.ones(3)}, path, _use_new_zipfile_serialization=False)
+    path.write_bytes(path.read_bytes()[:60])
+    assert _refusal(path, check_state_dict_file).reason is Reason.WEIGHTS_UNREADABLE

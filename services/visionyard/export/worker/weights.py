@@ -11,6 +11,7 @@ from ultralytics.nn.modules.head import v10Detect
 from ultralytics.nn.tasks import BaseModel, load_checkpoint
 
 from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.torchvision_classes import torchvision_classes
 
 _RGB = 3
 _MIN_STRIDE = 32
@@ -31,6 +32,7 @@ def load_detector(path: Path) -> BaseModel:
     """
     if not tasks.SAFE_LOAD:
         raise RuntimeError("weights are opened with ULTRALYTICS_SAFE_LOAD=1 only, set before ultralytics is imported")
+    torch.serialization.add_safe_globals(torchvision_classes())
     try:
         model, _ = load_checkpoint(str(path), device=torch.device("cpu"))
     except (TypeError, RuntimeError, AttributeError, KeyError, ModuleNotFoundError) as error:

@@ -57,6 +57,8 @@ class ModelVersion:
         pushed_file: The name of the file that was pushed; empty for a trained one.
         dataset_version: What it was trained on, ``projects/{project}/datasets/{dataset}/versions/{number}``; empty for a pushed one.
         metrics: Validation metrics of the best epoch under Ultralytics' own keys; empty for a pushed one.
+        state_dict_sha256: The sha256 of the pushed file, 64 hexadecimal digits, where that was a torchvision network's state dict: then the weights
+            were made of it, their head is untrained, and they are a start for training only. Empty for others.
         create_time: When it was published, by the store's clock.
     """
 
@@ -74,6 +76,7 @@ class ModelVersion:
     pushed_file: str = ""
     dataset_version: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
+    state_dict_sha256: str = ""
     create_time: datetime | None = None
 
     @classmethod
@@ -95,6 +98,7 @@ class ModelVersion:
             pushed_file=body["pushed_file"],
             dataset_version=body["dataset_version"],
             metrics=dict(body["metrics"]),
+            state_dict_sha256=body.get("state_dict_sha256", ""),  # documents of earlier releases lack it
             create_time=document.create_time,
         )
 
@@ -114,6 +118,7 @@ class ModelVersion:
             "pushed_file": self.pushed_file,
             "dataset_version": self.dataset_version,
             "metrics": dict(self.metrics),
+            "state_dict_sha256": self.state_dict_sha256,
         }
 
     @property

@@ -137,10 +137,11 @@ class ModelVersion(_message.Message):
     DATASET_VERSION_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    HEAD_UNTRAINED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`projects/{project}/models/{model}/versions/{number}`, numbers from 1."""
     digest: _builtins.str
-    """Identifies the weights: "sha256:" and 64 hexadecimal digits of the weight file's bytes."""
+    """Identifies the weights: "sha256:" and 64 hexadecimal digits of the weight file's bytes. Of a state dict those of the weights made of it."""
     task: Global___ModelTask.ValueType
     """What it predicts."""
     parameter_count: _builtins.int
@@ -153,6 +154,8 @@ class ModelVersion(_message.Message):
     """The name of the file that was pushed."""
     dataset_version: _builtins.str
     """The dataset version that it was trained on, `projects/{project}/datasets/{dataset}/versions/{number}`; empty for a pushed one."""
+    head_untrained: _builtins.bool
+    """Whether its head holds random numbers, as where a state dict was pushed: it is a start for training, and predicts nothing."""
     @_builtins.property
     def class_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Its class names in the order of their ids."""
@@ -179,10 +182,11 @@ class ModelVersion(_message.Message):
         dataset_version: _builtins.str = ...,
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        head_untrained: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "origin", b"origin", "pushed_file", b"pushed_file", "training_job", b"training_job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_names", b"class_names", "create_time", b"create_time", "dataset_version", b"dataset_version", "digest", b"digest", "image_size_px", b"image_size_px", "metrics", b"metrics", "name", b"name", "origin", b"origin", "parameter_count", b"parameter_count", "pushed_file", b"pushed_file", "task", b"task", "training_job", b"training_job"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_names", b"class_names", "create_time", b"create_time", "dataset_version", b"dataset_version", "digest", b"digest", "head_untrained", b"head_untrained", "image_size_px", b"image_size_px", "metrics", b"metrics", "name", b"name", "origin", b"origin", "parameter_count", b"parameter_count", "pushed_file", b"pushed_file", "task", b"task", "training_job", b"training_job"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_origin: _TypeAlias = _typing.Literal["training_job", "pushed_file"]  # noqa: Y015
     _WhichOneofArgType_origin: _TypeAlias = _typing.Literal["origin", b"origin"]  # noqa: Y015

@@ -30,6 +30,7 @@ class CreateModelVersionRequest(_message.Message):
     UPLOAD_FIELD_NUMBER: _builtins.int
     SOURCE_NAME_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ARCHITECTURE_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """`projects/{project}/models/{model}`; the model is made where it is not there. The id is 1 to 63 letters, digits, '-', '_' and '.', and begins with a letter or digit."""
     upload: _builtins.str
@@ -38,6 +39,10 @@ class CreateModelVersionRequest(_message.Message):
     """The file's name at the client, for messages."""
     request_id: _builtins.str
     """A UUID chosen by the client: the same one again gives the same version, also after its upload is gone."""
+    architecture: _builtins.str
+    """The classification network of torchvision that the file is a state dict of, by torchvision's name: `resnet34`. The version's weights are then made of
+    the tensors up to the pooling, under a head that is untrained. Empty for a checkpoint of Ultralytics. INVALID_FIELD names the nearest known.
+    """
     def __init__(
         self,
         *,
@@ -45,10 +50,11 @@ class CreateModelVersionRequest(_message.Message):
         upload: _builtins.str = ...,
         source_name: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        architecture: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "request_id", b"request_id", "source_name", b"source_name", "upload", b"upload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "parent", b"parent", "request_id", b"request_id", "source_name", b"source_name", "upload", b"upload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

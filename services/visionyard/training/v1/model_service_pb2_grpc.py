@@ -74,7 +74,8 @@ class ModelServiceServicer:
     def CreateModelVersion(self, request, context):
         """Makes a model version from an uploaded weight file, which is opened in a worker only, and with no code of its own run. The same bytes as the
         newest version's give that version again. The upload is deleted. NOT_FOUND (UPLOAD_NOT_FOUND), FAILED_PRECONDITION (UPLOAD_INCOMPLETE),
-        INVALID_ARGUMENT (WEIGHTS_UNREADABLE, WEIGHTS_UNSAFE, INVALID_NAME), ALREADY_EXISTS (REQUEST_ID_REUSED), RESOURCE_EXHAUSTED (OVERLOADED).
+        INVALID_ARGUMENT (WEIGHTS_UNREADABLE, WEIGHTS_UNSAFE, INVALID_NAME, INVALID_FIELD), ALREADY_EXISTS (REQUEST_ID_REUSED),
+        RESOURCE_EXHAUSTED (OVERLOADED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

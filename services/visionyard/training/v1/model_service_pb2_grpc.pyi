@@ -36,7 +36,8 @@ class ModelServiceStub:
     CreateModelVersion: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.CreateModelVersionRequest, _model_service_pb2.CreateModelVersionResponse]
     """Makes a model version from an uploaded weight file, which is opened in a worker only, and with no code of its own run. The same bytes as the
     newest version's give that version again. The upload is deleted. NOT_FOUND (UPLOAD_NOT_FOUND), FAILED_PRECONDITION (UPLOAD_INCOMPLETE),
-    INVALID_ARGUMENT (WEIGHTS_UNREADABLE, WEIGHTS_UNSAFE, INVALID_NAME), ALREADY_EXISTS (REQUEST_ID_REUSED), RESOURCE_EXHAUSTED (OVERLOADED).
+    INVALID_ARGUMENT (WEIGHTS_UNREADABLE, WEIGHTS_UNSAFE, INVALID_NAME, INVALID_FIELD), ALREADY_EXISTS (REQUEST_ID_REUSED),
+    RESOURCE_EXHAUSTED (OVERLOADED).
     """
     GetModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_service_pb2.GetModelResponse]
     """One model. NOT_FOUND (MODEL_NOT_FOUND)."""
@@ -57,7 +58,8 @@ class ModelServiceAsyncStub(ModelServiceStub):
     CreateModelVersion: _aio.UnaryUnaryMultiCallable[_model_service_pb2.CreateModelVersionRequest, _model_service_pb2.CreateModelVersionResponse]  # type: ignore[assignment]
     """Makes a model version from an uploaded weight file, which is opened in a worker only, and with no code of its own run. The same bytes as the
     newest version's give that version again. The upload is deleted. NOT_FOUND (UPLOAD_NOT_FOUND), FAILED_PRECONDITION (UPLOAD_INCOMPLETE),
-    INVALID_ARGUMENT (WEIGHTS_UNREADABLE, WEIGHTS_UNSAFE, INVALID_NAME), ALREADY_EXISTS (REQUEST_ID_REUSED), RESOURCE_EXHAUSTED (OVERLOADED).
+    INVALID_ARGUMENT (WEIGHTS_UNREADABLE, WEIGHTS_UNSAFE, INVALID_NAME, INVALID_FIELD), ALREADY_EXISTS (REQUEST_ID_REUSED),
+    RESOURCE_EXHAUSTED (OVERLOADED).
     """
     GetModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_service_pb2.GetModelResponse]  # type: ignore[assignment]
     """One model. NOT_FOUND (MODEL_NOT_FOUND)."""
@@ -81,7 +83,8 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_model_service_pb2.CreateModelVersionResponse, _abc.Awaitable[_model_service_pb2.CreateModelVersionResponse]]:
         """Makes a model version from an uploaded weight file, which is opened in a worker only, and with no code of its own run. The same bytes as the
         newest version's give that version again. The upload is deleted. NOT_FOUND (UPLOAD_NOT_FOUND), FAILED_PRECONDITION (UPLOAD_INCOMPLETE),
-        INVALID_ARGUMENT (WEIGHTS_UNREADABLE, WEIGHTS_UNSAFE, INVALID_NAME), ALREADY_EXISTS (REQUEST_ID_REUSED), RESOURCE_EXHAUSTED (OVERLOADED).
+        INVALID_ARGUMENT (WEIGHTS_UNREADABLE, WEIGHTS_UNSAFE, INVALID_NAME, INVALID_FIELD), ALREADY_EXISTS (REQUEST_ID_REUSED),
+        RESOURCE_EXHAUSTED (OVERLOADED).
         """
 
     @_abc_1.abstractmethod

@@ -137,7 +137,9 @@ class TrainingSpec(_message.Message):
     model_version: _builtins.str
     """A model version, `projects/{project}/models/{model}/versions/{number}`; "-" as the number means the newest."""
     architecture: _builtins.str
-    """An architecture that Ultralytics brings, by the name of its YAML: "yolov8n.yaml"."""
+    """An architecture by the name of its YAML: one that Ultralytics brings ("yolov8n.yaml"), or a classification network of torchvision
+    ("resnet34.yaml").
+    """
     model_yaml: _builtins.str
     """The text of a model YAML of one's own, at most 1 MiB."""
     model: _builtins.str

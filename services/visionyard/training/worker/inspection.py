@@ -10,10 +10,12 @@ import json
 import resource
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.torchvision_classes import torchvision_classes
 from visionyard.kit.ultralytics_env import prepare
 from visionyard.training.model_modules import HEADS
 from visionyard.training.model_yaml import check_model_document
@@ -49,10 +51,12 @@ def inspect_weights(path: Path, name: str) -> dict[str, Any]:
     import torch  # noqa: PLC0415 - only for a file that the opcodes speak well of
     from ultralytics.nn.tasks import BaseModel, load_checkpoint  # noqa: PLC0415 - likewise, and after the environment is set
 
+    torch.serialization.add_safe_globals(torchvision_classes())
+
     try:
         model, checkpoint = load_checkpoint(path)
     except Exception as error:  # noqa: BLE001 - a stranger's file can fail in any way
-        raise _refused(error, name) from None
+        raise refused(error, name) from None
     if not isinstance(model, BaseModel):
         raise unreadable(name, f"holds a {type(model).__name__}, not an Ultralytics model")
     task = _TASK_OF_MODEL.get(type(model).__name__)
@@ -67,7 +71,7 @@ def inspect_weights(path: Path, name: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise unreadable(name, "does not say how its model is built")
     try:
-        check_model_document(document)
+        check_model_document(document, from_weights=True)
     except YardError as error:
         raise unsafe(name, f"a model whose {error.metadata.get('field', 'architecture')} is not allowed") from None
     side = checkpoint.get("train_args", {}).get("imgsz") if isinstance(checkpoint.get("train_args"), dict) else None
@@ -87,7 +91,8 @@ def inspect_weights(path: Path, name: str) -> dict[str, Any]:
     return found
 
 
-def _refused(error: Exception, name: str) -> YardError:
+def refused(error: Exception, name: str) -> YardError:
+    """What to tell the user of an exception that came out of opening a weight file."""
     text = str(error)
     if "outside the supported" in text or "blocked during restricted" in text or "Unsupported global" in text:
         return unsafe(name, "something outside Ultralytics' list of known classes")
@@ -119,19 +124,32 @@ def _limit() -> None:
 
 
 def main() -> int:
-    """Writes ``{"found": ...}`` or ``{"error": ...}`` to the report; another exit code than 0 means that the limits were reached."""
+    """Opens the file that the arguments name; see :func:`report_within_limits`."""
     path, name, report = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+    report_within_limits(report, name, lambda: inspect_weights(path, name))
+    return 0
+
+
+def report_within_limits(report: Path, name: str, find: Callable[[], dict[str, Any]]) -> None:
+    """Limits this process, prepares it for Ultralytics, and writes ``{"found": ...}`` or ``{"error": ...}`` to the report.
+
+    It may die of the limits instead.
+
+    Args:
+        report: The file to write.
+        name: What to call the weight file in messages.
+        find: Opens it.
+    """
     _limit()
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder).resolve(), {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"})
         try:
-            document: dict[str, Any] = {"found": inspect_weights(path, name)}
+            document: dict[str, Any] = {"found": find()}
         except YardError as error:
             document = {"error": error.to_json()}
         except MemoryError:
             document = {"error": unreadable(name, "needs more memory to be opened than a weight file may").to_json()}
     report.write_text(json.dumps(document))
-    return 0
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from visionyard.kit.artifacts import versions
 from visionyard.kit.artifacts.model import ModelFile, ModelVersion, fetch_weights, read_model_version
 from visionyard.kit.jobs.worker import JobContext
 from visionyard.kit.names import ResourceName, VersionName
+from visionyard.training.backbones import backbone_of, model_yaml
 from visionyard.training.spec import TrainingSpec, yaml_file_name
 from visionyard.training.worker.checkpoints import ARGUMENTS, BEST, LAST, RESULTS, store_file, sweep
 from visionyard.training.worker.inspection import inspect_weights
@@ -101,6 +102,10 @@ def initial_model(context: JobContext, spec: TrainingSpec, folder: Path) -> str:
     Raises:
         YardError: MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND or ARTIFACT_CORRUPT.
     """
+    if network := backbone_of(spec.architecture):
+        path = folder / spec.architecture
+        path.write_text(model_yaml(network))
+        return str(path)
     if spec.architecture:
         return spec.architecture
     if spec.model_yaml:

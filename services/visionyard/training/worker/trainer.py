@@ -18,6 +18,7 @@ from ultralytics.utils.plotting import plot_results
 from ultralytics.utils.torch_utils import strip_optimizer
 
 from visionyard.kit.jobs.worker import JobContext
+from visionyard.kit.torchvision_classes import torchvision_classes
 from visionyard.training.worker.callbacks import PATH_ARGUMENTS, TrainingHooks, finite, write_arguments
 from visionyard.training.worker.checkpoints import ARGUMENTS, BEST, LAST, RESULTS, restore, sweep
 from visionyard.training.worker.task_classes import Maker, trainer_and_validator
@@ -62,6 +63,7 @@ def train(context: JobContext, arguments: Mapping[str, Any], model: str, task: s
         YardError: ARTIFACT_CORRUPT, the stored checkpoint cannot be read.
         JobCancelled, Preempted, LeaseLost: the job must stop.
     """
+    torch.serialization.add_safe_globals(torchvision_classes())
     folder = context.scratch / "run"
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = context.job.pointers.get("checkpoint")
