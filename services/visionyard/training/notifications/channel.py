@@ -129,9 +129,10 @@ def check_channel(channel: Channel, *, private: bool) -> None:
 
 def address_not_allowed(url: Url) -> YardError:
     """An ADDRESS_NOT_ALLOWED error."""
+    private = not is_literal(url.host) or may_connect(url.host, private=True)
+    remedy = f"give a public one, or have an administrator set {PRIVATE_SETTING}=true" if private else "give another"
     return YardError(
         Reason.ADDRESS_NOT_ALLOWED,
-        f"{masked(url)} lies at a private or special address, where this service sends nothing: give a public one, or have an administrator set"
-        f" {PRIVATE_SETTING}=true (link-local addresses stay refused)",
+        f"{masked(url)} lies at a {'private or special' if private else 'special'} address, where this service sends nothing: {remedy}",
         {"address": masked(url), "setting": PRIVATE_SETTING},
     )
