@@ -19,6 +19,7 @@ ADAPTERS = {
     "dataset.fetching.http": "speaks HTTP to sources",
     "dataset.fetching.s3": "reads other buckets, those that the allow-list names",
     "dataset.fetching.sources": "puts these together for the worker",
+    "training.notifications.posting": "posts to channels over HTTP",
     "inference.triton": "speaks to Triton over gRPC",
     "inference.backends.config": "writes the model configuration that Triton reads, a protobuf text",
 }

@@ -13,6 +13,7 @@ import pytest
 import test_dataset_commands  # noqa: F401 - says what it covers
 from command_tree import COVERED, cancelled, covers, leaves, refused, wait_for_epoch
 from embedded import YARD
+from hooks import taking_hooks
 
 from visionyard.cli import app
 
@@ -184,6 +185,39 @@ def test_predict_answers_each_image_in_the_order_given(stack, small_deployment, 
     assert [answer.get("error", {}).get("reason") for answer in lines] == [None, "IMAGE_UNREADABLE", "FILE_NOT_FOUND", None]
     assert json.loads(done.stderr.splitlines()[-1])["error"]["metadata"] == {"failed": "2", "images": "4"}
     assert refused(stack, "predict", "nowhere", picture)["reason"] == "DEPLOYMENT_NOT_FOUND"
+
+
+@covers("notify add", "--kind", "--url", "--on", "--name", "--secret")
+@covers("notify list")
+@covers("notify test")
+@covers("notify delete")
+def test_notify(stack):
+    with taking_hooks() as hooks:
+        url = f"{hooks.root}/hook?token=hidden-1"
+        made = stack.json(
+            "notify", "add", "--kind", "dingtalk", "--url", url, "--on", "improved,failed", "--name", "ops", "--secret", "hidden-2"
+        )
+        channel = made["notification_channel"]
+        assert (channel["kind"], channel["signed"]) == ("NOTIFICATION_KIND_DINGTALK", True)
+        assert channel["events"] == ["NOTIFICATION_EVENT_IMPROVED", "NOTIFICATION_EVENT_FAILED"]
+        assert channel["masked_url"] == f"{hooks.root}/…"
+        assert stack.json("notify", "list")["notification_channels"] == [channel]
+        assert stack.json("notify", "test", "ops") == {"http_status": 200}
+        [(path, _, body)] = hooks.posts
+        assert "&sign=" in path
+        assert body["msgtype"] == "markdown"
+        hooks.answers["/hook"] = [404]
+        assert refused(stack, "notify", "test", "ops")["reason"] == "MESSAGE_NOT_DELIVERED"
+        assert "hidden" not in stack.yard("notify", "list").stdout
+    assert stack.yard("notify", "add", "--kind", "pager", "--url", url).returncode == 2
+    assert stack.yard("notify", "add", "--kind", "slack", "--url", url, "--on", "ended").returncode == 2
+    assert refused(stack, "notify", "add", "--kind", "slack", "--url", "http://169.254.169.254/x")["reason"] == "ADDRESS_NOT_ALLOWED"
+    assert stack.json("notify", "delete", "ops") == {}
+    assert stack.json("notify", "list")["notification_channels"] == []
+    assert refused(stack, "notify", "delete", "ops")["reason"] == "CHANNEL_NOT_FOUND"
+    logs = [file for file in stack.home.rglob("*.log") if file.is_file()]
+    assert len(logs) > 3
+    assert [file.name for file in logs if b"hidden-" in file.read_bytes()] == []
 
 
 @covers("job list", "--kind")

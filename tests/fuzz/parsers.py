@@ -83,7 +83,14 @@ def _texts() -> Iterator[Parser]:
     yield Parser("yolo-rows", texts.read_label_rows, seeds.label_rows, mutation.plain_text, (f"{formats}yolo_rows.py",))
     masks = (f"{formats}run_lengths.py",)
     yield Parser("masks", texts.read_mask, seeds.masks, mutation.plain_text, masks, max_bytes=1 << 12)
-    yield Parser("addresses", texts.read_address, seeds.addresses, mutation.plain_text, ("dataset/fetching/addresses.py",), max_bytes=4096)
+    yield Parser(
+        "addresses",
+        texts.read_address,
+        seeds.addresses,
+        mutation.plain_text,
+        ("dataset/fetching/addresses.py", "kit/web/urls.py"),
+        max_bytes=4096,
+    )
 
 
 def _binaries() -> Iterator[Parser]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from verdicts import Broken
 
-from visionyard.dataset.fetching.addresses import MAX_CHARACTERS, AllowList, SourceUrl
+from visionyard.dataset.fetching.addresses import AllowList, SourceUrl
 from visionyard.dataset.formats.json_items import json_items
 from visionyard.dataset.formats.json_lines import json_lines
 from visionyard.dataset.formats.json_stream import NotJson, stream_members
@@ -21,6 +21,7 @@ from visionyard.dataset.formats.yolo_rows import looks_like_labels, read_rows
 from visionyard.dataset.source import decode_text
 from visionyard.kit.artifacts.dataset import KeypointLayout
 from visionyard.kit.errors import YardError
+from visionyard.kit.web.urls import MAX_CHARACTERS
 
 _MAX_YAML_DEPTH = 12
 _MASK_KEYS = 2

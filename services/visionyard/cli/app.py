@@ -9,7 +9,7 @@ import typer
 import typer.main
 
 from visionyard import __version__
-from visionyard.cli import curation, deployments, jobs, models, queue, stack, storage
+from visionyard.cli import curation, deployments, jobs, models, notifications, queue, stack, storage
 from visionyard.cli.export import export
 from visionyard.cli.options import AsJson, example
 from visionyard.cli.output import write, write_json
@@ -76,6 +76,7 @@ def tree() -> typer.Typer:
         "predict",
         epilog=example("yard predict cones a.jpg b.jpg --save ./boxes", "yard predict cones a.jpg --conf 0.5 --classes cone --json"),
     )(predict)
+    app.add_typer(notifications.app, name="notify", epilog=example("yard notify list"))
     app.add_typer(storage.app, name="storage", epilog=example("yard storage show"))
     app.command("sample", epilog=example("yard sample ./sample"))(stack.sample)
     return app

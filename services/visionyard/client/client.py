@@ -14,6 +14,7 @@ from visionyard.client.endpoints import Endpoints, Service, default_project, def
 from visionyard.client.exports import Artifacts, AsyncArtifacts, AsyncExportJobs, ExportJobs
 from visionyard.client.imports import AsyncImportJobs, ImportJobs
 from visionyard.client.models import AsyncModels, Models
+from visionyard.client.notifications import AsyncNotificationChannels, NotificationChannels
 from visionyard.client.predictions import AsyncPredictions, Predictions
 from visionyard.client.references import References
 from visionyard.client.storage import AsyncStorage, Storage
@@ -37,6 +38,7 @@ class AsyncClient:
         imports: Import jobs.
         training: Training jobs.
         models: Models and their versions.
+        notifications: Channels that are told what becomes of training jobs.
         exports: Export jobs.
         artifacts: What export jobs made.
         deployments: Deployments.
@@ -66,6 +68,7 @@ class AsyncClient:
         self.imports = AsyncImportJobs(self._transport, names, self.uploads)
         self.training = AsyncTrainingJobs(self._transport, names, downloads)
         self.models = AsyncModels(self._transport, names, self.uploads, downloads)
+        self.notifications = AsyncNotificationChannels(self._transport, names)
         self.exports = AsyncExportJobs(self._transport, names)
         self.artifacts = AsyncArtifacts(self._transport, names)
         self.deployments = AsyncDeployments(self._transport, names)
@@ -114,6 +117,7 @@ class Client:
         self.imports = ImportJobs(client.imports, loop)
         self.training = TrainingJobs(client.training, loop)
         self.models = Models(client.models, loop)
+        self.notifications = NotificationChannels(client.notifications, loop)
         self.exports = ExportJobs(client.exports, loop)
         self.artifacts = Artifacts(client.artifacts, loop)
         self.deployments = Deployments(client.deployments, loop)

@@ -113,6 +113,11 @@ class Reason(enum.Enum):
     IMAGE_TOO_LARGE = (143, Code.INVALID_ARGUMENT)
     OVERLOADED = (144, Code.RESOURCE_EXHAUSTED)
 
+    CHANNEL_NOT_FOUND = (160, Code.NOT_FOUND)
+    MESSAGE_NOT_DELIVERED = (161, Code.FAILED_PRECONDITION)
+    ADDRESS_NOT_ALLOWED = (162, Code.PERMISSION_DENIED)
+    TOO_MANY_CHANNELS = (163, Code.RESOURCE_EXHAUSTED)
+
     @property
     def number(self) -> int:
         """Its number in the proto enum."""

@@ -50,6 +50,8 @@ def specification(service: str, state: StateDir, ports: Mapping[str, int], store
         environment |= {DATUMARO_VARIABLE: str(python)}
     if service in _WITHOUT_MATHS:
         environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    if service == "training":  # its users are its operator
+        environment |= {"VISIONYARD_NOTIFY_PRIVATE": os.environ.get("VISIONYARD_NOTIFY_PRIVATE") or "true"}
     if service == "inference":
         environment |= {
             "VISIONYARD_TRITON_URL": address(ports, "triton"),

@@ -27,6 +27,11 @@ from visionyard.training.inspection import convert, inspect
 from visionyard.training.metrics import Metrics
 from visionyard.training.model_servicer import ModelServicer
 from visionyard.training.models import Models
+from visionyard.training.notification_servicer import NotificationServicer
+from visionyard.training.notifications.channels import Channels
+from visionyard.training.notifications.notifier import Notifier
+from visionyard.training.notifications.outbox import Outbox
+from visionyard.training.notifications.posting import Poster
 from visionyard.training.pushed_files import PushedFiles, clear_leftovers
 from visionyard.training.servicer import TrainingJobServicer
 from visionyard.training.slots import training_slots
@@ -34,6 +39,7 @@ from visionyard.training.trainings import Trainings
 from visionyard.training.turns import Turns
 from visionyard.training.ultralytics_facts import UltralyticsFacts
 from visionyard.training.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
+from visionyard.training.v1.notification_service_pb2_grpc import add_NotificationServiceServicer_to_server
 from visionyard.training.v1.training_job_service_pb2_grpc import add_TrainingJobServiceServicer_to_server
 from visionyard.transfer.v1.transfer_service_pb2_grpc import add_TransferServiceServicer_to_server
 
@@ -42,6 +48,7 @@ _WORKER_MODULE = "visionyard.training.worker"
 _READ_LOGS = "/visionyard.training.v1.TrainingJobService/ReadLogs"
 _QUEUE_METRICS_S = 5.0
 _PUSH_WAIT_S = 10.0
+_POSTS = 8
 
 
 async def build_app(settings: TrainingSettings, registry: CollectorRegistry) -> App:
@@ -62,7 +69,9 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
     slots = training_slots(settings.cpu_slots)
     metrics.slots(slots)
     uploads = UploadStore(store, settings.upload_limit_bytes, ProjectQuota(store, settings.project_quota_bytes))
-    trainings = Trainings(store, facts.table)
+    channels = Channels(store, private=settings.notify_private)
+    outbox, post = Outbox(store, channels), Poster(private=settings.notify_private).post
+    trainings = Trainings(store, facts.table, outbox)
     models = Models(
         store,
         PushedFiles(uploads, settings.work_dir),
@@ -70,7 +79,14 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
         metrics.watched(partial(convert, timeout_s=settings.inspection_timeout_s)),
     )
     dispatcher = Dispatcher(
-        store, JobKind.TRAINING, _WORKER_MODULE, slots, settings.work_dir, settings.lease_s, stop_workers=settings.stop_workers
+        store,
+        JobKind.TRAINING,
+        _WORKER_MODULE,
+        slots,
+        settings.work_dir,
+        settings.lease_s,
+        stop_workers=settings.stop_workers,
+        events=outbox,
     )
     trainings.jobs.tell(dispatcher.wake)
     dispatcher.tell(trainings.jobs.look)
@@ -80,16 +96,23 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
     pushes = Turns(
         opening, settings.inspections, _PUSH_WAIT_S, "as many weight files are being opened as this machine has room for: try again"
     )
+    posting = ThreadPoolExecutor(_POSTS, thread_name_prefix=f"{BLOCKING_THREADS}-notify")
+    notifier = Notifier(store, trainings.jobs.records, channels, post, posting, _POSTS, metrics.notified)
     readiness = StoreReadiness(store)
     return App(
         services=[
             Service("visionyard.training.v1.TrainingJobService", partial(add_TrainingJobServiceServicer_to_server, jobs)),
             Service("visionyard.training.v1.ModelService", partial(add_ModelServiceServicer_to_server, ModelServicer(models, pushes))),
+            Service(
+                "visionyard.training.v1.NotificationService",
+                partial(add_NotificationServiceServicer_to_server, NotificationServicer(channels, post)),
+            ),
             Service("visionyard.transfer.v1.TransferService", partial(add_TransferServiceServicer_to_server, transfers)),
         ],
         ready=readiness.ready,
         tasks=[
             BackgroundTask("dispatcher", partial(readiness.then, dispatcher.run)),
+            BackgroundTask("notifier", partial(readiness.then, notifier.run)),
             BackgroundTask("queue metrics", partial(_watch_queue, trainings.jobs.records, metrics, facts)),
         ],
         endless_methods=frozenset({_READ_LOGS}),

@@ -29,3 +29,7 @@ class TrainingSettings(JobServiceSettings):
         le=64,
         description="How many pushed weight files are opened at once; each may take 6 GiB of memory; more wait, or are refused.",
     )
+    notify_private: bool = Field(
+        default=False,
+        description="Whether messages about jobs may go to loopback and private addresses; link-local ones, where clouds keep credentials, they never go to.",
+    )

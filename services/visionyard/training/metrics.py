@@ -37,7 +37,17 @@ class Metrics:
         self._unfinished = Gauge(
             "visionyard_training_jobs_unfinished", "Training jobs that have not ended, by state.", ["state"], registry=registry
         )
+        self._notifications = Counter(
+            "visionyard_training_notifications_total",
+            "Tries to send a message to a notification channel, by the channel's kind and outcome (delivered, retried, given_up).",
+            ["kind", "outcome"],
+            registry=registry,
+        )
         self.unfinished(())
+
+    def notified(self, kind: str, outcome: str) -> None:
+        """Counts a try to send a message."""
+        self._notifications.labels(kind, outcome).inc()
 
     def slots(self, slots: Iterable[dict[str, str]]) -> None:
         """Notes the machine's slots."""

@@ -9,6 +9,7 @@ from typing import Any
 from visionyard.kit.artifacts.dataset import DatasetVersion, read_dataset_version
 from visionyard.kit.artifacts.model import ModelFile, ModelVersion, read_model_version
 from visionyard.kit.errors import Reason, YardError, invalid_field
+from visionyard.kit.jobs.events import JobEvents
 from visionyard.kit.jobs.model import Job, JobKind, JobState, ProgressSnapshot
 from visionyard.kit.jobs.service import JobService
 from visionyard.kit.names import ProjectName, ResourceName, VersionName, may_refer
@@ -39,11 +40,12 @@ class Trainings:
     Args:
         store: The bucket.
         table: Gives the installed Ultralytics' arguments.
+        events: Hears of every change of a job that is made here.
     """
 
-    def __init__(self, store: ObjectStore, table: Callable[[], ArgumentTable]) -> None:
+    def __init__(self, store: ObjectStore, table: Callable[[], ArgumentTable], events: JobEvents | None = None) -> None:
         self.store = store
-        self.jobs = JobService(store, JobKind.TRAINING)
+        self.jobs = JobService(store, JobKind.TRAINING, events)
         self._table = table
 
     def create(self, project: ProjectName, spec: TrainingSpec, request_id: str, scheduling: Scheduling = AT_ITS_TURN) -> TrainingView:

@@ -18,12 +18,13 @@ from tests.unit.dataset.conftest import zipped
 from web import serving
 
 from visionyard.dataset.archives.entry import ArchiveLimits
-from visionyard.dataset.fetching import connecting, http
+from visionyard.dataset.fetching import http
 from visionyard.dataset.fetching.addresses import AllowList
 from visionyard.dataset.fetching.patience import FetchLimits
 from visionyard.dataset.fetching.s3 import S3Access
 from visionyard.dataset.fetching.sources import AllowedSources
 from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.web import connecting
 from visionyard.local import seaweed as weed_process
 
 FILES = {f"images/{i}.jpg": os.urandom(40_000) for i in range(20)} | {"labels/1.txt": b"0 .5 .5 .1 .1\n"}
@@ -652,4 +653,4 @@ def test_a_bucket_that_is_not_listed(store, s3_bucket):
 
 
 def test_the_time_to_connect_is_bounded():
-    assert connecting._CONNECT_TIMEOUT_S < 5  # less than the grace of a worker that is told to go
+    assert connecting.CONNECT_TIMEOUT_S < 5  # less than the grace of a worker that is told to go

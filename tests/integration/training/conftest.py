@@ -19,6 +19,7 @@ from visionyard.kit.jobs.model import JobKind
 from visionyard.kit.names import ProjectName
 from visionyard.kit.objectstore.port import ObjectStore
 from visionyard.training.arguments import ArgumentTable
+from visionyard.training.notifications.outbox import Outbox
 from visionyard.training.trainings import Trainings
 from visionyard.training.ultralytics_facts import UltralyticsFacts
 
@@ -37,13 +38,16 @@ class Room:
 
     def __init__(self, store: ObjectStore, table: ArgumentTable, work_dir: Path) -> None:
         self.store = store
-        self.trainings = Trainings(store, lambda: table)
+        self.outbox = Outbox(store)
+        self.trainings = Trainings(store, lambda: table, self.outbox)
         self.work_dir = work_dir
 
     @asynccontextmanager
     async def dispatching(self) -> AsyncIterator[None]:
         slots = [{"CUDA_VISIBLE_DEVICES": ""}]
-        dispatcher = Dispatcher(self.store, JobKind.TRAINING, "visionyard.training.worker", slots, self.work_dir, lease_s=6.0, poll_s=0.1)
+        dispatcher = Dispatcher(
+            self.store, JobKind.TRAINING, "visionyard.training.worker", slots, self.work_dir, lease_s=6.0, poll_s=0.1, events=self.outbox
+        )
         task = asyncio.create_task(dispatcher.run())
         try:
             yield

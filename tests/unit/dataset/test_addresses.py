@@ -7,8 +7,8 @@ from pydantic import ValidationError
 
 from visionyard.dataset.config import DatasetSettings
 from visionyard.dataset.fetching.addresses import AllowList, SourceUrl
-from visionyard.dataset.fetching.networks import may_connect
 from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.web.networks import may_connect
 
 NO_ADDRESS = [
     "",

@@ -26,3 +26,13 @@ def test_datumaro_is_found_beside_the_environment_that_runs_this(monkeypatch, tm
     assert given("training") is None
     monkeypatch.setenv(rooms.DATUMARO_VARIABLE, "")
     assert given("dataset") is None
+
+
+def test_messages_may_go_to_private_addresses_unless_the_environment_says_otherwise(monkeypatch, tmp_path):
+    def given(service):
+        return rooms.specification(service, StateDir(tmp_path / "state"), PORTS, {}).environment.get("VISIONYARD_NOTIFY_PRIVATE")
+
+    monkeypatch.delenv("VISIONYARD_NOTIFY_PRIVATE", raising=False)
+    assert [given(service) for service in rooms.SERVICES] == [None, "true", None, None]
+    monkeypatch.setenv("VISIONYARD_NOTIFY_PRIVATE", "false")
+    assert given("training") == "false"

@@ -1,74 +1,16 @@
-"""Connections to sources: only to addresses that may be connected to, whatever a name leads to now, and heard to stop even while they wait.
-
-The host is resolved once, every address is judged, and the socket is opened to an address so judged: no second look-up can lead elsewhere (DNS rebinding). No
-proxy of the environment is used, which would resolve the name again.
-"""
+"""Connections to sources: :mod:`visionyard.kit.web.connecting` with the administrator's list, and in the words of an import."""
 
 from __future__ import annotations
 
 import socket
-import ssl
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Self
+from contextlib import contextmanager
 
 from visionyard.dataset.fetching.addresses import PRIVATE_SETTING, AllowList, SourceUrl, not_allowed, unreachable
-from visionyard.dataset.fetching.networks import is_literal, may_connect
 from visionyard.dataset.fetching.port import Check, SourceBroken
-
-_CONNECT_TIMEOUT_S = 4.0
-IDLE_TIMEOUT_S = 20.0
-_MAX_ADDRESSES = 4
-_LOOK_S = 0.1
-
-
-class Watch:
-    """Shuts a socket down from a thread of its own when the work has to stop or a time is over, so that a read that waits ends at once.
-
-    Args:
-        sock: The socket.
-        check: Raises where the work is to stop; called from that thread.
-        limit_s: The time, in seconds; see :meth:`no_limit`.
-    """
-
-    def __init__(self, sock: socket.socket, check: Check, limit_s: float) -> None:
-        self._sock = sock
-        self._check = check
-        self._end: float | None = time.monotonic() + limit_s
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
-        self.tripped = False
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._closed.set()
-        self._thread.join()
-
-    def no_limit(self) -> None:
-        """The answer has begun: from now on its pace is looked at instead."""
-        self._end = None
-
-    def _look(self) -> None:
-        while not self._closed.wait(_LOOK_S):
-            end = self._end
-            if (end is not None and time.monotonic() > end) or self._asked_to_stop():
-                self.tripped = True
-                with suppress(OSError):
-                    # Not the TLS socket's own method, which takes its state away from under a reader.
-                    socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
-                return
-
-    def _asked_to_stop(self) -> bool:
-        try:
-            self._check()
-        except BaseException:  # noqa: BLE001 - whatever it is, the reader asks again and raises it
-            return True
-        return False
+from visionyard.kit.web import connecting
+from visionyard.kit.web.connecting import Watch
+from visionyard.kit.web.networks import is_literal
 
 
 @contextmanager
@@ -86,52 +28,17 @@ def connected(url: SourceUrl, asked: SourceUrl, allow: AllowList, check: Check, 
         SourceBroken: it cannot be reached now.
         YardError: SOURCE_NOT_ALLOWED, SOURCE_UNREACHABLE (its certificate is not trusted).
     """
-    sock = _open(_addresses(url, asked, allow), url.port)
-    try:
-        sock.settimeout(IDLE_TIMEOUT_S)
-        if url.scheme == "https":
-            sock = ssl.create_default_context().wrap_socket(sock, server_hostname=url.host, do_handshake_on_connect=False)
-        with Watch(sock, check, limit_s) as watch:
-            if isinstance(sock, ssl.SSLSocket):
-                _shake_hands(sock, asked)
-            yield sock, watch
-    finally:
-        sock.close()
-
-
-def _addresses(url: SourceUrl, asked: SourceUrl, allow: AllowList) -> list[str]:
-    try:
-        found = socket.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise SourceBroken(f"leads to the host {url.host}, which cannot be found ({error})") from error
     private = is_literal(url.host) or url.host in allow.private_hosts
-    addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
-    permitted = [address for address in addresses if may_connect(address, private=private)]
-    if not permitted:
+    try:
+        with connecting.connected(url, check, limit_s, private=private) as connection:
+            yield connection
+    except connecting.Unconnected as error:
+        raise SourceBroken(str(error)) from error
+    except connecting.HostRefused as error:
         raise not_allowed(
             asked,
             f"{asked.shown} leads to the host {url.host}, which lies at a private or special address and is not fetched from: an administrator may name"
             f" it in {PRIVATE_SETTING}",
-        )
-    return permitted[:_MAX_ADDRESSES]
-
-
-def _open(addresses: list[str], port: int) -> socket.socket:
-    problem: OSError | None = None
-    for address in addresses:
-        try:
-            return socket.create_connection((address, port), _CONNECT_TIMEOUT_S)
-        except OSError as error:
-            problem = error
-    raise SourceBroken(f"cannot be connected to ({problem})") from problem
-
-
-def _shake_hands(sock: ssl.SSLSocket, asked: SourceUrl) -> None:
-    try:
-        sock.do_handshake()
-    except ssl.SSLCertVerificationError as error:
-        raise unreachable(
-            asked, f"has a certificate that is not trusted ({error.verify_message}): give SSL_CERT_FILE a file with its issuer"
         ) from error
-    except OSError as error:
-        raise SourceBroken(f"makes no secure connection ({error})") from error
+    except connecting.CertificateRefused as error:
+        raise unreachable(asked, f"has a certificate that is not trusted ({error}): give SSL_CERT_FILE a file with its issuer") from error

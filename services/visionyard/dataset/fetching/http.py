@@ -15,8 +15,9 @@ from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
 from visionyard.dataset.fetching.addresses import AllowList, SourceUrl, not_allowed, unreachable
-from visionyard.dataset.fetching.connecting import IDLE_TIMEOUT_S, Watch, connected
+from visionyard.dataset.fetching.connecting import connected
 from visionyard.dataset.fetching.port import Answer, Check, SourceBroken
+from visionyard.kit.web.connecting import IDLE_TIMEOUT_S, Watch
 
 _OK, _PARTIAL, _RANGE_NOT_SATISFIABLE = 200, 206, 416
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})

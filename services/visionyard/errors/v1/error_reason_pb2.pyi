@@ -162,6 +162,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The image has more pixels than are decoded. Metadata: width_px, height_px, limit_px."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 144
     """The service has as many requests waiting as it takes. Metadata: none."""
+    ERROR_REASON_CHANNEL_NOT_FOUND: _ErrorReason.ValueType  # 160
+    """There is no such notification channel. Metadata: name."""
+    ERROR_REASON_MESSAGE_NOT_DELIVERED: _ErrorReason.ValueType  # 161
+    """A channel did not take a test message. Metadata: name, http_status."""
+    ERROR_REASON_ADDRESS_NOT_ALLOWED: _ErrorReason.ValueType  # 162
+    """The service may not send to that address: it lies in a private network, and its administrator has not allowed those. Metadata: address, setting."""
+    ERROR_REASON_TOO_MANY_CHANNELS: _ErrorReason.ValueType  # 163
+    """The project has as many notification channels as it may have. Metadata: name, limit."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused or a job failed, for programs to switch on. It travels as `reason` in a `google.rpc.ErrorInfo`
@@ -309,4 +317,12 @@ ERROR_REASON_IMAGE_TOO_LARGE: ErrorReason.ValueType  # 143
 """The image has more pixels than are decoded. Metadata: width_px, height_px, limit_px."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 144
 """The service has as many requests waiting as it takes. Metadata: none."""
+ERROR_REASON_CHANNEL_NOT_FOUND: ErrorReason.ValueType  # 160
+"""There is no such notification channel. Metadata: name."""
+ERROR_REASON_MESSAGE_NOT_DELIVERED: ErrorReason.ValueType  # 161
+"""A channel did not take a test message. Metadata: name, http_status."""
+ERROR_REASON_ADDRESS_NOT_ALLOWED: ErrorReason.ValueType  # 162
+"""The service may not send to that address: it lies in a private network, and its administrator has not allowed those. Metadata: address, setting."""
+ERROR_REASON_TOO_MANY_CHANNELS: ErrorReason.ValueType  # 163
+"""The project has as many notification channels as it may have. Metadata: name, limit."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

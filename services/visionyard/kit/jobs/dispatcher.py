@@ -19,6 +19,7 @@ from pathlib import Path
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.jobs import joblog
 from visionyard.kit.jobs.child import Child
+from visionyard.kit.jobs.events import JobEvents
 from visionyard.kit.jobs.holding import release
 from visionyard.kit.jobs.model import Job, JobKind, JobState, heartbeat_key
 from visionyard.kit.jobs.queue import Place, fair_order
@@ -64,6 +65,7 @@ class Dispatcher:
         poll_s: Seconds between two looks at the queue, for what nobody tells it: jobs that other services queued, and workers that died elsewhere.
         stop_workers: Whether workers are told to go when the dispatcher stops (in a container, where they could not outlive it anyway).
         standby: Where a worker may wait for its job; a job that ended well has one wait for the next, and the dispatcher ends it with itself.
+        events: Hears of every change that is made here.
     """
 
     def __init__(
@@ -78,8 +80,9 @@ class Dispatcher:
         *,
         stop_workers: bool = False,
         standby: Standby | None = None,
+        events: JobEvents | None = None,
     ) -> None:
-        self.records = JobRecords(store, kind)
+        self.records = JobRecords(store, kind, events)
         self._kind = kind
         self._module = worker_module
         self._slots = list(slots)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.jobs.events import JobEvents
 from visionyard.kit.jobs.model import (
     Job,
     JobKind,
@@ -30,11 +31,18 @@ _ORPHAN_MARKER_AGE = timedelta(hours=1)
 
 
 class JobRecords:
-    """Reads and changes the jobs of one kind. Safe for threads; documents are cached and validated by their etags."""
+    """Reads and changes the jobs of one kind. Safe for threads; documents are cached and validated by their etags.
 
-    def __init__(self, store: ObjectStore, kind: JobKind) -> None:
+    Args:
+        store: The bucket.
+        kind: Which kind.
+        events: Hears of every change before it is made; None where nobody wants to.
+    """
+
+    def __init__(self, store: ObjectStore, kind: JobKind, events: JobEvents | None = None) -> None:
         self.store = store
         self.kind = kind
+        self._events = events
         self._documents = Documents(store)
         self._cache: dict[str, Document] = {}
         self._lock = threading.Lock()
@@ -87,6 +95,8 @@ class JobRecords:
         )
         marker = self._put(job)
         job = replace(job, create_time=at or self.store.head(marker).now)
+        if self._events is not None:
+            self._events.changing(None, job)
         try:
             document = self._documents.create(job_key(name), job.body())
         except Conflict:  # the same request at the same moment
@@ -174,6 +184,8 @@ class JobRecords:
             if moves:
                 wanted = replace(wanted, turn=job.turn + 1)
                 self._put(wanted)
+            if self._events is not None:
+                self._events.changing(job, wanted)
             try:
                 swapped = self._documents.swap(document, wanted.body())
             except Conflict:

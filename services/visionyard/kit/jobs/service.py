@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.jobs.events import JobEvents
 from visionyard.kit.jobs.model import Job, JobKind, JobState, ProgressSnapshot
 from visionyard.kit.jobs.queue import Place, fair_order
 from visionyard.kit.jobs.records import JobRecords
@@ -34,10 +35,11 @@ class JobService:
     Args:
         store: The bucket.
         kind: Which kind.
+        events: Hears of every change that is made here.
     """
 
-    def __init__(self, store: ObjectStore, kind: JobKind) -> None:
-        self.records = JobRecords(store, kind)
+    def __init__(self, store: ObjectStore, kind: JobKind, events: JobEvents | None = None) -> None:
+        self.records = JobRecords(store, kind, events)
         self.kind = kind
         self._queue: tuple[float, dict[ResourceName, int]] = (-_QUEUE_FRESH_S, {})
         self._queue_lock = threading.Lock()

@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 from visionyard.kit.config import JobServiceSettings, load_settings
 from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.jobs.events import JobEvents
 from visionyard.kit.jobs.joblog import LogShipper
 from visionyard.kit.jobs.lease import JobCancelled, Lease, LeaseLost, Preempted, StopCause, on_sigterm
 from visionyard.kit.jobs.model import Job, JobKind, JobState, ProgressSnapshot, attempt_prefix
@@ -49,6 +50,8 @@ _GRACE_S = {StopCause.LEASE_LOST: 3.0, StopCause.CANCELLED: 30.0, StopCause.PREE
 
 Handler = Callable[["JobContext"], dict[str, Any]]
 """Does the work; returns the pointers to set together with SUCCEEDED."""
+MakeEvents = Callable[[ObjectStore], JobEvents]
+"""Makes, over the worker's store, what hears of every change of the job."""
 
 
 class JobContext:
@@ -256,7 +259,11 @@ def _unexpected(error: Exception, job: Job) -> YardError:
 
 
 def run(
-    kind: JobKind, handler: Handler, settings_type: type[JobServiceSettings] = JobServiceSettings, environ: Mapping[str, str] | None = None
+    kind: JobKind,
+    handler: Handler,
+    settings_type: type[JobServiceSettings] = JobServiceSettings,
+    environ: Mapping[str, str] | None = None,
+    events: MakeEvents | None = None,
 ) -> int:
     """Runs one claimed attempt to its end; the worker's ``main``.
 
@@ -265,6 +272,7 @@ def run(
         handler: Does the work.
         settings_type: The room's settings.
         environ: The environment; the process's own unless a test gives one.
+        events: Where the room wants to hear of the job's changes.
 
     Returns:
         The process's exit code: 0 where the job has ended one way or the other, EXIT_GIVEN_BACK where it goes on later.
@@ -279,11 +287,17 @@ def run(
     if not arguments.standby and (arguments.job is None or arguments.attempt is None):
         parser.error("give --job and --attempt, or --standby")
     order = await_order() if arguments.standby else (str(arguments.job), int(arguments.attempt))
-    return 0 if order is None else _run_attempt(kind, handler, settings_type, os.environ if environ is None else environ, *order)
+    return 0 if order is None else _run_attempt(kind, handler, settings_type, os.environ if environ is None else environ, events, *order)
 
 
 def _run_attempt(
-    kind: JobKind, handler: Handler, settings_type: type[JobServiceSettings], environment: Mapping[str, str], job_name: str, attempt: int
+    kind: JobKind,
+    handler: Handler,
+    settings_type: type[JobServiceSettings],
+    environment: Mapping[str, str],
+    events: MakeEvents | None,
+    job_name: str,
+    attempt: int,
 ) -> int:
     settings = load_settings(settings_type)
     name = ResourceName.parse(job_name, kind.collection)
@@ -292,7 +306,8 @@ def _run_attempt(
     configure_logging(f"{kind.value}-worker", settings.log_level, settings.secrets())
     with (scratch / LOCK_FILE).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        records = JobRecords(open_store(settings, retry_for_s=_STORE_PATIENCE_S), kind)
+        store = open_store(settings, retry_for_s=_STORE_PATIENCE_S)
+        records = JobRecords(store, kind, events(store) if events is not None else None)
         job = records.get(name)
         set_request_id(job.request_id)
         if job.attempt != attempt or job.state not in {JobState.RUNNING, JobState.CANCELLING}:

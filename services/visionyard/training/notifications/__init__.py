@@ -1,0 +1,1 @@
+"""Messages about training jobs: channels, events, templates, and their delivery."""
