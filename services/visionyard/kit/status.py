@@ -38,6 +38,7 @@ _TYPES = {
     Reason.MODEL_VERSION_NOT_FOUND: "visionyard.training.v1.ModelVersion",
     Reason.ARTIFACT_NOT_FOUND: "visionyard.export.v1.Artifact",
     Reason.DEPLOYMENT_NOT_FOUND: "visionyard.inference.v1.Deployment",
+    Reason.CHANNEL_NOT_FOUND: "visionyard.training.v1.NotificationChannel",
     Reason.UPLOAD_NOT_FOUND: "visionyard.transfer.v1.Upload",
     Reason.FILE_NOT_FOUND: "visionyard.transfer.v1.StoredFile",
 }
