@@ -38,6 +38,7 @@ _TYPES = {
     Reason.MODEL_VERSION_NOT_FOUND: "visionyard.training.v1.ModelVersion",
     Reason.ARTIFACT_NOT_FOUND: "visionyard.export.v1.Artifact",
     Reason.DEPLOYMENT_NOT_FOUND: "visionyard.inference.v1.Deployment",
+    Reason.CHANNEL_NOT_FOUND: "visionyard.training.v1.NotificationChannel",
     Reason.UPLOAD_NOT_FOUND: "visionyard.transfer.v1.Upload",
     Reason.FILE_NOT_FOUND: "visionyard.transfer.v1.StoredFile",
 }
@@ -47,6 +48,7 @@ _COLLECTIONS = {
     "trainingJobs": "visionyard.training.v1.TrainingJob",
     "exportJobs": "visionyard.export.v1.ExportJob",
     "deployments": "visionyard.inference.v1.Deployment",
+    "notificationChannels": "visionyard.training.v1.NotificationChannel",
 }
 """The same by the collection in the resource's name, for reasons that are about several."""
 _PRECONDITIONS = frozenset(
