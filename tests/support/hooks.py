@@ -62,8 +62,10 @@ class Hooks:
 
 
 @contextmanager
-def taking_hooks():
+def taking_hooks(context=None):
     server = Server(("127.0.0.1", 0), Handler)
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     hooks = server.hooks = Hooks(server.server_port)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()

@@ -48,16 +48,25 @@ _COLLECTIONS = {
     "trainingJobs": "visionyard.training.v1.TrainingJob",
     "exportJobs": "visionyard.export.v1.ExportJob",
     "deployments": "visionyard.inference.v1.Deployment",
+    "notificationChannels": "visionyard.training.v1.NotificationChannel",
 }
 """The same by the collection in the resource's name, for reasons that are about several."""
 _PRECONDITIONS = frozenset(
-    {Reason.UPLOAD_INCOMPLETE, Reason.JOB_FINISHED, Reason.DEPLOYMENT_NOT_READY, Reason.DATASET_IN_USE, Reason.COLLECTION_RUNNING}
+    {
+        Reason.UPLOAD_INCOMPLETE,
+        Reason.JOB_FINISHED,
+        Reason.DEPLOYMENT_NOT_READY,
+        Reason.DATASET_IN_USE,
+        Reason.COLLECTION_RUNNING,
+        Reason.MESSAGE_NOT_DELIVERED,
+    }
 )
 _QUOTAS = {
     Reason.OVERLOADED: "service",
     Reason.REQUEST_TOO_LARGE: "request",
     Reason.DISK_FULL: "disk",
     Reason.QUOTA_EXCEEDED: "project",
+    Reason.TOO_MANY_CHANNELS: "project",
 }
 """Of what there is too little; the metadata of DISK_FULL and QUOTA_EXCEEDED may say it better."""
 _GRPC_TOO_LARGE = "larger than max"

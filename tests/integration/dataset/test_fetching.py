@@ -6,13 +6,13 @@ import os
 import shutil
 import socket
 import ssl
-import subprocess
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
 from email.utils import formatdate
 
 import pytest
+from certificates import make_certificate
 from minio import Minio
 from tests.unit.dataset.conftest import zipped
 from web import serving
@@ -477,13 +477,7 @@ def test_a_redirect_to_a_listed_name_at_a_private_address_is_refused(web, fetche
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
     """A certificate of 127.0.0.1 by its own authority, and its key."""
-    folder = tmp_path_factory.mktemp("certificate")
-    command = (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test -keyout key.pem -out cert.pem"
-    )
-    done = subprocess.run([*command.split(), "-addext", "subjectAltName=IP:127.0.0.1"], cwd=folder, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return folder / "cert.pem", folder / "key.pem"
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from typing import Any
 
 import grpc
 import pytest
+from certificates import make_certificate
 from hooks import Hooks, taking_hooks
 from shapes import RECIPE, publish_shapes
 
@@ -210,6 +212,19 @@ def test_a_post_is_one_whole_request(hooks) -> None:
     assert headers["Host"] == hooks.root.removeprefix("http://")
     assert headers["Content-Type"].startswith("application/json")
     assert body["event"] == "test"
+
+
+def test_https_and_a_certificate_that_nobody_trusts(tmp_path, monkeypatch) -> None:
+    certificate = make_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    with taking_hooks(context) as secure:
+        secure.root = secure.root.replace("http:", "https:")
+        outcome = post(secure, 200)
+        assert (outcome.delivered, secure.posts) == (False, [])
+        assert "certificate is not trusted" in outcome.told
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+        assert post(secure, 200).delivered
 
 
 def test_a_redirect_is_not_followed(hooks) -> None:

@@ -44,12 +44,14 @@ class JobEvent:
         job: To which job.
         number: Tells it from others of its kind: the epoch of an improvement, else the attempt.
         host: The machine that the job runs on, or of whoever made the change.
+        revision: The revision that the job's document was to get, for the order of one job's events: the store's clock has whole seconds.
     """
 
     event: Event
     job: ResourceName
     number: int
     host: str
+    revision: int = 0
 
     @property
     def id(self) -> str:
@@ -58,13 +60,13 @@ class JobEvent:
 
     def to_json(self) -> dict[str, Any]:
         """The form in which the outbox keeps it."""
-        return {"event": self.event.value, "job": str(self.job), "number": self.number, "host": self.host}
+        return {"event": self.event.value, "job": str(self.job), "number": self.number, "host": self.host, "revision": self.revision}
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> JobEvent:
         """Reads what :meth:`to_json` wrote."""
         job = ResourceName.parse(body["job"], JobKind.TRAINING.collection)
-        return cls(Event(body["event"]), job, int(body["number"]), str(body["host"]))
+        return cls(Event(body["event"]), job, int(body["number"]), str(body["host"]), int(body["revision"]))
 
 
 def events_between(before: Job | None, after: Job) -> list[JobEvent]:
@@ -148,7 +150,7 @@ def _of_state(before: Job | None, after: Job) -> Event | None:
 
 def _event(event: Event, before: Job | None, after: Job, number: int) -> JobEvent:
     node = after.node or (before.node if before is not None else "")
-    return JobEvent(event, after.name, number, node.partition(":")[0] or socket.gethostname())
+    return JobEvent(event, after.name, number, node.partition(":")[0] or socket.gethostname(), after.revision)
 
 
 def _best(job: Job) -> str:

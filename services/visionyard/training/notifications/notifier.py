@@ -111,7 +111,7 @@ class Notifier:
                     continue
             kept[entry.key] = document
         self._cache = kept
-        for document in sorted(kept.values(), key=lambda found: (found.last_modified, found.key)):
+        for document in sorted(kept.values(), key=_order):
             self._look_at(document, now)
 
     def _look_at(self, document: Document, now: datetime) -> None:
@@ -249,3 +249,10 @@ class Notifier:
         else:
             self._count(channel.kind.value, "given_up")
             _log.error("a channel did not take a message: %s; it is given up", outcome.told, extra=extra)
+
+
+def _order(document: Document) -> tuple[str, int, str]:
+    """Events in the order in which they happened; what has to be told again may come behind what happened later."""
+    body = document.body
+    time = (body.get("message") or {}).get("time") or document.last_modified.isoformat()
+    return str(time), int(body.get("revision") or 0), document.key

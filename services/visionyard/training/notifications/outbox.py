@@ -3,7 +3,7 @@
 An event is put down before the job's document changes, so no crash can lose it, and believed only when the document shows that the change was made (:func:`judge`). Of a project
 without a channel that wants it nothing is written. What was told is deleted. The document::
 
-    {"event": "finished", "job": "projects/...", "number": 1, "host": "gpu1", "sure": false, "message": null, "deliveries": null}
+    {"event": "finished", "job": "projects/...", "number": 1, "host": "gpu1", "revision": 9, "sure": false, "message": null, "deliveries": null}
 
 gets ``message`` and ``deliveries`` by a swap of the service that first finds it true; see :mod:`visionyard.training.notifications.delivery`.
 """

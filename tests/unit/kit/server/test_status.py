@@ -56,6 +56,7 @@ NAMES = {
     Reason.MODEL_VERSION_NOT_FOUND: "projects/p/models/m/versions/1",
     Reason.ARTIFACT_NOT_FOUND: "projects/p/models/m/versions/1/artifacts/a",
     Reason.DEPLOYMENT_NOT_FOUND: "projects/p/deployments/d",
+    Reason.CHANNEL_NOT_FOUND: "projects/p/notificationChannels/c",
     Reason.UPLOAD_NOT_FOUND: "projects/p/uploads/u",
     Reason.FILE_NOT_FOUND: "projects/p/trainingJobs/j",
     Reason.ALREADY_EXISTS: "projects/p/deployments/d",

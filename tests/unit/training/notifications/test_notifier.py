@@ -42,6 +42,19 @@ def test_a_whole_life_is_told_in_order_and_then_forgotten(bench):
     assert set(bench.counted) == {("webhook", "delivered")}
 
 
+def test_a_life_within_a_second_is_told_in_order_too(bench):
+    bench.channel()
+    job = bench.job()
+    bench.runs(job)
+    bench.change(job, state=JobState.QUEUED, node="", crashes=0)
+    bench.runs(job, 2)
+    bench.ends(job)
+    notifier = bench.notifier()
+    for _ in range(5):
+        notifier.look()
+    assert bench.told() == ["queued", "started", "preempted", "started", "finished"]
+
+
 def test_each_channel_is_told_what_it_wants(bench):
     bench.channel("ends", (Event.FINISHED, Event.FAILED))
     bench.channel("starts", (Event.STARTED,))
