@@ -60,7 +60,6 @@ NAMES = {
     Reason.UPLOAD_NOT_FOUND: "projects/p/uploads/u",
     Reason.FILE_NOT_FOUND: "projects/p/trainingJobs/j",
     Reason.ALREADY_EXISTS: "projects/p/deployments/d",
-    Reason.CHANNEL_NOT_FOUND: "projects/p/notificationChannels/c",
 }
 
 
