@@ -25,6 +25,7 @@ from visionyard.kit.jobs.model import Job, JobKind, JobState, heartbeat_key
 from visionyard.kit.jobs.queue import Place, fair_order
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.jobs.scratch import sweep
+from visionyard.kit.jobs.signals import signalled
 from visionyard.kit.jobs.standby import Standby
 from visionyard.kit.jobs.worker import EXIT_GIVEN_BACK, LOG_FILE, SCRATCH_VARIABLE
 from visionyard.kit.objectstore.port import NotFound, ObjectStore, StoreUnavailable
@@ -130,8 +131,7 @@ class Dispatcher:
                 except OSError as error:
                     _log.error("no worker can be started on this machine (%s); its jobs wait", error)
                     await asyncio.sleep(_NO_WORKER_PAUSE_S)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), self._poll_s)
+                await signalled(self._woken, self._poll_s)
         finally:
             self._loop = None
             if self._standby is not None:
@@ -330,7 +330,8 @@ class Dispatcher:
             child.terminate()
         if children:
             with suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.gather(*(child.wait() for child in children)), _STOP_WORKERS_S)
+                async with asyncio.timeout(_STOP_WORKERS_S):
+                    await asyncio.gather(*(child.wait() for child in children))
         for child in children:
             child.kill_group()
 

@@ -7,7 +7,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +15,7 @@ from visionyard.kit.jobs.events import JobEvents
 from visionyard.kit.jobs.model import Job, JobKind, JobState, ProgressSnapshot
 from visionyard.kit.jobs.queue import Place, fair_order
 from visionyard.kit.jobs.records import JobRecords
+from visionyard.kit.jobs.signals import signalled
 from visionyard.kit.names import ResourceName
 from visionyard.kit.objectstore.port import ObjectStore, StoreUnavailable
 from visionyard.kit.pagination import Page, paginate
@@ -220,7 +220,6 @@ class JobService:
         self._watching.add(told)
         try:
             if news == self._news:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(told.wait(), _WATCH_INTERVAL_S)
+                await signalled(told, _WATCH_INTERVAL_S)
         finally:
             self._watching.discard(told)

@@ -15,6 +15,7 @@ from typing import Any
 from visionyard.kit.errors import YardError
 from visionyard.kit.jobs.model import Job
 from visionyard.kit.jobs.records import JobRecords
+from visionyard.kit.jobs.signals import signalled
 from visionyard.kit.names import ResourceName
 from visionyard.kit.objectstore.documents import Document, Documents
 from visionyard.kit.objectstore.port import Conflict, NotFound, ObjectStore, StoreUnavailable
@@ -81,8 +82,7 @@ class Notifier:
             except StoreUnavailable as error:
                 _log.warning("messages wait for the store: %s", error)
                 await asyncio.sleep(_POLL_S)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), _POLL_S)
+            await signalled(self._woken, _POLL_S)
 
     def look(self) -> None:
         """Goes through the outbox once, and has what is due sent in other threads. Blocks.

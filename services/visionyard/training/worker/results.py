@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from visionyard.kit.artifacts import versions
 from visionyard.kit.artifacts.model import ModelFile, ModelVersion, fetch_weights, read_model_version
 from visionyard.kit.jobs.worker import JobContext
@@ -110,7 +112,8 @@ def initial_model(context: JobContext, spec: TrainingSpec, folder: Path) -> str:
         return spec.architecture
     if spec.model_yaml:
         path = folder / yaml_file_name(spec.model_yaml)
-        path.write_text(spec.model_yaml)
+        # The set's number of classes takes its place, but Ultralytics wants one to be there.
+        path.write_text(spec.model_yaml if yaml.safe_load(spec.model_yaml).get("nc") else f"{spec.model_yaml}\nnc: 1\n")
         return str(path)
     version = read_model_version(context.store, VersionName.parse(spec.model_version, "models"))
     return str(fetch_weights(context.store, version, folder / "initial.pt"))
