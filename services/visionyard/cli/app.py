@@ -9,7 +9,8 @@ import typer
 import typer.main
 
 from visionyard import __version__
-from visionyard.cli import curation, deployments, jobs, models, notifications, queue, stack, storage
+from visionyard.cli import curation, deployments, jobs, machines, models, notifications, queue, stack, storage
+from visionyard.cli.estimate import estimate
 from visionyard.cli.export import export
 from visionyard.cli.options import AsJson, example
 from visionyard.cli.output import write, write_json
@@ -64,6 +65,7 @@ def tree() -> typer.Typer:
         "train",
         epilog=example("yard train cones --model yolov8n.pt --epochs 50", "yard train cones@2 --model yolov8n.yaml --set lr0=0.005"),
     )(train)
+    app.command("estimate", epilog=example("yard estimate cones --model yolov8n.pt --epochs 50"))(estimate)
     app.command("queue", epilog=example("yard queue"))(queue.queue)
     app.command("export", epilog=example("yard export cones --format onnx"))(export)
     app.add_typer(jobs.app, name="job", epilog=example("yard job list"))
@@ -76,6 +78,7 @@ def tree() -> typer.Typer:
         "predict",
         epilog=example("yard predict cones a.jpg b.jpg --save ./boxes", "yard predict cones a.jpg --conf 0.5 --classes cone --json"),
     )(predict)
+    app.add_typer(machines.app, name="machine", epilog=example("yard machine list"))
     app.add_typer(notifications.app, name="notify", epilog=example("yard notify list"))
     app.add_typer(storage.app, name="storage", epilog=example("yard storage show"))
     app.command("sample", epilog=example("yard sample ./sample"))(stack.sample)

@@ -6,7 +6,9 @@ import asyncio
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 
+from visionyard.cli.durations import duration_text
 from visionyard.cli.output import enum_word
 from visionyard.cli.pending import Pending
 from visionyard.cli.progress import Step
@@ -91,7 +93,7 @@ def running_step(job: AnyJob) -> Step:
         training = job.training_progress
         running = min(training.epoch + 1, training.epochs)
         shown = (item for item in sorted(training.metrics.items()) if _SHOWN_METRIC.fullmatch(item[0]))
-        detail = ", ".join(f"{key.split('/')[-1]} {value:.3g}" for key, value in shown)
+        detail = ", ".join([*(f"{key.split('/')[-1]} {value:.3g}" for key, value in shown), *_still(training)])
         return Step(
             f"{what}, epoch {running}/{training.epochs}",
             training.step or progress.done,
@@ -100,6 +102,14 @@ def running_step(job: AnyJob) -> Step:
             detail,
         )
     return Step(what, progress.done, progress.total, progress.unit)
+
+
+def _still(training: training_job_pb2.TrainingProgress) -> list[str]:
+    """How long a training has still to go, for people; nothing where that is not known."""
+    if not training.HasField("expected_end_time"):
+        return []
+    left = training.expected_end_time.ToDatetime(tzinfo=UTC) - datetime.now(UTC)
+    return [f"{duration_text(max(left.total_seconds(), 0.0))} to go"]
 
 
 async def begin_with_uploads(

@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 
 from visionyard.cli import following, output
 from visionyard.cli.bringing_in import imported
+from visionyard.cli.estimate import expected_rows, spent_rows
 from visionyard.cli.export import exported
 from visionyard.cli.options import AsJson, Directory, JobId, To, example
 from visionyard.cli.session import Session, run
@@ -203,7 +204,10 @@ def _shown(kind: KindOfJob, job: Any) -> None:
         rows += [
             ("place in queue", status.queue_position or ""),
             ("progress", ", ".join(p for p in (step.what, step.amount(), step.detail) if p)),
+            *(expected_rows(job) if job.DESCRIPTOR.name == "TrainingJob" else []),
         ]
+    if job.DESCRIPTOR.name == "TrainingJob":
+        rows += spent_rows(job)
     rows += [
         ("created", output.time(job.create_time)),
         ("started", output.time(status.start_time)),

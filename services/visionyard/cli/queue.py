@@ -28,9 +28,9 @@ def queue(as_json: AsJson = False, directory: Directory = None) -> None:
 
 def _shown(found: training_job_service_pb2.GetTrainingQueueResponse) -> None:
     output.table(
-        ("PLACE", "ID", "STATE", "PRIORITY", "ABOUT", "PROGRESS"),
+        ("PLACE", "ID", "STATE", "PRIORITY", "ABOUT", "PROGRESS", "STARTS", "ENDS"),
         [
-            (_place(job), short(job.name), state_of(job), job.scheduling.priority, _about(job), _progress(job))
+            (_place(job), short(job.name), state_of(job), job.scheduling.priority, _about(job), _progress(job), _starts(job), _ends(job))
             for job in found.training_jobs
         ],
         right=frozenset({0, 3}),
@@ -42,6 +42,14 @@ def _shown(found: training_job_service_pb2.GetTrainingQueueResponse) -> None:
 
 def _place(job: Any) -> object:
     return job.status.queue_position or ""
+
+
+def _starts(job: Any) -> str:
+    return output.time(job.status.start_time) or output.time(job.training_progress.expected_start_time)
+
+
+def _ends(job: Any) -> str:
+    return output.time(job.training_progress.expected_end_time)
 
 
 def _about(job: Any) -> str:

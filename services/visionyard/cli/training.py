@@ -12,6 +12,7 @@ import typer
 import yaml
 
 from visionyard.cli import following, output
+from visionyard.cli.durations import duration_text, parse_duration, seconds_of
 from visionyard.cli.models import push_file
 from visionyard.cli.options import AsJson, Detach, Directory
 from visionyard.cli.session import Session, run
@@ -28,19 +29,35 @@ _SCALE_IN_NAME = re.compile(r"yolo(?:e-)?v?\d+([nslmx])")
 """How Ultralytics tells a model's scale by its file's name (8.4.190, nn/tasks.py, guess_model_scale)."""
 
 
-class _Numbers(TypedDict):
-    """Arguments of the client's ``create`` that have options of their own; 0: Ultralytics' default."""
-
-    epochs: int
-    batch_size: int
-    image_size_px: int
-
-
-class _When(TypedDict):
-    """When it gets a slot."""
-
-    priority: int
-    after: str
+TrainingData = Annotated[str, typer.Argument(metavar="DATASET[@V]", help="What to train on; without a version the newest.")]
+StartModel = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help="What to start from: FILE.yaml, FILE.pt, a YAML's name such as yolo11n.yaml or resnet34.yaml, or MODEL[@V].",
+    ),
+]
+TargetModel = Annotated[
+    str, typer.Option("--name", metavar="MODEL", help="The model that gets a new version; else named after the dataset.")
+]
+Epochs = Annotated[int | None, typer.Option("--epochs", min=1, max=100_000, help="Epochs; Ultralytics' default is 100.")]
+BatchSize = Annotated[int | None, typer.Option("--batch", min=1, max=65_536, help="Images a step; Ultralytics' default is 16.")]
+ImageSize = Annotated[
+    int | None, typer.Option("--imgsz", min=32, max=8192, help="The image's side in pixels; Ultralytics' default is 640.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any other training argument of Ultralytics; may be given several times."),
+]
+Priority = Annotated[int, typer.Option("--priority", min=-1000, max=1000, help="Jobs of a higher one get slots first.")]
+After = Annotated[str, typer.Option("--after", metavar="JOB", help="Begin when this training has succeeded, and fail where it does not.")]
+TimeLimit = Annotated[
+    str, typer.Option("--time-limit", metavar="DURATION", help="End well with the last epoch that fits into it: 90s, 45m, 2h, 1h30m.")
+]
+Budget = Annotated[
+    float | None, typer.Option("--budget", metavar="AMOUNT", help="Likewise, by what training costs at the machine's own price.")
+]
 
 
 class _Initial(TypedDict, total=False):
@@ -81,69 +98,101 @@ def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
     return overrides
 
 
+async def asked(
+    session: Session,
+    dataset: str,
+    model: str,
+    name: str,
+    epochs: int | None,
+    batch: int | None,
+    imgsz: int | None,
+    settings: Sequence[str] | None,
+    priority: int,
+    after: str,
+    time_limit: str,
+    budget: float | None,
+) -> dict[str, Any]:
+    """What the options of `yard train` mean, as arguments of the client's ``create``; what says nothing is left out."""
+    overrides = parse_overrides(settings or [])
+    if budget is not None and not budget > 0:
+        raise typer.BadParameter(f"{budget:g} is no amount above 0", param_hint="--budget")
+    time_limit_s = parse_duration(time_limit, "--time-limit") if time_limit else 0.0
+    target = name or _dataset_id(session, dataset)
+    References(session.client.project).resource("models", target)
+    version = (await session.client.datasets.get_version(dataset)).name
+    initial = await _initial_model(session, model)
+    wanted = {
+        "epochs": epochs,
+        "batch_size": batch,
+        "image_size_px": imgsz,
+        "priority": priority,
+        "after": await _followed(session, after),
+        "time_limit_s": time_limit_s,
+        "budget": budget,
+    }
+    return {
+        "dataset": version,
+        "model": target,
+        "overrides": overrides,
+        **initial,
+        **{key: value for key, value in wanted.items() if value},
+    }
+
+
 def train(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET[@V]", help="What to train on; without a version the newest.")],
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            metavar="MODEL",
-            help="What to start from: FILE.yaml, FILE.pt, a YAML's name such as yolo11n.yaml or resnet34.yaml, or MODEL[@V].",
-        ),
-    ],
-    name: Annotated[
-        str, typer.Option("--name", metavar="MODEL", help="The model that gets a new version; else named after the dataset.")
-    ] = "",
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1, max=100_000, help="Epochs; Ultralytics' default is 100.")] = None,
-    batch: Annotated[int | None, typer.Option("--batch", min=1, max=65_536, help="Images a step; Ultralytics' default is 16.")] = None,
-    imgsz: Annotated[
-        int | None, typer.Option("--imgsz", min=32, max=8192, help="The image's side in pixels; Ultralytics' default is 640.")
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any other training argument of Ultralytics; may be given several times."),
-    ] = None,
-    priority: Annotated[int, typer.Option("--priority", min=-1000, max=1000, help="Jobs of a higher one get slots first.")] = 0,
-    after: Annotated[
-        str, typer.Option("--after", metavar="JOB", help="Begin when this training has succeeded, and fail where it does not.")
-    ] = "",
+    dataset: TrainingData,
+    model: StartModel,
+    name: TargetModel = "",
+    epochs: Epochs = None,
+    batch: BatchSize = None,
+    imgsz: ImageSize = None,
+    settings: Settings = None,
+    priority: Priority = 0,
+    after: After = "",
+    time_limit: TimeLimit = "",
+    budget: Budget = None,
     detach: Detach = False,
     as_json: AsJson = False,
     directory: Directory = None,
 ) -> None:
     """Train a model on a dataset; follows the job until it has ended."""
-    overrides = parse_overrides(settings or [])
 
     async def work(session: Session) -> None:
         jobs = session.client.training
-        target = name or _dataset_id(session, dataset)
-        References(session.client.project).resource("models", target)
-        version = (await session.client.datasets.get_version(dataset)).name
-        initial = await _initial_model(session, model)
-        numbers: _Numbers = {"epochs": epochs or 0, "batch_size": batch or 0, "image_size_px": imgsz or 0}
-        followed = await _followed(session, after)
-        when: _When = {"priority": priority, "after": followed}
-        arguments = {"model": target, **numbers, "overrides": overrides, **initial, **(when if priority or after else {})}
+        wanted = await asked(session, dataset, model, name, epochs, batch, imgsz, settings, priority, after, time_limit, budget)
 
         async def create(request_id: str) -> training_job_pb2.TrainingJob:
-            return await jobs.create(version, model=target, overrides=overrides, request_id=request_id, **numbers, **initial, **when)
+            return await jobs.create(**wanted, request_id=request_id)
 
-        with session.pending("train", dataset=version, **arguments) as pending:
+        with session.pending("train", **wanted) as pending:
             job = await following.begin(session, pending, create, jobs.get)
             if detach:
                 session.show(training_job_service_pb2.CreateTrainingJobResponse(training_job=job), lambda: output.write(short(job.name)))
                 return
-            session.progress.say(f"job {short(job.name)}")
+            session.progress.say(f"job {short(job.name)}{_expected(job)}")
             job = await following.follow(session, jobs, job, pending)
         session.show(training_job_service_pb2.GetTrainingJobResponse(training_job=job), lambda: trained(job))
 
     run(work, as_json=as_json, directory=directory)
 
 
+def _expected(job: training_job_pb2.TrainingJob) -> str:
+    return f": expected to train for {duration_text(seconds_of(job.estimate.expected_duration))}" if job.HasField("estimate") else ""
+
+
+_ENDS = {
+    training_job_pb2.EARLY_STOP_TIME_LIMIT: ", as many as its time limit allowed",
+    training_job_pb2.EARLY_STOP_BUDGET: ", as many as its budget allowed",
+    training_job_pb2.EARLY_STOP_NO_IMPROVEMENT: ", the last ones without improvement",
+}
+
+
 def trained(job: training_job_pb2.TrainingJob) -> None:
     """A training that ended well, for people."""
     progress = job.training_progress
-    output.write(f"{short(job.model_version)}: trained for {progress.epoch} epochs on {progress.device or 'cpu'}")
+    output.write(
+        f"{short(job.model_version)}: trained for {progress.epoch} epochs on {progress.device or 'cpu'}{_ENDS.get(job.early_stop, '')}"
+    )
     output.fields([(key, f"{value:.4g}") for key, value in sorted(progress.metrics.items()) if key.startswith("metrics/")])
 
 

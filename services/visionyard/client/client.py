@@ -13,6 +13,7 @@ from visionyard.client.downloads import Downloads
 from visionyard.client.endpoints import Endpoints, Service, default_project, default_state_dir
 from visionyard.client.exports import Artifacts, AsyncArtifacts, AsyncExportJobs, ExportJobs
 from visionyard.client.imports import AsyncImportJobs, ImportJobs
+from visionyard.client.machines import AsyncMachines, Machines
 from visionyard.client.models import AsyncModels, Models
 from visionyard.client.notifications import AsyncNotificationChannels, NotificationChannels
 from visionyard.client.predictions import AsyncPredictions, Predictions
@@ -38,6 +39,7 @@ class AsyncClient:
         imports: Import jobs.
         training: Training jobs.
         models: Models and their versions.
+        machines: Machines that trainings were measured on.
         notifications: Channels that are told what becomes of training jobs.
         exports: Export jobs.
         artifacts: What export jobs made.
@@ -68,6 +70,7 @@ class AsyncClient:
         self.imports = AsyncImportJobs(self._transport, names, self.uploads)
         self.training = AsyncTrainingJobs(self._transport, names, downloads)
         self.models = AsyncModels(self._transport, names, self.uploads, downloads)
+        self.machines = AsyncMachines(self._transport, names)
         self.notifications = AsyncNotificationChannels(self._transport, names)
         self.exports = AsyncExportJobs(self._transport, names)
         self.artifacts = AsyncArtifacts(self._transport, names)
@@ -117,6 +120,7 @@ class Client:
         self.imports = ImportJobs(client.imports, loop)
         self.training = TrainingJobs(client.training, loop)
         self.models = Models(client.models, loop)
+        self.machines = Machines(client.machines, loop)
         self.notifications = NotificationChannels(client.notifications, loop)
         self.exports = ExportJobs(client.exports, loop)
         self.artifacts = Artifacts(client.artifacts, loop)

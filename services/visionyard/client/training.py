@@ -47,6 +47,8 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
         overrides: Mapping[str, Any] | None = None,
         priority: int = 0,
         after: str = "",
+        time_limit_s: float = 0.0,
+        budget: float = 0.0,
         request_id: str = "",
     ) -> training_job_pb2.TrainingJob:
         """Queues a training. Exactly one of ``model_version``, ``architecture`` and ``model_yaml`` says what it starts from.
@@ -63,12 +65,71 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
             overrides: Other training arguments of Ultralytics by their own names.
             priority: From -1000 to 1000; jobs of a higher one get slots first.
             after: A training job that it follows, an id or resource name; empty for none.
+            time_limit_s: How long it may train, in seconds; it ends well with the last epoch that fits. 0 for no limit.
+            budget: What it may cost by the machine's price; likewise.
             request_id: A UUID; the same one again gives the same job. Empty: a fresh one.
 
         Raises:
             ClientError: INVALID_ARGUMENT (INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID,
-                UNSUPPORTED_TASK), NOT_FOUND (DATASET_NOT_FOUND, MODEL_NOT_FOUND and their versions, JOB_NOT_FOUND).
+                UNSUPPORTED_TASK), NOT_FOUND (DATASET_NOT_FOUND, MODEL_NOT_FOUND and their versions, JOB_NOT_FOUND), FAILED_PRECONDITION (PRICE_UNKNOWN).
         """
+        request = training_job_service_pb2.CreateTrainingJobRequest(
+            parent=self._names.parent,
+            training_job=self._asked(
+                dataset,
+                model=model,
+                model_version=model_version,
+                architecture=architecture,
+                model_yaml=model_yaml,
+                epochs=epochs,
+                batch_size=batch_size,
+                image_size_px=image_size_px,
+                overrides=overrides,
+                priority=priority,
+                after=after,
+                time_limit_s=time_limit_s,
+                budget=budget,
+            ),
+            request_id=request_id or new_request_id(),
+        )
+        response = await self._transport.unary(
+            self.service, lambda channel: TrainingJobServiceStub(channel).CreateTrainingJob, request, timeout_s=CREATE_TIMEOUT_S
+        )
+        return response.training_job
+
+    async def estimate(self, dataset: str, **asked: Any) -> training_job_service_pb2.EstimateTrainingResponse:
+        """How long a training would take, and what it would cost, on each machine that is known; nothing is queued.
+
+        Args:
+            dataset: As of :meth:`create`.
+            asked: Likewise, but for ``request_id``.
+
+        Raises:
+            ClientError: As of :meth:`create`.
+        """
+        request = training_job_service_pb2.EstimateTrainingRequest(parent=self._names.parent, training_job=self._asked(dataset, **asked))
+        return await self._transport.unary(
+            self.service, lambda channel: TrainingJobServiceStub(channel).EstimateTraining, request, timeout_s=CREATE_TIMEOUT_S
+        )
+
+    def _asked(
+        self,
+        dataset: str,
+        *,
+        model: str,
+        model_version: str = "",
+        architecture: str = "",
+        model_yaml: str = "",
+        epochs: int = 0,
+        batch_size: int = 0,
+        image_size_px: int = 0,
+        overrides: Mapping[str, Any] | None = None,
+        priority: int = 0,
+        after: str = "",
+        time_limit_s: float = 0.0,
+        budget: float = 0.0,
+    ) -> training_job_pb2.TrainingJob:
+        """The job that a request asks for; arguments as of :meth:`create`."""
         spec = training_job_pb2.TrainingSpec(
             dataset_version=self._names.version("datasets", dataset),
             model=self._names.resource("models", model),
@@ -90,16 +151,10 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
                 f"a training argument cannot be sent: {error}; use numbers, texts, booleans and lists of them",
             ) from error
         followed = self._names.resource(self.collection, after) if after else ""
-        scheduling = training_job_pb2.Scheduling(priority=priority, after=followed)
-        request = training_job_service_pb2.CreateTrainingJobRequest(
-            parent=self._names.parent,
-            training_job=training_job_pb2.TrainingJob(spec=spec, scheduling=scheduling),
-            request_id=request_id or new_request_id(),
-        )
-        response = await self._transport.unary(
-            self.service, lambda channel: TrainingJobServiceStub(channel).CreateTrainingJob, request, timeout_s=CREATE_TIMEOUT_S
-        )
-        return response.training_job
+        scheduling = training_job_pb2.Scheduling(priority=priority, after=followed, budget=budget)
+        if time_limit_s:
+            scheduling.time_limit.FromMilliseconds(round(time_limit_s * 1000))
+        return training_job_pb2.TrainingJob(spec=spec, scheduling=scheduling)
 
     async def resume(self, job: str, *, epochs: int = 0) -> training_job_pb2.TrainingJob:
         """Queues an ended training once more: it goes on behind its last stored epoch.
@@ -200,6 +255,7 @@ class TrainingJobs(Facade[AsyncTrainingJobs]):
     """The training jobs of a project."""
 
     create = Blocking(AsyncTrainingJobs.create)
+    estimate = Blocking(AsyncTrainingJobs.estimate)
     get = Blocking(AsyncTrainingJobs.get)
     list = Blocking(AsyncTrainingJobs.list)
     cancel = Blocking(AsyncTrainingJobs.cancel)

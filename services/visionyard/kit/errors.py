@@ -118,6 +118,11 @@ class Reason(enum.Enum):
     ADDRESS_NOT_ALLOWED = (162, Code.PERMISSION_DENIED)
     TOO_MANY_CHANNELS = (163, Code.RESOURCE_EXHAUSTED)
 
+    MACHINE_NOT_FOUND = (170, Code.NOT_FOUND)
+    TOO_MANY_MACHINES = (171, Code.RESOURCE_EXHAUSTED)
+    LIMIT_REACHED = (172, Code.FAILED_PRECONDITION)
+    PRICE_UNKNOWN = (173, Code.FAILED_PRECONDITION)
+
     @property
     def number(self) -> int:
         """Its number in the proto enum."""

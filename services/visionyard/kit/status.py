@@ -39,6 +39,7 @@ _TYPES = {
     Reason.ARTIFACT_NOT_FOUND: "visionyard.export.v1.Artifact",
     Reason.DEPLOYMENT_NOT_FOUND: "visionyard.inference.v1.Deployment",
     Reason.CHANNEL_NOT_FOUND: "visionyard.training.v1.NotificationChannel",
+    Reason.MACHINE_NOT_FOUND: "visionyard.training.v1.Machine",
     Reason.UPLOAD_NOT_FOUND: "visionyard.transfer.v1.Upload",
     Reason.FILE_NOT_FOUND: "visionyard.transfer.v1.StoredFile",
 }
@@ -59,6 +60,8 @@ _PRECONDITIONS = frozenset(
         Reason.DATASET_IN_USE,
         Reason.COLLECTION_RUNNING,
         Reason.MESSAGE_NOT_DELIVERED,
+        Reason.LIMIT_REACHED,
+        Reason.PRICE_UNKNOWN,
     }
 )
 _QUOTAS = {
@@ -67,6 +70,7 @@ _QUOTAS = {
     Reason.DISK_FULL: "disk",
     Reason.QUOTA_EXCEEDED: "project",
     Reason.TOO_MANY_CHANNELS: "project",
+    Reason.TOO_MANY_MACHINES: "project",
 }
 """Of what there is too little; the metadata of DISK_FULL and QUOTA_EXCEEDED may say it better."""
 _GRPC_TOO_LARGE = "larger than max"

@@ -22,8 +22,11 @@ from visionyard.kit.transfer.servicer import TransferServicer
 from visionyard.kit.transfer.uploads import UploadStore
 from visionyard.training.child import ChildFailed
 from visionyard.training.config import TrainingSettings
+from visionyard.training.estimates.estimates import Estimates
+from visionyard.training.estimates.machine import this_machine
 from visionyard.training.files import TrainingFiles
 from visionyard.training.inspection import convert, inspect
+from visionyard.training.machine_servicer import MachineServicer
 from visionyard.training.metrics import Metrics
 from visionyard.training.model_servicer import ModelServicer
 from visionyard.training.models import Models
@@ -38,6 +41,7 @@ from visionyard.training.slots import training_slots
 from visionyard.training.trainings import Trainings
 from visionyard.training.turns import Turns
 from visionyard.training.ultralytics_facts import UltralyticsFacts
+from visionyard.training.v1.machine_service_pb2_grpc import add_MachineServiceServicer_to_server
 from visionyard.training.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
 from visionyard.training.v1.notification_service_pb2_grpc import add_NotificationServiceServicer_to_server
 from visionyard.training.v1.training_job_service_pb2_grpc import add_TrainingJobServiceServicer_to_server
@@ -71,7 +75,8 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
     uploads = UploadStore(store, settings.upload_limit_bytes, ProjectQuota(store, settings.project_quota_bytes))
     channels = Channels(store, private=settings.notify_private)
     outbox, post = Outbox(store, channels), Poster(private=settings.notify_private).post
-    trainings = Trainings(store, facts.table, outbox)
+    estimates = Estimates(store, this_machine(uses_gpus=any(slot["CUDA_VISIBLE_DEVICES"] for slot in slots)), settings.price)
+    trainings = Trainings(store, facts.table, outbox, estimates, len(slots))
     models = Models(
         store,
         PushedFiles(uploads, settings.work_dir),
@@ -107,6 +112,7 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
                 "visionyard.training.v1.NotificationService",
                 partial(add_NotificationServiceServicer_to_server, NotificationServicer(channels, post)),
             ),
+            Service("visionyard.training.v1.MachineService", partial(add_MachineServiceServicer_to_server, MachineServicer(estimates))),
             Service("visionyard.transfer.v1.TransferService", partial(add_TransferServiceServicer_to_server, transfers)),
         ],
         ready=readiness.ready,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from visionyard.kit.config import Address, JobServiceSettings, listen_field, metrics_listen_field, quota_field
+from visionyard.training.estimates.price import Price
 
 _GIB = 1 << 30
 
@@ -29,7 +32,27 @@ class TrainingSettings(JobServiceSettings):
         le=64,
         description="How many pushed weight files are opened at once; each may take 6 GiB of memory; more wait, or are refused.",
     )
+    price_per_hour: float | None = Field(
+        None, ge=0, le=1e6, description="What an hour of this machine costs you; for estimates, budgets and reports. None: not known."
+    )
+    price_per_month: float | None = Field(
+        None, ge=0, le=1e9, description="What a month of this machine costs you, in place of VISIONYARD_PRICE_PER_HOUR."
+    )
+    price_currency: str = Field("EUR", pattern=r"^[A-Z]{3}$", description="The currency of the price, three letters of ISO 4217.")
     notify_private: bool = Field(
         default=False,
         description="Whether messages about jobs may go to loopback and private addresses; link-local ones, where clouds keep credentials, they never go to.",
     )
+
+    @model_validator(mode="after")
+    def _one_price(self) -> Self:
+        if self.price_per_hour is not None and self.price_per_month is not None:
+            raise ValueError("VISIONYARD_PRICE_PER_HOUR and VISIONYARD_PRICE_PER_MONTH are both set: leave one out")
+        return self
+
+    @property
+    def price(self) -> Price | None:
+        """What this machine costs; None where nobody has said so."""
+        if self.price_per_hour is None and self.price_per_month is None:
+            return None
+        return Price(self.price_currency, self.price_per_hour, self.price_per_month)

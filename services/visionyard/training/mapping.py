@@ -9,15 +9,18 @@ from typing import Any
 from google.protobuf import json_format, struct_pb2
 
 from visionyard.kit.artifacts.model import ModelFile, ModelVersion
-from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.errors import Reason, YardError, invalid_field
 from visionyard.kit.jobs.mapping import job_status, timestamp
 from visionyard.kit.jobs.model import Job
 from visionyard.kit.names import ResourceName
+from visionyard.training.estimates.estimates import MachineEstimate
+from visionyard.training.limits import Spent
+from visionyard.training.machine_mapping import duration, estimate_to_proto, seconds_of
 from visionyard.training.models import ModelView
 from visionyard.training.scheduling import Scheduling
 from visionyard.training.spec import TrainingSpec
 from visionyard.training.trainings import TrainingView
-from visionyard.training.v1 import model_pb2, training_job_pb2
+from visionyard.training.v1 import machine_pb2, model_pb2, training_job_pb2
 from visionyard.transfer.v1 import transfer_service_pb2
 
 _TASKS = {
@@ -53,13 +56,23 @@ def spec_from_proto(spec: training_job_pb2.TrainingSpec) -> TrainingSpec:
 
 
 def scheduling_from_proto(scheduling: training_job_pb2.Scheduling) -> Scheduling:
-    """When a job is to get a slot; the use case checks it."""
-    return Scheduling(scheduling.priority, scheduling.after)
+    """When a job is to get a slot; the use case checks it.
+
+    Raises:
+        YardError: INVALID_FIELD, a time limit of 0 or less, which is no limit for nobody.
+    """
+    limit = scheduling.time_limit
+    if scheduling.HasField("time_limit") and not seconds_of(limit) > 0:
+        raise invalid_field("training_job.scheduling.time_limit", f"takes a duration above 0, not {seconds_of(limit):g} s")
+    return Scheduling(scheduling.priority, scheduling.after, seconds_of(limit), scheduling.budget)
 
 
 def _scheduling_to_proto(job: Job) -> training_job_pb2.Scheduling:
     after = ResourceName(job.name.project, job.name.collection, job.follows) if job.follows else ""
-    return training_job_pb2.Scheduling(priority=job.priority, after=str(after))
+    spec = TrainingSpec.from_json(job.spec)
+    return training_job_pb2.Scheduling(
+        priority=job.priority, after=str(after), time_limit=duration(spec.time_limit_s or None), budget=spec.budget
+    )
 
 
 def _spec_to_proto(spec: TrainingSpec) -> training_job_pb2.TrainingSpec:
@@ -96,7 +109,20 @@ def job_to_proto(view: TrainingView) -> training_job_pb2.TrainingJob:
         model_version=job.pointers.get("model_version", ""),
         scheduling=_scheduling_to_proto(job),
         resumptions=job.resumptions,
+        estimate=_estimate(job),
+        cost=_cost(job),
+        early_stop=training_job_pb2.EarlyStop.Value(f"EARLY_STOP_{job.pointers.get('early_stop') or 'UNSPECIFIED'}"),
     )
+
+
+def _estimate(job: Job) -> machine_pb2.Estimate | None:
+    document = job.pointers.get("estimate")
+    return estimate_to_proto(job.name.project, MachineEstimate.from_json(document)) if document else None
+
+
+def _cost(job: Job) -> training_job_pb2.TrainingCost:
+    spent = Spent.from_json(job.pointers.get("spent"))
+    return training_job_pb2.TrainingCost(training_time=duration(spent.seconds), amount=spent.amount, currency=spent.currency)
 
 
 def _progress(view: TrainingView) -> training_job_pb2.TrainingProgress:
@@ -111,6 +137,8 @@ def _progress(view: TrainingView) -> training_job_pb2.TrainingProgress:
         metrics=detail.get("metrics", {}),
         gpu_memory_bytes=detail.get("gpu_memory_bytes", 0),
         device=detail.get("device", ""),
+        expected_start_time=timestamp(view.expected_start),
+        expected_end_time=timestamp(view.expected_end),
     )
 
 

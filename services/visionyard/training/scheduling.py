@@ -12,6 +12,8 @@ from visionyard.kit.jobs.model import Job, JobKind
 from visionyard.kit.jobs.queue import HIGHEST_PRIORITY, LEAST_PRIORITY, Marker, Place, fair_order
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.names import ProjectName, ResourceName
+from visionyard.training.estimates.price import Price
+from visionyard.training.limits import check_limits
 
 _MOST_SHOWN = 1000
 
@@ -23,17 +25,22 @@ class Scheduling:
     Attributes:
         priority: From -1000 to 1000; higher ones first.
         after: The resource name of the training job that it follows; empty for none.
+        time_limit_s: How long it may train, in seconds; 0 for as long as it takes.
+        budget: What it may cost; 0 for no limit.
     """
 
     priority: int = 0
     after: str = ""
+    time_limit_s: float = 0.0
+    budget: float = 0.0
 
-    def check(self, project: ProjectName, records: JobRecords) -> str:
+    def check(self, project: ProjectName, records: JobRecords, price: Price | None = None) -> str:
         """Checks it; returns the id of the job that is followed, empty for none.
 
         Raises:
-            YardError: INVALID_FIELD, INVALID_NAME or JOB_NOT_FOUND.
+            YardError: INVALID_FIELD, INVALID_NAME, JOB_NOT_FOUND or PRICE_UNKNOWN.
         """
+        check_limits(self.time_limit_s, self.budget, price)
         if not LEAST_PRIORITY <= self.priority <= HIGHEST_PRIORITY:
             raise invalid_field("training_job.scheduling.priority", f"takes {LEAST_PRIORITY} to {HIGHEST_PRIORITY}, not {self.priority}")
         if not self.after:

@@ -15,6 +15,7 @@ from visionyard.kit.names import ProjectName, ResourceName
 from visionyard.kit.server.listing import list_page
 from visionyard.training import mapping
 from visionyard.training.logs import follow_log
+from visionyard.training.machine_mapping import estimate_to_proto
 from visionyard.training.trainings import Trainings
 from visionyard.training.v1 import training_job_pb2, training_job_service_pb2_grpc
 from visionyard.training.v1 import training_job_service_pb2 as messages
@@ -43,6 +44,20 @@ class TrainingJobServicer(training_job_service_pb2_grpc.TrainingJobServiceServic
         scheduling = mapping.scheduling_from_proto(request.training_job.scheduling)
         view = await asyncio.to_thread(self._trainings.create, project, spec, request.request_id, scheduling)
         return messages.CreateTrainingJobResponse(training_job=mapping.job_to_proto(view))
+
+    async def EstimateTraining(self, request: messages.EstimateTrainingRequest, _context: Context) -> messages.EstimateTrainingResponse:
+        """Estimates a job."""
+        project = ProjectName.parse(request.parent)
+        spec = mapping.spec_from_proto(request.training_job.spec)
+        scheduling = mapping.scheduling_from_proto(request.training_job.scheduling)
+        found = await asyncio.to_thread(self._trainings.estimate, project, spec, scheduling)
+        estimates = [estimate_to_proto(project.project, one) for one in found]
+        return messages.EstimateTrainingResponse(
+            expected_duration=estimates[0].expected_duration,
+            expected_cost=estimates[0].expected_cost,
+            past_error_ratio=estimates[0].past_error_ratio,
+            estimates=estimates,
+        )
 
     async def GetTrainingJob(self, request: messages.GetTrainingJobRequest, _context: Context) -> messages.GetTrainingJobResponse:
         """Reads a job."""

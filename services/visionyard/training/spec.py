@@ -33,6 +33,8 @@ class TrainingSpec:
         batch_size: Images a step; 0 for Ultralytics' default.
         image_size_px: The image's side in pixels; 0 for Ultralytics' default.
         overrides: Other training arguments by Ultralytics' names.
+        time_limit_s: How long it may train, over all attempts, in seconds; 0 for as long as it takes.
+        budget: What it may cost by the price of the machine that it trains on; 0 for no limit.
     """
 
     dataset_version: str
@@ -44,6 +46,8 @@ class TrainingSpec:
     batch_size: int = 0
     image_size_px: int = 0
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    time_limit_s: float = 0.0
+    budget: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """The form in which the job's document keeps it."""

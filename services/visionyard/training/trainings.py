@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from visionyard.kit.artifacts.dataset import DatasetVersion, read_dataset_version
@@ -15,6 +16,10 @@ from visionyard.kit.jobs.service import JobService
 from visionyard.kit.names import ProjectName, ResourceName, VersionName, may_refer
 from visionyard.kit.objectstore.port import ObjectStore
 from visionyard.training.arguments import ArgumentTable
+from visionyard.training.estimates.effort import Effort, effort_of
+from visionyard.training.estimates.estimates import Estimates, MachineEstimate
+from visionyard.training.estimates.machine import this_machine
+from visionyard.training.forecast import expected_starts
 from visionyard.training.scheduling import AT_ITS_TURN, Queue, Scheduling, read_queue
 from visionyard.training.spec import TrainingSpec, check_spec, resumed_spec
 
@@ -27,11 +32,39 @@ class TrainingView:
         job: The job.
         progress: How far its worker is.
         queue_position: Its place among the waiting ones, from 1; 0 unless it waits.
+        expected_start: When it is expected to get a slot; None unless it waits, and where that was not asked for or cannot be told.
     """
 
     job: Job
     progress: ProgressSnapshot
     queue_position: int
+    expected_start: datetime | None = None
+
+    @property
+    def expected_end(self) -> datetime | None:
+        """When it is expected to end; None where it has ended, or where that cannot be told."""
+        if self.job.state is JobState.RUNNING:
+            text = self.progress.detail.get("expected_end_time") if self.progress.sequence else ""
+            return datetime.fromisoformat(text) if text else None
+        seconds = (self.job.pointers.get("estimate") or {}).get("seconds")
+        return self.expected_start + timedelta(seconds=seconds) if self.expected_start and seconds is not None else None
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A training that was checked.
+
+    Attributes:
+        spec: What to do, everything resolved.
+        follows: The id of the job that it follows; empty for none.
+        arguments: Ultralytics' arguments, its own where none is given.
+        effort: What decides how long it takes.
+    """
+
+    spec: TrainingSpec
+    follows: str
+    arguments: dict[str, Any]
+    effort: Effort
 
 
 class Trainings:
@@ -41,11 +74,22 @@ class Trainings:
         store: The bucket.
         table: Gives the installed Ultralytics' arguments.
         events: Hears of every change of a job that is made here.
+        estimates: Says how long trainings take; by default on this machine without its GPUs, and without a price.
+        slots: How many trainings run here at once.
     """
 
-    def __init__(self, store: ObjectStore, table: Callable[[], ArgumentTable], events: JobEvents | None = None) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        table: Callable[[], ArgumentTable],
+        events: JobEvents | None = None,
+        estimates: Estimates | None = None,
+        slots: int = 1,
+    ) -> None:
         self.store = store
         self.jobs = JobService(store, JobKind.TRAINING, events)
+        self.estimates = estimates or Estimates(store, this_machine(uses_gpus=False))
+        self.slots = slots
         self._table = table
 
     def create(self, project: ProjectName, spec: TrainingSpec, request_id: str, scheduling: Scheduling = AT_ITS_TURN) -> TrainingView:
@@ -59,22 +103,52 @@ class Trainings:
 
         Raises:
             YardError: INVALID_NAME, INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID, UNSUPPORTED_TASK,
-                DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND or REQUEST_ID_REUSED.
+                DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND, PRICE_UNKNOWN or REQUEST_ID_REUSED.
         """
+        planned = self._plan(project, spec, scheduling)
+        asked = {**spec.to_json(), **({"scheduling": vars(scheduling)} if scheduling != AT_ITS_TURN else {})}
+        job = self.jobs.create(
+            project.project,
+            planned.spec.to_json(),
+            request_id,
+            asked=asked,
+            priority=scheduling.priority,
+            follows=planned.follows,
+            pointers={"estimate": self._estimated(project, planned)[0].to_json(), "effort": planned.effort.to_json()},
+        )
+        return self.view(job)
+
+    def estimate(self, project: ProjectName, spec: TrainingSpec, scheduling: Scheduling = AT_ITS_TURN) -> list[MachineEstimate]:
+        """How long such a job would take on each machine that is known, the service's own first; arguments and errors as of :meth:`create`."""
+        return self._estimated(project, self._plan(project, spec, scheduling))
+
+    def _estimated(self, project: ProjectName, planned: _Planned) -> list[MachineEstimate]:
+        hours = float(planned.arguments.get("time") or 0.0)
+        return self.estimates.side_by_side(project, planned.effort, int(planned.arguments["epochs"]), hours)
+
+    def _plan(self, project: ProjectName, spec: TrainingSpec, scheduling: Scheduling) -> _Planned:
+        """Checks what is asked for, and resolves it; raises as :meth:`create` does."""
         model = ResourceName.parse(spec.model, "models")
         dataset = VersionName.parse(spec.dataset_version, "datasets")
         if model.project != project.project:
             raise invalid_field("training_job.spec.model", f"{model} is not in {project}, so it gets no version from its job")
         _must_reach(project, dataset.parent, "dataset_version")
-        checked, task = check_spec(spec, self._table())
+        table = self._table()
+        checked, task = check_spec(spec, table)
         version = read_dataset_version(self.store, dataset)
         initial = self._initial(project, checked)
         _must_fit(version, initial.task if initial else task, str(initial.name) if initial else checked.architecture or "the model YAML")
-        resolved = replace(checked, dataset_version=str(version.name), model=str(model), model_version=str(initial.name) if initial else "")
-        follows = scheduling.check(project, self.jobs.records)
-        asked = {**spec.to_json(), **({"scheduling": vars(scheduling)} if scheduling != AT_ITS_TURN else {})}
-        job = self.jobs.create(project.project, resolved.to_json(), request_id, asked=asked, priority=scheduling.priority, follows=follows)
-        return self.view(job)
+        resolved = replace(
+            checked,
+            dataset_version=str(version.name),
+            model=str(model),
+            model_version=str(initial.name) if initial else "",
+            time_limit_s=scheduling.time_limit_s,
+            budget=scheduling.budget,
+        )
+        follows = scheduling.check(project, self.jobs.records, self.estimates.price)
+        arguments = {**table.defaults, **resolved.arguments()}
+        return _Planned(resolved, follows, arguments, effort_of(resolved, table.defaults, version, initial))
 
     def _initial(self, project: ProjectName, spec: TrainingSpec) -> ModelVersion | None:
         """The model version that training starts from, if it does from one."""
@@ -90,7 +164,10 @@ class Trainings:
 
     def get(self, name: ResourceName) -> TrainingView:
         """Reads a job; raises YardError (JOB_NOT_FOUND)."""
-        return self.view(self.jobs.get(name))
+        view = self.view(self.jobs.get(name))
+        if not view.queue_position:
+            return view
+        return replace(view, expected_start=expected_starts(self.jobs.records, self.jobs.progress, self.slots).get(name))
 
     def list_jobs(self, project: ProjectName, page_size: int, page_token: str) -> tuple[list[TrainingView], str]:
         """A page of jobs, newest first, and the next page's token; raises YardError (INVALID_PAGE_TOKEN, INVALID_FIELD)."""
@@ -117,29 +194,33 @@ class Trainings:
             return resumed_spec(TrainingSpec.from_json(job.spec), epochs, _trained_epochs(job)).to_json() if epochs else job.spec
 
         def pointers(job: Job) -> dict[str, Any]:
-            if not epochs and job.state is JobState.SUCCEEDED:
+            if not epochs and job.state is JobState.SUCCEEDED and not job.pointers.get("early_stop"):
                 raise YardError(
                     Reason.JOB_FINISHED,
                     f"job {name.id} has ended SUCCEEDED after {_trained_epochs(job)} epochs: give more of them (--epochs) to go on",
                     {"name": str(name), "state": job.state.value},
                 )
             checkpoint = job.pointers.get("checkpoint")
-            if epochs and checkpoint:
-                return {"checkpoint": {**checkpoint, "ended": False}}
+            # What it has spent counts anew: a limit that has ended it would end it again at once.
+            kept: dict[str, Any] = {name: job.pointers[name] for name in ("estimate", "effort") if name in job.pointers}
+            goes_on = epochs or (job.state is JobState.SUCCEEDED and job.pointers.get("early_stop"))
+            if goes_on and checkpoint:
+                return {**kept, "checkpoint": {**checkpoint, "ended": False}}
             if epochs and "trained" in job.pointers:
                 raise YardError(
                     Reason.ARTIFACT_CORRUPT,
                     f"job {name.id} has kept no checkpoint to go on from: start a training from the model that it made",
                     {"name": str(name)},
                 )
-            return job.pointers
+            return {name: value for name, value in job.pointers.items() if name != "spent"}
 
         return self.view(self.jobs.resume(name, spec, pointers))
 
     def queue(self, project: ProjectName) -> tuple[list[TrainingView], Queue]:
         """The project's jobs that have not ended, in the order in which they get slots, and the queue that they are of."""
         queue = read_queue(self.jobs.records, project)
-        return [self.view(job) for job in queue.jobs], queue
+        starts = expected_starts(self.jobs.records, self.jobs.progress, self.slots)
+        return [replace(self.view(job), expected_start=starts.get(job.name)) for job in queue.jobs], queue
 
     def files(self, name: ResourceName) -> dict[str, ModelFile]:
         """What the job has made so far, by path: all at the end, the newest checkpoint before; raises YardError (JOB_NOT_FOUND)."""

@@ -61,6 +61,7 @@ def test_every_key_of_the_layout_is_explained_and_nothing_else():
         "models/a/versions/00000001/artifacts/0a.json": Kind.DOCUMENTS,
         "deployments/a.json": Kind.DOCUMENTS,
         "notificationChannels/a.json": Kind.DOCUMENTS,
+        "machines/a.json": Kind.DOCUMENTS,
         "uploads/0a/upload.json": Kind.UPLOADS,
         "uploads/0a/parts/0000000000000000": Kind.UPLOADS,
         "importJobs/0a.json": Kind.JOBS,

@@ -41,7 +41,7 @@ _FORMS = {
     Kind.MANIFESTS: rf"manifests/{_SHA256}\.parquet",
     Kind.REPORTS: rf"reports/{_SHA256}\.json",
     Kind.INDEX: rf"index/{_SHA256}\.parquet",
-    Kind.DOCUMENTS: rf"(datasets|models)/{_ID}/versions/[0-9]+\.json|models/{_ID}/versions/[0-9]+/artifacts/{_ID}\.json|(deployments|notificationChannels)/{_ID}\.json",
+    Kind.DOCUMENTS: rf"(datasets|models)/{_ID}/versions/[0-9]+\.json|models/{_ID}/versions/[0-9]+/artifacts/{_ID}\.json|(deployments|notificationChannels|machines)/{_ID}\.json",
     Kind.UPLOADS: rf"uploads/{_ID}/(upload\.json|complete|parts/[0-9]+)",
     Kind.JOBS: rf"(import|training|export)Jobs/{_ID}(\.json|/attempts/[0-9]+/.+)",
     Kind.BLOBS: rf"blobs/{_SHA256}",

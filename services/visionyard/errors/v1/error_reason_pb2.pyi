@@ -170,6 +170,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The service may not send to that address: it lies in a private network, and its administrator has not allowed those. Metadata: address, setting."""
     ERROR_REASON_TOO_MANY_CHANNELS: _ErrorReason.ValueType  # 163
     """The project has as many notification channels as it may have. Metadata: name, limit."""
+    ERROR_REASON_MACHINE_NOT_FOUND: _ErrorReason.ValueType  # 170
+    """There is no such machine. Metadata: name."""
+    ERROR_REASON_TOO_MANY_MACHINES: _ErrorReason.ValueType  # 171
+    """The project has as many imported machines as it may have. Metadata: name, limit."""
+    ERROR_REASON_LIMIT_REACHED: _ErrorReason.ValueType  # 172
+    """The time limit or the budget of a training was reached before its first epoch had ended. Metadata: limit."""
+    ERROR_REASON_PRICE_UNKNOWN: _ErrorReason.ValueType  # 173
+    """A budget was given, but the machine has no price. Metadata: setting."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused or a job failed, for programs to switch on. It travels as `reason` in a `google.rpc.ErrorInfo`
@@ -325,4 +333,12 @@ ERROR_REASON_ADDRESS_NOT_ALLOWED: ErrorReason.ValueType  # 162
 """The service may not send to that address: it lies in a private network, and its administrator has not allowed those. Metadata: address, setting."""
 ERROR_REASON_TOO_MANY_CHANNELS: ErrorReason.ValueType  # 163
 """The project has as many notification channels as it may have. Metadata: name, limit."""
+ERROR_REASON_MACHINE_NOT_FOUND: ErrorReason.ValueType  # 170
+"""There is no such machine. Metadata: name."""
+ERROR_REASON_TOO_MANY_MACHINES: ErrorReason.ValueType  # 171
+"""The project has as many imported machines as it may have. Metadata: name, limit."""
+ERROR_REASON_LIMIT_REACHED: ErrorReason.ValueType  # 172
+"""The time limit or the budget of a training was reached before its first epoch had ended. Metadata: limit."""
+ERROR_REASON_PRICE_UNKNOWN: ErrorReason.ValueType  # 173
+"""A budget was given, but the machine has no price. Metadata: setting."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -57,6 +57,7 @@ class JobRecords:
         *,
         priority: int = 0,
         follows: str = "",
+        pointers: dict[str, Any] | None = None,
     ) -> tuple[Job, bool]:
         """Queues a job, or finds the one that the same ``request_id`` queued before.
 
@@ -71,6 +72,7 @@ class JobRecords:
             asked: What was asked for, where ``spec`` resolves it further ("the newest version"): a repeated request must ask for the same.
             priority: See :class:`Job`.
             follows: Likewise.
+            pointers: What is known of it before any worker has it.
 
         Returns:
             The job, and whether this call made it.
@@ -91,7 +93,18 @@ class JobRecords:
                 raise
         now = datetime.now(UTC)  # until the store tells its own
         job = Job(
-            name, self.kind, spec, JobState.QUEUED, 0, now, call_id, priority=priority, follows=follows, held=bool(follows), revision=1
+            name,
+            self.kind,
+            spec,
+            JobState.QUEUED,
+            0,
+            now,
+            call_id,
+            pointers or {},
+            priority=priority,
+            follows=follows,
+            held=bool(follows),
+            revision=1,
         )
         marker = self._put(job)
         job = replace(job, create_time=at or self.store.head(marker).now)

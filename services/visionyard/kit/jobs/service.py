@@ -66,6 +66,7 @@ class JobService:
         *,
         priority: int = 0,
         follows: str = "",
+        pointers: dict[str, Any] | None = None,
     ) -> Job:
         """Queues a job; the same request_id again, asking for the same, gives the same job.
 
@@ -76,11 +77,14 @@ class JobService:
             asked: What was asked for, where ``spec`` resolves it further.
             priority: From -1000 to 1000; see :class:`Job`.
             follows: See :class:`Job`.
+            pointers: What is known of it before any worker has it.
 
         Raises:
             YardError: REQUEST_ID_REUSED.
         """
-        job, _ = self.records.create(project, spec, request_id, get_request_id(), asked, priority=priority, follows=follows)
+        job, _ = self.records.create(
+            project, spec, request_id, get_request_id(), asked, priority=priority, follows=follows, pointers=pointers
+        )
         if self._on_queued is not None:
             self._on_queued()
         return job

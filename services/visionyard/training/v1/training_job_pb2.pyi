@@ -5,11 +5,14 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from visionyard.jobs.v1 import job_pb2 as _job_pb2
+from visionyard.training.v1 import machine_pb2 as _machine_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -20,6 +23,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _EarlyStop:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EarlyStopEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EarlyStop.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EARLY_STOP_UNSPECIFIED: _EarlyStop.ValueType  # 0
+    """It did not, or has not ended."""
+    EARLY_STOP_TIME_LIMIT: _EarlyStop.ValueType  # 1
+    """The next epoch would not have ended within the time limit."""
+    EARLY_STOP_BUDGET: _EarlyStop.ValueType  # 2
+    """The next epoch would not have ended within the budget."""
+    EARLY_STOP_NO_IMPROVEMENT: _EarlyStop.ValueType  # 3
+    """It had not become better for as many epochs as its `patience` says."""
+
+class EarlyStop(_EarlyStop, metaclass=_EarlyStopEnumTypeWrapper):
+    """Why a training ended before its last epoch, though well."""
+
+EARLY_STOP_UNSPECIFIED: EarlyStop.ValueType  # 0
+"""It did not, or has not ended."""
+EARLY_STOP_TIME_LIMIT: EarlyStop.ValueType  # 1
+"""The next epoch would not have ended within the time limit."""
+EARLY_STOP_BUDGET: EarlyStop.ValueType  # 2
+"""The next epoch would not have ended within the budget."""
+EARLY_STOP_NO_IMPROVEMENT: EarlyStop.ValueType  # 3
+"""It had not become better for as many epochs as its `patience` says."""
+Global___EarlyStop: _TypeAlias = EarlyStop  # noqa: Y015
 
 @_typing.final
 class TrainingJob(_message.Message):
@@ -37,6 +68,9 @@ class TrainingJob(_message.Message):
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     SCHEDULING_FIELD_NUMBER: _builtins.int
     RESUMPTIONS_FIELD_NUMBER: _builtins.int
+    ESTIMATE_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    EARLY_STOP_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`projects/{project}/trainingJobs/{job}`; made by the server."""
     etag: _builtins.str
@@ -45,6 +79,8 @@ class TrainingJob(_message.Message):
     """The model version that it made, once it has succeeded: `projects/{project}/models/{model}/versions/{number}`."""
     resumptions: _builtins.int
     """How often it was resumed after it had ended."""
+    early_stop: Global___EarlyStop.ValueType
+    """Why it ended before its last epoch."""
     @_builtins.property
     def spec(self) -> Global___TrainingSpec:
         """What to train, and how."""
@@ -69,6 +105,14 @@ class TrainingJob(_message.Message):
     def scheduling(self) -> Global___Scheduling:
         """When it gets a slot. Only read when the job is created."""
 
+    @_builtins.property
+    def estimate(self) -> _machine_pb2.Estimate:
+        """How long it was expected to take, and to cost, when it was queued; unset where it was not estimated."""
+
+    @_builtins.property
+    def cost(self) -> Global___TrainingCost:
+        """What it has taken so far; of a running one up to its last stored epoch."""
+
     def __init__(
         self,
         *,
@@ -82,14 +126,49 @@ class TrainingJob(_message.Message):
         model_version: _builtins.str = ...,
         scheduling: Global___Scheduling | None = ...,
         resumptions: _builtins.int = ...,
+        estimate: _machine_pb2.Estimate | None = ...,
+        cost: Global___TrainingCost | None = ...,
+        early_stop: Global___EarlyStop.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "scheduling", b"scheduling", "spec", b"spec", "status", b"status", "training_progress", b"training_progress", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "create_time", b"create_time", "estimate", b"estimate", "scheduling", b"scheduling", "spec", b"spec", "status", b"status", "training_progress", b"training_progress", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "etag", b"etag", "model_version", b"model_version", "name", b"name", "resumptions", b"resumptions", "scheduling", b"scheduling", "spec", b"spec", "status", b"status", "training_progress", b"training_progress", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "create_time", b"create_time", "early_stop", b"early_stop", "estimate", b"estimate", "etag", b"etag", "model_version", b"model_version", "name", b"name", "resumptions", b"resumptions", "scheduling", b"scheduling", "spec", b"spec", "status", b"status", "training_progress", b"training_progress", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TrainingJob: _TypeAlias = TrainingJob  # noqa: Y015
+
+@_typing.final
+class TrainingCost(_message.Message):
+    """What a training has taken."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRAINING_TIME_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    amount: _builtins.float
+    """What that costs by the prices of the machines; 0 where `currency` is empty."""
+    currency: _builtins.str
+    """The currency, ISO 4217; empty where the machines had no price."""
+    @_builtins.property
+    def training_time(self) -> _duration_pb2.Duration:
+        """How long its workers trained since it was queued, or resumed: from the first one's start on, waiting in the queue again left out."""
+
+    def __init__(
+        self,
+        *,
+        training_time: _duration_pb2.Duration | None = ...,
+        amount: _builtins.float = ...,
+        currency: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["training_time", b"training_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "currency", b"currency", "training_time", b"training_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrainingCost: _TypeAlias = TrainingCost  # noqa: Y015
 
 @_typing.final
 class Scheduling(_message.Message):
@@ -99,19 +178,31 @@ class Scheduling(_message.Message):
 
     PRIORITY_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
+    TIME_LIMIT_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
     priority: _builtins.int
     """From -1000 to 1000: jobs of a higher one get slots first. Among equal ones the projects take turns, and in each the oldest comes first."""
     after: _builtins.str
     """A training job of the same project, `projects/{project}/trainingJobs/{job}`: this one waits until that one has succeeded, and fails where it does not. Empty for none."""
+    budget: _builtins.float
+    """What it may cost by the hourly price of the machine it trains on, above 0 and at most 1,000,000,000; it ends well likewise. 0 for no limit."""
+    @_builtins.property
+    def time_limit(self) -> _duration_pb2.Duration:
+        """How long it may train, over all attempts and waiting left out, from 1 s to 10 years; it ends well with the last epoch that fits. Unset for as long as it takes.
+        A job that is resumed after its end has the whole limit again.
+        """
+
     def __init__(
         self,
         *,
         priority: _builtins.int = ...,
         after: _builtins.str = ...,
+        time_limit: _duration_pb2.Duration | None = ...,
+        budget: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time_limit", b"time_limit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "priority", b"priority"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "budget", b"budget", "priority", b"priority", "time_limit", b"time_limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -210,6 +301,8 @@ class TrainingProgress(_message.Message):
     METRICS_FIELD_NUMBER: _builtins.int
     GPU_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
+    EXPECTED_START_TIME_FIELD_NUMBER: _builtins.int
+    EXPECTED_END_TIME_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """Epochs finished, and in the bucket."""
     epochs: _builtins.int
@@ -226,6 +319,14 @@ class TrainingProgress(_message.Message):
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Ultralytics' own keys and values of the last epoch ("train/box_loss", "metrics/mAP50(B)", ...), running losses of the epoch under way."""
 
+    @_builtins.property
+    def expected_start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it is expected to begin, while it waits for a slot; unset where that cannot be told."""
+
+    @_builtins.property
+    def expected_end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it is expected to end, by its own pace while it runs; unset where that cannot be told."""
+
     def __init__(
         self,
         *,
@@ -236,10 +337,12 @@ class TrainingProgress(_message.Message):
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         gpu_memory_bytes: _builtins.int = ...,
         device: _builtins.str = ...,
+        expected_start_time: _timestamp_pb2.Timestamp | None = ...,
+        expected_end_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expected_end_time", b"expected_end_time", "expected_start_time", b"expected_start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "epoch", b"epoch", "epochs", b"epochs", "gpu_memory_bytes", b"gpu_memory_bytes", "metrics", b"metrics", "step", b"step", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "epoch", b"epoch", "epochs", b"epochs", "expected_end_time", b"expected_end_time", "expected_start_time", b"expected_start_time", "gpu_memory_bytes", b"gpu_memory_bytes", "metrics", b"metrics", "step", b"step", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

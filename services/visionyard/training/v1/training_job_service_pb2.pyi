@@ -5,8 +5,10 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from visionyard.training.v1 import machine_pb2 as _machine_pb2
 from visionyard.training.v1 import training_job_pb2 as _training_job_pb2
 from visionyard.transfer.v1 import transfer_service_pb2 as _transfer_service_pb2
 import builtins as _builtins
@@ -75,6 +77,72 @@ class CreateTrainingJobResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateTrainingJobResponse: _TypeAlias = CreateTrainingJobResponse  # noqa: Y015
+
+@_typing.final
+class EstimateTrainingRequest(_message.Message):
+    """Asks how long a job would take."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    TRAINING_JOB_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`projects/{project}`."""
+    @_builtins.property
+    def training_job(self) -> _training_job_pb2.TrainingJob:
+        """The job: its `spec` and `scheduling` are read, and checked as those of a job to be queued."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        training_job: _training_job_pb2.TrainingJob | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["training_job", b"training_job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "training_job", b"training_job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EstimateTrainingRequest: _TypeAlias = EstimateTrainingRequest  # noqa: Y015
+
+@_typing.final
+class EstimateTrainingResponse(_message.Message):
+    """Answers EstimateTraining."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPECTED_DURATION_FIELD_NUMBER: _builtins.int
+    EXPECTED_COST_FIELD_NUMBER: _builtins.int
+    PAST_ERROR_RATIO_FIELD_NUMBER: _builtins.int
+    ESTIMATES_FIELD_NUMBER: _builtins.int
+    expected_cost: _builtins.float
+    """What that costs; 0 where the machine has no price."""
+    past_error_ratio: _builtins.float
+    """How wrong the newest estimates (at most 10) on this machine were: the mean of |expected / taken - 1|; 0 where there are none."""
+    @_builtins.property
+    def expected_duration(self) -> _duration_pb2.Duration:
+        """On the service's own machine, from the worker's start to the model version, waiting in the queue left out."""
+
+    @_builtins.property
+    def estimates(self) -> _containers.RepeatedCompositeFieldContainer[_machine_pb2.Estimate]:
+        """For each machine that is known, the service's own first."""
+
+    def __init__(
+        self,
+        *,
+        expected_duration: _duration_pb2.Duration | None = ...,
+        expected_cost: _builtins.float = ...,
+        past_error_ratio: _builtins.float = ...,
+        estimates: _abc.Iterable[_machine_pb2.Estimate] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expected_duration", b"expected_duration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimates", b"estimates", "expected_cost", b"expected_cost", "expected_duration", b"expected_duration", "past_error_ratio", b"past_error_ratio"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EstimateTrainingResponse: _TypeAlias = EstimateTrainingResponse  # noqa: Y015
 
 @_typing.final
 class GetTrainingJobRequest(_message.Message):

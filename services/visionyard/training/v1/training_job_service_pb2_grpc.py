@@ -40,6 +40,11 @@ class TrainingJobServiceStub:
                 request_serializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.CreateTrainingJobRequest.SerializeToString,
                 response_deserializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.CreateTrainingJobResponse.FromString,
                 _registered_method=True)
+        self.EstimateTraining = channel.unary_unary(
+                '/visionyard.training.v1.TrainingJobService/EstimateTraining',
+                request_serializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.EstimateTrainingRequest.SerializeToString,
+                response_deserializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.EstimateTrainingResponse.FromString,
+                _registered_method=True)
         self.GetTrainingJob = channel.unary_unary(
                 '/visionyard.training.v1.TrainingJobService/GetTrainingJob',
                 request_serializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.GetTrainingJobRequest.SerializeToString,
@@ -88,7 +93,14 @@ class TrainingJobServiceServicer:
 
     def CreateTrainingJob(self, request, context):
         """Queues a training job. INVALID_ARGUMENT (INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID, UNSUPPORTED_TASK),
-        NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND).
+        NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND), FAILED_PRECONDITION (PRICE_UNKNOWN).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EstimateTraining(self, request, context):
+        """How long such a job would take on each machine that is known, and what it would cost; queues nothing. Errors as of CreateTrainingJob.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -159,6 +171,11 @@ def add_TrainingJobServiceServicer_to_server(servicer, server):
                     request_deserializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.CreateTrainingJobRequest.FromString,
                     response_serializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.CreateTrainingJobResponse.SerializeToString,
             ),
+            'EstimateTraining': grpc.unary_unary_rpc_method_handler(
+                    servicer.EstimateTraining,
+                    request_deserializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.EstimateTrainingRequest.FromString,
+                    response_serializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.EstimateTrainingResponse.SerializeToString,
+            ),
             'GetTrainingJob': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTrainingJob,
                     request_deserializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.GetTrainingJobRequest.FromString,
@@ -228,6 +245,33 @@ class TrainingJobService:
             '/visionyard.training.v1.TrainingJobService/CreateTrainingJob',
             visionyard_dot_training_dot_v1_dot_training__job__service__pb2.CreateTrainingJobRequest.SerializeToString,
             visionyard_dot_training_dot_v1_dot_training__job__service__pb2.CreateTrainingJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EstimateTraining(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/visionyard.training.v1.TrainingJobService/EstimateTraining',
+            visionyard_dot_training_dot_v1_dot_training__job__service__pb2.EstimateTrainingRequest.SerializeToString,
+            visionyard_dot_training_dot_v1_dot_training__job__service__pb2.EstimateTrainingResponse.FromString,
             options,
             channel_credentials,
             insecure,

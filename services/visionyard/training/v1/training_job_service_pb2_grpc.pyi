@@ -35,8 +35,10 @@ class TrainingJobServiceStub:
     def __new__(cls, channel: _aio.Channel) -> TrainingJobServiceAsyncStub: ...
     CreateTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_job_service_pb2.CreateTrainingJobRequest, _training_job_service_pb2.CreateTrainingJobResponse]
     """Queues a training job. INVALID_ARGUMENT (INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID, UNSUPPORTED_TASK),
-    NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND).
+    NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND), FAILED_PRECONDITION (PRICE_UNKNOWN).
     """
+    EstimateTraining: _grpc.UnaryUnaryMultiCallable[_training_job_service_pb2.EstimateTrainingRequest, _training_job_service_pb2.EstimateTrainingResponse]
+    """How long such a job would take on each machine that is known, and what it would cost; queues nothing. Errors as of CreateTrainingJob."""
     GetTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_job_service_pb2.GetTrainingJobRequest, _training_job_service_pb2.GetTrainingJobResponse]
     """One job. NOT_FOUND (JOB_NOT_FOUND)."""
     ListTrainingJobs: _grpc.UnaryUnaryMultiCallable[_training_job_service_pb2.ListTrainingJobsRequest, _training_job_service_pb2.ListTrainingJobsResponse]
@@ -63,8 +65,10 @@ class TrainingJobServiceAsyncStub(TrainingJobServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateTrainingJob: _aio.UnaryUnaryMultiCallable[_training_job_service_pb2.CreateTrainingJobRequest, _training_job_service_pb2.CreateTrainingJobResponse]  # type: ignore[assignment]
     """Queues a training job. INVALID_ARGUMENT (INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID, UNSUPPORTED_TASK),
-    NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND).
+    NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND), FAILED_PRECONDITION (PRICE_UNKNOWN).
     """
+    EstimateTraining: _aio.UnaryUnaryMultiCallable[_training_job_service_pb2.EstimateTrainingRequest, _training_job_service_pb2.EstimateTrainingResponse]  # type: ignore[assignment]
+    """How long such a job would take on each machine that is known, and what it would cost; queues nothing. Errors as of CreateTrainingJob."""
     GetTrainingJob: _aio.UnaryUnaryMultiCallable[_training_job_service_pb2.GetTrainingJobRequest, _training_job_service_pb2.GetTrainingJobResponse]  # type: ignore[assignment]
     """One job. NOT_FOUND (JOB_NOT_FOUND)."""
     ListTrainingJobs: _aio.UnaryUnaryMultiCallable[_training_job_service_pb2.ListTrainingJobsRequest, _training_job_service_pb2.ListTrainingJobsResponse]  # type: ignore[assignment]
@@ -94,8 +98,16 @@ class TrainingJobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_training_job_service_pb2.CreateTrainingJobResponse, _abc.Awaitable[_training_job_service_pb2.CreateTrainingJobResponse]]:
         """Queues a training job. INVALID_ARGUMENT (INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID, UNSUPPORTED_TASK),
-        NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND).
+        NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND), FAILED_PRECONDITION (PRICE_UNKNOWN).
         """
+
+    @_abc_1.abstractmethod
+    def EstimateTraining(
+        self,
+        request: _training_job_service_pb2.EstimateTrainingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_job_service_pb2.EstimateTrainingResponse, _abc.Awaitable[_training_job_service_pb2.EstimateTrainingResponse]]:
+        """How long such a job would take on each machine that is known, and what it would cost; queues nothing. Errors as of CreateTrainingJob."""
 
     @_abc_1.abstractmethod
     def GetTrainingJob(

@@ -23,6 +23,7 @@ from ultralytics.utils.callbacks import get_default_callbacks
 from visionyard.kit.cpus import usable_cpus
 from visionyard.kit.jobs.worker import JobContext
 from visionyard.training.worker.checkpoints import ARGUMENTS, RESULTS, CheckpointStore, Saved
+from visionyard.training.worker.pace import Pace
 from visionyard.training.worker.threads import ThreadTrial
 
 _REPORT_INTERVAL_S = 0.5
@@ -38,11 +39,13 @@ class TrainingHooks:
         spec: Its specification, for the ``args.yaml`` that users get.
         device_name: What it trains on, for people.
         stored_epoch: How many epochs an earlier attempt has stored.
+        pace: Times it.
     """
 
-    def __init__(self, context: JobContext, spec: Mapping[str, Any], device_name: str, stored_epoch: int) -> None:
+    def __init__(self, context: JobContext, spec: Mapping[str, Any], device_name: str, stored_epoch: int, pace: Pace) -> None:
         self._context = context
         self._spec = spec
+        self._pace = pace
         self._lock = threading.Lock()
         self._detail: dict[str, Any] = {
             "epoch": stored_epoch,
@@ -63,6 +66,8 @@ class TrainingHooks:
     def callbacks(self) -> dict[str, list[Callable[[Any], None]]]:
         """The hooks in the form that Ultralytics' trainers take."""
         hooks: dict[str, list[Callable[[Any], None]]] = get_default_callbacks()
+        for event, hook in self._pace.callbacks().items():
+            hooks.setdefault(event, []).append(hook)
         for event, hook in {
             "on_pretrain_routine_start": self._stop_if_asked,
             "on_pretrain_routine_end": self._stop_if_asked,
@@ -80,7 +85,7 @@ class TrainingHooks:
     def report(self, phase: str) -> None:
         """Tells how far the job is."""
         with self._lock:
-            detail = {**self._detail, "metrics": dict(self._detail["metrics"])}
+            detail = {**self._detail, "metrics": dict(self._detail["metrics"]), "expected_end_time": self._pace.expected_end()}
         self._context.report(phase, detail["epoch"], detail["epochs"], "epochs", detail)
 
     def _stop_if_asked(self, _: Any) -> None:
@@ -141,7 +146,7 @@ class TrainingHooks:
             self._epoch_metrics[epoch] = finite(
                 {**trainer.label_loss_items(trainer.tloss, prefix="train"), **trainer.metrics, **trainer.lr}
             )
-        self.checkpoints.save(Saved(epoch, bool(trainer.stop), is_best, kept_as, folder))
+        self.checkpoints.save(Saved(epoch, bool(trainer.stop), is_best, kept_as, folder, self._pace.pointers()))
 
     def _stored(self, epoch: int) -> None:
         with self._lock:

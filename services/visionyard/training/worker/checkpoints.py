@@ -13,7 +13,7 @@ import concurrent.futures
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,7 @@ class Saved:
         is_best: Whether ``best.pt`` is the same as ``last.pt``.
         kept_as: The path under which Ultralytics keeps this epoch besides (``save_period``); empty for none.
         folder: Copies of ``last.pt`` and ``results.csv``, not written to any more; removed when they are stored.
+        pointers: What else the job is to point at from this epoch on.
     """
 
     epoch: int
@@ -88,6 +89,7 @@ class Saved:
     is_best: bool
     kept_as: str
     folder: Path
+    pointers: dict[str, Any] = field(default_factory=dict)
 
 
 class CheckpointStore:
@@ -152,7 +154,7 @@ class CheckpointStore:
         arguments = saved.folder / ARGUMENTS
         if arguments.exists():
             files[ARGUMENTS] = store_file(store, arguments, f"{prefix}{ARGUMENTS}")
-        self._context.point(checkpoint={"epoch": saved.epoch, "ended": saved.ended, "files": files})
+        self._context.point(checkpoint={"epoch": saved.epoch, "ended": saved.ended, "files": files}, **saved.pointers)
         self._on_stored(saved.epoch)
         superseded = {entry["key"] for entry in self._files.values()} - {entry["key"] for entry in files.values()}
         self._files = files

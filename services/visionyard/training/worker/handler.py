@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from typing import Any, cast
 
 from visionyard.kit.artifacts.dataset import read_dataset_version
@@ -16,6 +17,7 @@ from visionyard.kit.objectstore.port import StoreUnavailable
 from visionyard.training.config import TrainingSettings
 from visionyard.training.spec import TrainingSpec
 from visionyard.training.worker.offline import prepare_training
+from visionyard.training.worker.pace import Pace
 
 _log = logging.getLogger(__name__)
 _PASSED_ON = (JobCancelled, Preempted, LeaseLost, StoreUnavailable, YardError, OSError)
@@ -33,17 +35,20 @@ def handle(context: JobContext) -> dict[str, Any]:
         JobCancelled, Preempted, LeaseLost: the job must stop.
     """
     spec = TrainingSpec.from_json(context.job.spec)
+    pace = Pace(context, spec)
     context.report("preparing")
     prepare_training(context.scratch)
     model = context.job.pointers.get("trained")
     if model is None:
-        model = _train(context, spec)
+        model = _train(context, spec, pace)
     from visionyard.training.worker import results  # noqa: PLC0415 - imports torch, after the lease beats and the environment is set
 
-    return {"model_version": results.publish(context, spec, model)}
+    version = results.publish(context, spec, model)
+    pace.measured(ended=True)
+    return {"model_version": version, "spent": pace.pointers()["spent"]}
 
 
-def _train(context: JobContext, spec: TrainingSpec) -> dict[str, Any]:
+def _train(context: JobContext, spec: TrainingSpec, pace: Pace) -> dict[str, Any]:
     settings = cast("TrainingSettings", context.settings)
     version = read_dataset_version(context.store, VersionName.parse(spec.dataset_version, "datasets"))
 
@@ -51,7 +56,9 @@ def _train(context: JobContext, spec: TrainingSpec) -> dict[str, Any]:
         context.check()
         context.report("fetching images", done, total, "images")
 
+    began = time.monotonic()
     with materialise(context.store, version, settings.work_dir / "datasets", settings.dataset_cache_bytes, fetched) as folder:
+        pace.clock.fetched(time.monotonic() - began)
         context.report("starting")
         try:
             # Only now, with the lease beating: torch takes seconds to import.
@@ -59,9 +66,13 @@ def _train(context: JobContext, spec: TrainingSpec) -> dict[str, Any]:
 
             model = results.initial_model(context, spec, context.scratch)
             data = folder if version.task == "classify" else folder / "data.yaml"
-            run = trainer.train(context, spec.arguments(), model, version.task, data)
+            run = trainer.train(context, spec.arguments(), model, version.task, data, pace)
             trainer.log_outcome(run)
             return results.store_run(context, run, spec)
+        except Preempted:
+            context.point(**pace.pointers())
+            pace.measured(ended=False)
+            raise
         except _PASSED_ON:
             raise
         except Exception as error:  # the last line of defence: the job failed in training

@@ -21,6 +21,7 @@ from visionyard.kit.jobs.worker import JobContext
 from visionyard.kit.torchvision_classes import torchvision_classes
 from visionyard.training.worker.callbacks import PATH_ARGUMENTS, TrainingHooks, finite, write_arguments
 from visionyard.training.worker.checkpoints import ARGUMENTS, BEST, LAST, RESULTS, restore, sweep
+from visionyard.training.worker.pace import LimitReached, Pace
 from visionyard.training.worker.task_classes import Maker, trainer_and_validator
 
 _log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ def device_and_name() -> tuple[str, str]:
     return "cpu", "cpu"
 
 
-def train(context: JobContext, arguments: Mapping[str, Any], model: str, task: str, data: Path) -> TrainedRun:
+def train(context: JobContext, arguments: Mapping[str, Any], model: str, task: str, data: Path, pace: Pace) -> TrainedRun:
     """Trains to the end, from where an earlier attempt had come.
 
     Args:
@@ -58,9 +59,10 @@ def train(context: JobContext, arguments: Mapping[str, Any], model: str, task: s
         model: What to start from: the path of weights or of a YAML, or the name of a YAML that Ultralytics brings.
         task: The dataset's and the model's task.
         data: The ``data.yaml`` of the materialised dataset; its folder for ``classify``.
+        pace: Times it, and ends it where its time or budget runs out.
 
     Raises:
-        YardError: ARTIFACT_CORRUPT, the stored checkpoint cannot be read.
+        YardError: ARTIFACT_CORRUPT, the stored checkpoint cannot be read; LIMIT_REACHED, before any epoch is stored.
         JobCancelled, Preempted, LeaseLost: the job must stop.
     """
     torch.serialization.add_safe_globals(torchvision_classes())
@@ -70,7 +72,7 @@ def train(context: JobContext, arguments: Mapping[str, Any], model: str, task: s
     device, device_name = device_and_name()
     if device != "cpu":
         _place_amp_model()
-    hooks = TrainingHooks(context, context.job.spec, device_name, checkpoint["epoch"] if checkpoint else 0)
+    hooks = TrainingHooks(context, context.job.spec, device_name, checkpoint["epoch"] if checkpoint else 0, pace)
     if context.job.attempt > 1:
         sweep(context, checkpoint["files"] if checkpoint else {})
     if checkpoint:
@@ -88,7 +90,13 @@ def train(context: JobContext, arguments: Mapping[str, Any], model: str, task: s
         else:
             overrides = {**arguments, **own, "model": model, "save": True}
         trainer = make_trainer(overrides=overrides, _callbacks=hooks.callbacks())
-        trainer.train()
+        try:
+            trainer.train()
+        except LimitReached:
+            # Within an epoch: the folder holds the last whole one, and the end's work goes on from there.
+            hooks.checkpoints.wait()
+            context.point(checkpoint={**context.job.pointers["checkpoint"], "ended": True}, **pace.pointers())
+            return TrainedRun(folder, _finish(folder, make_validator, data, hooks), hooks)
         hooks.checkpoints.wait()
         write_arguments(trainer, context.job.spec, folder / ARGUMENTS)
         return TrainedRun(folder, _validation_metrics(trainer.metrics), hooks)

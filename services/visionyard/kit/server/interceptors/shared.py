@@ -31,6 +31,8 @@ READING = (
     "Predict",
     "BatchPredict",
     "Check",
+    "Estimate",
+    "ExportMachines",
     "ServerReflectionInfo",
 )
 """What the names of methods begin with that change nothing in the bucket."""

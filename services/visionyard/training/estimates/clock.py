@@ -1,0 +1,159 @@
+"""Times a training by its own events: what an epoch takes, and how long it has still to go."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What an epoch took, in seconds.
+
+    Attributes:
+        train_s: Training.
+        val_s: Validating; 0 where it was not.
+        save_s: The rest.
+    """
+
+    train_s: float
+    val_s: float
+    save_s: float
+
+    @property
+    def seconds(self) -> float:
+        """All together."""
+        return self.train_s + self.val_s + self.save_s
+
+
+@dataclass(frozen=True)
+class Times:
+    """What a run took, in seconds; as :class:`.measurement.Measurement` has it."""
+
+    epochs: int
+    start_up_s: float
+    fetch_s: float
+    first_extra_s: float
+    train_s: float
+    val_s: float
+    save_s: float
+
+
+class RunClock:
+    """Told of a run's events in the order in which they come.
+
+    Args:
+        began: When the run began, by ``clock``.
+        clock: Seconds; a test gives its own.
+    """
+
+    def __init__(self, began: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._began = began
+        self._fetch_s = 0.0
+        self._first_batch: float | None = None
+        self._epoch_began: float | None = None
+        self._trained: float | None = None
+        self._val_began: float | None = None
+        self._val_s = 0.0
+        self._epochs: list[Epoch] = []
+        self._last_end: float | None = None
+
+    def fetched(self, seconds: float) -> None:
+        """The dataset is there."""
+        self._fetch_s = seconds
+
+    def epoch_begins(self) -> None:
+        """An epoch begins, perhaps anew, where its batch was halved."""
+        self._epoch_began = self._clock()
+        self._trained, self._val_began, self._val_s = None, None, 0.0
+
+    def batch_begins(self) -> None:
+        """A batch is computed."""
+        if self._first_batch is None:
+            self._first_batch = self._clock()
+            self._epoch_began = self._first_batch  # what came before it, its loaders' start too, is start-up
+
+    def trained(self) -> None:
+        """The epoch's batches are done."""
+        self._trained = self._clock()
+
+    def validation_begins(self) -> None:
+        """A validation begins."""
+        self._val_began = self._clock()
+
+    def validation_ends(self) -> None:
+        """A validation ends."""
+        if self._val_began is not None:
+            self._val_s, self._val_began = self._clock() - self._val_began, None
+
+    def epoch_ends(self) -> None:
+        """An epoch ends; of no effect where none has begun, as after the last."""
+        if self._epoch_began is None or self._trained is None:
+            return
+        now = self._clock()
+        train = self._trained - self._epoch_began
+        self._epochs.append(Epoch(train, self._val_s, max(now - self._trained - self._val_s, 0.0)))
+        self._last_end, self._epoch_began, self._trained = now, None, None
+
+    @property
+    def since_began_s(self) -> float:
+        """How long ago the run began."""
+        return self._clock() - self._began
+
+    @property
+    def in_epoch_s(self) -> float:
+        """How long the epoch has been under way; 0 between epochs."""
+        return self._clock() - self._epoch_began if self._epoch_began is not None else 0.0
+
+    @property
+    def epoch_s(self) -> float | None:
+        """What an epoch takes; None before the first has ended."""
+        usual = self._epochs[1:] or self._epochs
+        return statistics.fmean(epoch.seconds for epoch in usual) if usual else None
+
+    @property
+    def validation_s(self) -> float:
+        """What a validation between epochs takes; 0 where none was."""
+        return statistics.fmean(found) if (found := [epoch.val_s for epoch in self._epochs if epoch.val_s]) else 0.0
+
+    @property
+    def end_s(self) -> float:
+        """How long ago the last epoch ended; 0 where none has."""
+        return self._clock() - self._last_end if self._last_end is not None else 0.0
+
+    def times(self) -> Times | None:
+        """What the run took; None where it has ended no epoch."""
+        if not self._epochs or self._first_batch is None:
+            return None
+        usual = self._epochs[1:] or self._epochs
+        train = statistics.fmean(epoch.train_s for epoch in usual)
+        return Times(
+            epochs=len(self._epochs),
+            start_up_s=max(self._first_batch - self._began - self._fetch_s, 0.0),
+            fetch_s=self._fetch_s,
+            first_extra_s=max(self._epochs[0].train_s - train, 0.0),
+            train_s=train,
+            val_s=self.validation_s,
+            save_s=statistics.fmean(epoch.save_s for epoch in usual),
+        )
+
+    def remaining_s(self, done: int, epochs: int, step: int, steps: int, expected_epoch_s: float, end_s: float) -> float:
+        """How long a training has still to go while it is in its epochs.
+
+        Args:
+            done: Epochs that are done.
+            epochs: Epochs in all.
+            step: Steps done in the running epoch.
+            steps: Steps of one epoch.
+            expected_epoch_s: What an epoch was expected to take, for as long as none has ended.
+            end_s: What the end's work is expected to take.
+        """
+        inside = self.in_epoch_s
+        # The first one's own pace, by its batches; what comes behind them (validating, saving) is part of the expectation only.
+        epoch = self.epoch_s or max(expected_epoch_s, inside / step * steps if step else inside)
+        running = max(epoch - inside, 0.0) if inside and done < epochs else 0.0
+        whole = max(epochs - done - (1 if inside else 0), 0)
+        return running + whole * epoch + end_s

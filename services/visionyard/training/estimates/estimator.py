@@ -1,0 +1,181 @@
+"""How long a training will take on a machine, from what was measured there.
+
+A training is taken apart: start-up, then for each epoch training, validation and saving, then the end's work with one validation more. Each part is taken from
+the measurements that are most like it, and scaled: training and validation by images and by work for an image, the rest as it is. The work for an image is its forward pass in
+floating-point operations (by the square of its side) and a share for loading it, which weighs more on a GPU.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from visionyard.training.estimates.effort import Effort
+from visionyard.training.estimates.machine import Machine
+from visionyard.training.estimates.measurement import Measurement
+
+_NEWEST = 5
+"""So many of the measurements that fit best are looked at: a machine's pace changes with what else it does."""
+_ERRORS = 10
+_LOADING_GFLOPS = {"cpu": 0.15, "gpu": 25.0}
+"""Loading and augmenting an image, in operations of the same machine: 2 cores load as fast as they compute 0.15 * 10^9; a GPU waits for its loaders."""
+_CORE_GFLOPS_A_S, _GPU_GFLOPS_A_S = 12.0, 8000.0
+"""What a core and a GPU manage in training, roughly, where nothing was measured."""
+_TRAINING_OVER_VALIDATION = 3.0
+"""A step is a forward and a backward pass, which costs about twice as much."""
+_ROUGH_START_S, _ROUGH_SAVE_S, _ROUGH_END_S, _ROUGH_FETCH_S_AN_IMAGE = 15.0, 0.5, 5.0, 0.001
+
+
+class Basis(enum.Enum):
+    """What an estimate rests on; the names are those of ``visionyard.training.v1.EstimateBasis``."""
+
+    ROUGH = "ROUGH"
+    SCALED = "SCALED"
+    SAME = "SAME"
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """How long a training is expected to take, in seconds.
+
+    Attributes:
+        start_up_s: Until the first batch.
+        epoch_s: An epoch but the first, with validation and saving.
+        first_extra_s: By how much the first takes longer.
+        end_s: From the last epoch to the model version.
+        seconds: All together.
+        basis: What it rests on.
+        rests_on: How many measurements it was made of.
+        past_error_ratio: How wrong the newest estimates on the machine were; 0 where there are none.
+        past_estimates: How many those are.
+    """
+
+    start_up_s: float
+    epoch_s: float
+    first_extra_s: float
+    end_s: float
+    seconds: float
+    basis: Basis
+    rests_on: int
+    past_error_ratio: float
+    past_estimates: int
+
+
+def estimate(effort: Effort, epochs: int, machine: Machine, measurements: Iterable[Measurement], hours: float = 0.0) -> Expectation:
+    """Estimates a training.
+
+    Args:
+        effort: What is trained.
+        epochs: How many epochs.
+        machine: Where.
+        measurements: What was measured there.
+        hours: How long it trains where that is said instead of epochs (Ultralytics' ``time``); 0 where it is not.
+    """
+    known = sorted(measurements, key=lambda one: one.time, reverse=True)
+    like, same = _most_alike(effort, known)
+    loading = _LOADING_GFLOPS["gpu" if machine.gpu_count else "cpu"]
+    if like:
+        start_up = _start_up(effort, known)
+        train = _median(like, lambda one: one.train_s * _scale(effort, one.effort, loading, "train_images"))
+        validation = _median([one for one in like if one.val_s], lambda one: one.val_s * _scale(effort, one.effort, loading, "val_images"))
+        first = _median(like, lambda one: one.first_extra_s)
+        save = _median(like, lambda one: one.save_s)
+        end = _ending(like, known, validation)
+    else:
+        image_s = _rough_image_s(effort, machine, loading)
+        start_up = _ROUGH_START_S + _ROUGH_FETCH_S_AN_IMAGE * (effort.train_images + effort.val_images)
+        train, validation = image_s * effort.train_images, image_s / _TRAINING_OVER_VALIDATION * effort.val_images
+        first, save, end = 0.0, _ROUGH_SAVE_S, _ROUGH_END_S + validation
+    epoch = train + validation + save
+    errors = [ratio for one in known if (ratio := one.error_ratio) is not None][:_ERRORS]
+    return Expectation(
+        start_up_s=start_up,
+        epoch_s=epoch,
+        first_extra_s=first,
+        end_s=end,
+        seconds=start_up + (hours * 3600 if hours else epochs * epoch + first) + end,
+        basis=(Basis.SAME if same else Basis.SCALED) if like else Basis.ROUGH,
+        rests_on=len(like),
+        past_error_ratio=statistics.fmean(errors) if errors else 0.0,
+        past_estimates=len(errors),
+    )
+
+
+def _most_alike(effort: Effort, known: Sequence[Measurement]) -> tuple[list[Measurement], bool]:
+    """The newest measurements of those that fit best, newest first; and whether they are of the same model, size and batch."""
+    if not known:
+        return [], False
+    distances = [(_distance(effort, one.effort), one) for one in known]
+    least = min(distance for distance, _ in distances)
+    nearest = [one for distance, one in distances if distance == least][:_NEWEST]
+    other = nearest[0].effort
+    same = (other.task, other.model, other.image_size_px, other.batch_size) == (
+        effort.task,
+        effort.model,
+        effort.image_size_px,
+        effort.batch_size,
+    )
+    return nearest, same
+
+
+def _distance(wanted: Effort, other: Effort) -> tuple[int, ...]:
+    """How unlike two trainings are, the gravest difference first."""
+    if (wanted.task, wanted.model) == (other.task, other.model):
+        model = 0
+    else:
+        model = 1 + _octaves(wanted.model_gflops, other.model_gflops) + (wanted.task != other.task)
+    return (
+        int(wanted.mixed_precision != other.mixed_precision),
+        _octaves(wanted.processes, other.processes),
+        model,
+        _octaves(wanted.image_size_px, other.image_size_px, steps=4),
+        _octaves(wanted.batch_size, other.batch_size),
+        _octaves(wanted.train_images, other.train_images),
+    )
+
+
+def _octaves(wanted: float, other: float, steps: int = 1) -> int:
+    """By how many doublings (``steps``: parts of one) two numbers differ, rounded."""
+    return round(steps * abs(math.log2(max(wanted, 1e-3) / max(other, 1e-3))))
+
+
+def _scale(wanted: Effort, other: Effort, loading: float, images: str) -> float:
+    """By how much the one's pass over its images costs more than the other's."""
+    work = (wanted.image_gflops + loading) / (other.image_gflops + loading)
+    counts: tuple[int, int] = (getattr(wanted, images), max(getattr(other, images), 1))
+    return work * counts[0] / counts[1] * other.processes / wanted.processes
+
+
+def _median(found: Sequence[Measurement], value: Callable[[Measurement], float]) -> float:
+    return statistics.median(map(value, found)) if found else 0.0
+
+
+def _start_up(effort: Effort, known: Sequence[Measurement]) -> float:
+    """Until the first batch; with the images' fetching, and what else a first run with a dataset does, where none with it was measured."""
+    with_it = [one for one in known if one.effort.dataset_digest == effort.dataset_digest]
+    # The first run of all with it scanned its labels; the later ones tell better what the next one does.
+    warm = with_it[:-1] or with_it
+    if warm:
+        return _median(warm[:_NEWEST], lambda one: one.start_up_s)
+    first_ones = {one.effort.dataset_digest: one for one in known}.values()  # the oldest of each dataset, as the newest come first
+    images = effort.train_images + effort.val_images
+    fetching = [one.fetch_s / max(one.effort.train_images + one.effort.val_images, 1) for one in first_ones]
+    return _median(list(first_ones)[:_NEWEST], lambda one: one.start_up_s) + statistics.median(fetching) * images
+
+
+def _ending(like: Sequence[Measurement], known: Sequence[Measurement], validation: float) -> float:
+    """The end's work: plots, files and the like as they were, and a validation."""
+    ended = [one for one in like if one.end_s is not None] or [one for one in known if one.end_s is not None][:_NEWEST]
+    if not ended:
+        return _ROUGH_END_S + validation
+    if not validation:  # none between epochs: then the end's own is part of what was measured
+        return _median(ended, lambda one: one.end_s or 0.0)
+    return _median(ended, lambda one: max((one.end_s or 0.0) - one.val_s, 0.0)) + validation
+
+
+def _rough_image_s(effort: Effort, machine: Machine, loading: float) -> float:
+    pace = _GPU_GFLOPS_A_S * effort.processes if machine.gpu_count else _CORE_GFLOPS_A_S * machine.cpu_cores
+    return _TRAINING_OVER_VALIDATION * (effort.image_gflops + loading) / pace

@@ -1,0 +1,75 @@
+"""When the trainings that wait are expected to begin: by what the running ones have still to go, and by the estimates of those that come before them."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+
+from visionyard.kit.jobs.model import Job, JobState, ProgressSnapshot
+from visionyard.kit.jobs.queue import Place, fair_order
+from visionyard.kit.jobs.records import JobRecords
+from visionyard.kit.names import ResourceName
+
+_MOST_READ = 100
+"""So many of the waiting jobs are looked at, in the order in which they get slots: each is a document to be read."""
+
+
+def expected_starts(records: JobRecords, progress: Callable[[Job], ProgressSnapshot], slots: int) -> dict[ResourceName, datetime]:
+    """When each waiting job is expected to get a slot; those behind one of which nothing is expected are left out. Blocks.
+
+    Args:
+        records: The jobs, of all projects.
+        progress: How far a running job is.
+        slots: How many run at once.
+    """
+    now = datetime.now(UTC)
+    running = list(records.running())
+    ends = [_end(job, progress(job), now) for job in running]
+    order = fair_order(records.markers(Place.WAITING), Counter(job.name.project for job in running))
+    waiting = [
+        job for job in map(records.at, islice(order, _MOST_READ)) if job is not None and job.state is JobState.QUEUED and not job.held
+    ]
+    return starts(now, ends, ((job.name, _seconds(job)) for job in waiting), slots)
+
+
+def starts(
+    now: datetime, running: Sequence[datetime | None], waiting: Iterable[tuple[ResourceName, float | None]], slots: int
+) -> dict[ResourceName, datetime]:
+    """Gives slots to waiting jobs in their order, each as soon as one is free.
+
+    Args:
+        now: The present.
+        running: When each running job is expected to end; None where that is not known.
+        waiting: The waiting ones in their order, with what each is expected to take, in seconds; None where that is not known.
+        slots: How many run at once.
+    """
+    # A job of which nothing is known keeps its slot for ever, as far as can be told.
+    never = datetime.max.replace(tzinfo=UTC)
+    free = [max(end, now) if end is not None else never for end in running]
+    free += [now] * max(slots - len(free), 0)
+    heapq.heapify(free)
+    found = {}
+    for name, seconds in waiting:
+        begins = heapq.heappop(free)
+        if begins == never:
+            break
+        found[name] = begins
+        heapq.heappush(free, begins + timedelta(seconds=seconds) if seconds is not None else never)
+    return found
+
+
+def _end(job: Job, snapshot: ProgressSnapshot, now: datetime) -> datetime | None:
+    text = snapshot.detail.get("expected_end_time") if snapshot.sequence else ""
+    if text:
+        return datetime.fromisoformat(text)
+    seconds = _seconds(job)
+    # One that an earlier attempt had begun has less to go than the whole, but by how much is not known until it trains.
+    return max((job.start_time or now) + timedelta(seconds=seconds), now) if seconds is not None else None
+
+
+def _seconds(job: Job) -> float | None:
+    seconds = (job.pointers.get("estimate") or {}).get("seconds")
+    return float(seconds) if seconds is not None else None
