@@ -1,0 +1,84 @@
+"""A run that is timed by its events."""
+
+import pytest
+
+from visionyard.training.estimates.clock import RunClock
+
+
+class Run:
+    def __init__(self):
+        self.now = 100.0
+        self.clock = RunClock(90.0, lambda: self.now)
+
+    def epoch(self, train, val, save, first_batch=0.0):
+        self.clock.epoch_begins()
+        self.now += first_batch
+        self.clock.batch_begins()
+        self.now += train
+        self.clock.trained()
+        self.clock.validation_begins()
+        self.now += val
+        self.clock.validation_ends()
+        self.now += save
+        self.clock.epoch_ends()
+
+
+@pytest.fixture
+def run():
+    return Run()
+
+
+def test_the_parts_make_the_whole(run):
+    run.clock.fetched(4.0)
+    run.now = 110.0
+    run.epoch(20, 3, 1, first_batch=5)
+    run.epoch(10, 3, 1, first_batch=1)
+    run.epoch(10, 3, 1, first_batch=1)
+    times = run.clock.times()
+    assert (times.epochs, times.start_up_s, times.fetch_s, times.first_extra_s) == (3, 110 + 5 - 90 - 4, 4, 9)
+    assert (times.train_s, times.val_s, times.save_s) == (11, 3, 1)
+    run.now += 7
+    assert run.clock.end_s == 7
+    parts = times.start_up_s + times.fetch_s + times.first_extra_s + 3 * (11 + 3 + 1) + 7
+    assert parts == run.clock.since_began_s
+
+
+def test_the_last_validation_is_no_epoch(run):
+    run.epoch(10, 0, 1)
+    run.clock.validation_begins()
+    run.now += 30
+    run.clock.validation_ends()
+    run.clock.epoch_ends()
+    assert run.clock.times().epochs == 1
+    assert run.clock.validation_s == 0
+    assert run.clock.end_s == 30
+
+
+def test_an_epoch_that_begins_anew_with_a_smaller_batch_counts_once(run):
+    run.clock.epoch_begins()
+    run.clock.batch_begins()
+    run.now += 50
+    run.epoch(10, 1, 1)
+    run.epoch(10, 1, 1)
+    assert (run.clock.times().epochs, run.clock.times().train_s) == (2, 10)
+
+
+def test_nothing_is_known_before_an_epoch_has_ended(run):
+    assert run.clock.times() is None
+    assert run.clock.epoch_s is None
+    assert run.clock.in_epoch_s == 0
+
+
+def test_what_remains(run):
+    assert run.clock.remaining_s(0, 10, 0, 8, expected_epoch_s=20, end_s=5) == 10 * 20 + 5
+    run.clock.epoch_begins()
+    run.clock.batch_begins()
+    run.now += 30
+    assert run.clock.remaining_s(0, 10, 4, 8, expected_epoch_s=20, end_s=5) == 30 + 9 * 60 + 5, "its own pace is half of what was expected"
+    run.epoch(30, 0, 0)
+    assert run.clock.remaining_s(1, 10, 0, 8, expected_epoch_s=20, end_s=5) == 9 * 30 + 5
+    run.clock.epoch_begins()
+    run.now += 12
+    assert run.clock.remaining_s(1, 10, 3, 8, expected_epoch_s=20, end_s=5) == 18 + 8 * 30 + 5
+    run.now += 100
+    assert run.clock.remaining_s(1, 10, 3, 8, expected_epoch_s=20, end_s=5) == 8 * 30 + 5

@@ -1,0 +1,88 @@
+"""Estimates from measurements: the same training, others scaled, and none."""
+
+import dataclasses
+
+import pytest
+from runs import CPU, EFFORT, GPU, run
+
+from visionyard.training.estimates.estimator import Basis, estimate
+
+
+def expected(effort, epochs, measurements, machine=CPU, hours=0.0):
+    return estimate(effort, epochs, machine, measurements, hours)
+
+
+def test_the_same_training_takes_what_it_took():
+    found = expected(EFFORT, 10, [run(1), run(2)])
+    assert found.seconds == pytest.approx(12 + 3 + 10 * 111 + 15)
+    assert (found.basis, found.rests_on) == (Basis.SAME, 2)
+    assert (found.start_up_s, found.epoch_s, found.first_extra_s, found.end_s) == (12, 111, 3, 15)
+
+
+def test_more_epochs_and_more_images_take_longer():
+    assert expected(EFFORT, 20, [run()]).seconds - expected(EFFORT, 10, [run()]).seconds == pytest.approx(10 * 111)
+    doubled = expected(dataclasses.replace(EFFORT, train_images=2000), 10, [run()])
+    assert doubled.seconds - expected(EFFORT, 10, [run()]).seconds == pytest.approx(10 * 100)
+
+
+def test_another_size_is_scaled_by_its_pixels_and_another_model_by_its_operations():
+    larger = expected(dataclasses.replace(EFFORT, image_size_px=640), 10, [run()])
+    assert larger.basis is Basis.SCALED
+    assert 3.5 < (larger.epoch_s - 1) / 110 < 4, "four times the pixels, but not four times the loading"
+    medium = expected(dataclasses.replace(EFFORT, model="yolov8m.yaml"), 10, [run()])
+    assert 8 < (medium.epoch_s - 1) / 110 < 78.9 / 8.7
+    on_gpu = expected(dataclasses.replace(EFFORT, image_size_px=640), 10, [run()], GPU)
+    assert on_gpu.epoch_s < larger.epoch_s / 2, "there the loaders are what takes the time"
+
+
+def test_the_most_alike_count_and_of_them_the_newest():
+    other = dataclasses.replace(EFFORT, image_size_px=640)
+    slow = [run(number, other, train_s=5000.0) for number in range(20, 30)]
+    old = [run(number, train_s=1.0) for number in range(5)]
+    new = [run(number, train_s=200.0) for number in range(10, 15)]
+    found = expected(EFFORT, 1, [*old, *slow, *new])
+    assert (found.epoch_s, found.rests_on) == (211, 5)
+
+
+def test_one_slow_run_does_not_spoil_the_estimate():
+    assert expected(EFFORT, 10, [run(1), run(2, train_s=900.0), run(3)]).epoch_s == 111
+
+
+def test_a_first_run_with_a_dataset_brings_it_here():
+    fetched = run(1, fetch_s=60.0, start_up_s=40.0)
+    assert expected(EFFORT, 1, [fetched, run(2), run(3)]).start_up_s == 12, "it is here now"
+    new = dataclasses.replace(EFFORT, dataset_digest="1" * 16)
+    assert expected(new, 1, [fetched, run(2), run(3)]).start_up_s == pytest.approx(40 + 60)
+
+
+def test_nothing_measured_is_a_rough_guess_that_knows_cores_and_gpus():
+    found = expected(EFFORT, 10, [])
+    assert (found.basis, found.rests_on, found.past_estimates) == (Basis.ROUGH, 0, 0)
+    assert expected(EFFORT, 10, [], GPU).epoch_s < found.epoch_s / 5
+    assert expected(EFFORT, 10, [], dataclasses.replace(CPU, cpu_cores=8)).epoch_s < found.epoch_s / 2
+    assert expected(dataclasses.replace(EFFORT, image_size_px=640), 10, []).epoch_s > 3 * found.epoch_s
+
+
+def test_past_errors_are_the_mean_of_the_newest_ten():
+    runs = [run(0, expected_s=1000.0, taken_s=1.0)] + [run(n, expected_s=110.0 if n % 2 else 70.0, taken_s=100.0) for n in range(1, 11)]
+    found = expected(EFFORT, 1, [*runs, run(11)])
+    assert (found.past_error_ratio, found.past_estimates) == (pytest.approx(0.2), 10)
+
+
+def test_runs_that_were_broken_off_lend_their_epochs_and_no_end():
+    found = expected(EFFORT, 1, [run(1, end_s=None)])
+    assert found.epoch_s == 111
+    assert found.end_s > 10
+    other = dataclasses.replace(EFFORT, model="yolo11n.yaml")
+    assert expected(EFFORT, 1, [run(1, end_s=None), run(2, other, end_s=40.0)]).end_s == pytest.approx(40 - 10 + 10)
+
+
+def test_hours_in_place_of_epochs_and_no_validation():
+    assert expected(EFFORT, 100, [run()], hours=2.0).seconds == pytest.approx(12 + 7200 + 15)
+    found = expected(dataclasses.replace(EFFORT, val_images=0), 1, [run()])
+    assert (found.epoch_s, found.end_s) == (101, 15)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_processes_share_the_images(processes):
+    assert expected(dataclasses.replace(EFFORT, processes=processes), 1, [run()]).epoch_s == pytest.approx(110 / processes + 1)
