@@ -52,7 +52,8 @@ def _progress(job: Any) -> str:
     if job.status.queue_position:
         return f"after {short(job.scheduling.after)}" if job.scheduling.after else ""
     step = running_step(job)
-    return ", ".join(part for part in (step.what, step.amount()) if part)
+    room = f"makes room for {short(job.yields_to)}" if job.yields_to else ""
+    return ", ".join(part for part in (step.what, step.amount(), room) if part)
 
 
 @jobs_app.command("resume", epilog=example("yard job resume 7f3k", "yard job resume 7f3k --epochs 200"))

@@ -96,6 +96,7 @@ def job_to_proto(view: TrainingView) -> training_job_pb2.TrainingJob:
         model_version=job.pointers.get("model_version", ""),
         scheduling=_scheduling_to_proto(job),
         resumptions=job.resumptions,
+        yields_to=job.yields_to,
     )
 
 
