@@ -36,6 +36,9 @@ def _shown(found: training_job_service_pb2.GetTrainingQueueResponse) -> None:
         right=frozenset({0, 3}),
         empty="no training runs or waits",
     )
+    for slot in found.closed_slots:
+        free, wanted = output.size(slot.free_memory_bytes), output.size(slot.wanted_memory_bytes)
+        output.write(f"\n{slot.device} gets no training: others hold its memory, {free} are free and {wanted} must be")
     if found.others_running or found.others_waiting:
         output.write(f"\nof other projects {found.others_running} run and {found.others_waiting} wait")
 

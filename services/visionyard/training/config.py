@@ -22,6 +22,12 @@ class TrainingSettings(JobServiceSettings):
     cpu_slots: int = Field(
         1, ge=1, le=64, description="How many trainings run at once on a machine without a GPU; with GPUs it is one for each."
     )
+    gpu_free_ratio: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="A GPU gets a training only while at least this share of its memory is free, whoever uses the rest (0 to 1; 0: always).",
+    )
     finish_epoch_s: float = Field(
         600.0,
         ge=0,

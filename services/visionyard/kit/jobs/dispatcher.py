@@ -70,6 +70,7 @@ class Dispatcher:
         stop_workers: Whether workers are told to go when the dispatcher stops (in a container, where they could not outlive it anyway).
         standby: Where a worker may wait for its job; a job that ended well has one wait for the next, and the dispatcher ends it with itself.
         events: Hears of every change that is made here.
+        open_slots: Gives those of the slots without a job that may get one now; None for all. May block.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Dispatcher:
         stop_workers: bool = False,
         standby: Standby | None = None,
         events: JobEvents | None = None,
+        open_slots: Callable[[Sequence[int]], Sequence[int]] | None = None,
     ) -> None:
         self.records = JobRecords(store, kind, events)
         self._kind = kind
@@ -97,6 +99,7 @@ class Dispatcher:
         self._poll_s = poll_s
         self._stop_workers = stop_workers
         self._standby = standby
+        self._open_slots = open_slots or (lambda free: free)
         self._seen: dict[str, _Seen] = {}
         self._wait_since: dict[Marker, float] = {}
         self._children: dict[str, Child] = {}
@@ -154,6 +157,7 @@ class Dispatcher:
         busy: set[int] = set()
         dead = [job for job in running if await self._is_dead(job, busy)]
         free = [slot for slot in range(len(self._slots)) if slot not in busy]
+        free = list(await asyncio.to_thread(self._open_slots, free))
         for job in dead:
             if free and await self._claim_and_spawn(job, free[0]):
                 free.pop(0)
