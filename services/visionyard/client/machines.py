@@ -26,15 +26,6 @@ class AsyncMachines:
         self._transport = transport
         self._names = names
 
-    async def list(self) -> list[machine_pb2.Machine]:
-        """The service's own machine, then all others that are known, the newest measured first."""
-
-        async def page(token: str) -> machine_service_pb2.ListMachinesResponse:
-            request = machine_service_pb2.ListMachinesRequest(parent=self._names.parent, page_size=PAGE, page_token=token)
-            return await self._transport.unary("training", lambda channel: MachineServiceStub(channel).ListMachines, request)
-
-        return await all_pages(page, "machines")
-
     async def export(self, machines: Sequence[str] = ()) -> machine_service_pb2.ExportMachinesResponse:
         """Machines with their measurements; of all that have any where none is named.
 
@@ -70,6 +61,15 @@ class AsyncMachines:
         request = machine_service_pb2.SetMachinePriceRequest(name=self._names.resource(_COLLECTION, machine), price=price)
         response = await self._transport.unary("training", lambda channel: MachineServiceStub(channel).SetMachinePrice, request)
         return response.machine
+
+    async def list(self) -> list[machine_pb2.Machine]:
+        """The service's own machine, then all others that are known, the newest measured first."""
+
+        async def page(token: str) -> machine_service_pb2.ListMachinesResponse:
+            request = machine_service_pb2.ListMachinesRequest(parent=self._names.parent, page_size=PAGE, page_token=token)
+            return await self._transport.unary("training", lambda channel: MachineServiceStub(channel).ListMachines, request)
+
+        return await all_pages(page, "machines")
 
 
 class Machines(Facade[AsyncMachines]):

@@ -97,7 +97,7 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
         )
         return response.training_job
 
-    async def estimate(self, dataset: str, **asked: Any) -> training_job_service_pb2.EstimateTrainingResponse:
+    async def estimate(self, /, dataset: str, **asked: Any) -> training_job_service_pb2.EstimateTrainingResponse:
         """How long a training would take, and what it would cost, on each machine that is known; nothing is queued.
 
         Args:

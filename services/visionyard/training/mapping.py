@@ -18,9 +18,10 @@ from visionyard.training.limits import Spent
 from visionyard.training.machine_mapping import duration, estimate_to_proto, seconds_of
 from visionyard.training.models import ModelView
 from visionyard.training.scheduling import Scheduling
+from visionyard.training.slots import ClosedSlot
 from visionyard.training.spec import TrainingSpec
 from visionyard.training.trainings import TrainingView
-from visionyard.training.v1 import machine_pb2, model_pb2, training_job_pb2
+from visionyard.training.v1 import machine_pb2, model_pb2, training_job_pb2, training_job_service_pb2
 from visionyard.transfer.v1 import transfer_service_pb2
 
 _TASKS = {
@@ -112,7 +113,13 @@ def job_to_proto(view: TrainingView) -> training_job_pb2.TrainingJob:
         estimate=_estimate(job),
         cost=_cost(job),
         early_stop=training_job_pb2.EarlyStop.Value(f"EARLY_STOP_{job.pointers.get('early_stop') or 'UNSPECIFIED'}"),
+        yields_to=job.yields_to,
     )
+
+
+def closed_slot_to_proto(slot: ClosedSlot) -> training_job_service_pb2.ClosedSlot:
+    """A slot that gets no job on the wire."""
+    return training_job_service_pb2.ClosedSlot(device=slot.device, free_memory_bytes=slot.free_bytes, wanted_memory_bytes=slot.wanted_bytes)
 
 
 def _estimate(job: Job) -> machine_pb2.Estimate | None:

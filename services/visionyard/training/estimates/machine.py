@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import re
 from collections import Counter
@@ -17,12 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pynvml
-
 from visionyard.kit.cpus import usable_cpus
 from visionyard.kit.errors import invalid_field
+from visionyard.training.gpus import gpu_models
 
-_log = logging.getLogger(__name__)
 _CPU_INFO = Path("/proc/cpuinfo")
 _CGROUP_MEMORY = Path("/sys/fs/cgroup/memory.max")
 _GIB = 1 << 30
@@ -97,7 +94,7 @@ def this_machine(*, uses_gpus: bool) -> Machine:
     Args:
         uses_gpus: Whether trainings here use its GPUs; else they are no part of it.
     """
-    models = Counter(_gpu_models()) if uses_gpus else Counter[str]()
+    models = Counter(map(_plain, gpu_models())) if uses_gpus else Counter[str]()
     gpu_model = " + ".join(sorted(models))[:_LONGEST]
     return Machine(_cpu_model(), usable_cpus(), _memory_bytes(), gpu_model, min(sum(models.values()), _MOST_GPUS))
 
@@ -123,22 +120,6 @@ def _memory_bytes() -> int:
     except (OSError, ValueError):
         pass
     return max(1, round(total / _GIB)) * _GIB
-
-
-def _gpu_models() -> list[str]:
-    """The names of the machine's NVIDIA GPUs by NVML; none where there is no driver."""
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return []
-    try:
-        names = [pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(index)) for index in range(pynvml.nvmlDeviceGetCount())]
-    except pynvml.NVMLError as error:
-        _log.warning("the GPUs' names could not be read: %s", error)
-        return []
-    finally:
-        pynvml.nvmlShutdown()
-    return [_plain(name.decode(errors="replace") if isinstance(name, bytes) else str(name)) for name in names]
 
 
 def _plain(text: str) -> str:

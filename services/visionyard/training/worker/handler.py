@@ -54,6 +54,7 @@ def _train(context: JobContext, spec: TrainingSpec, pace: Pace) -> dict[str, Any
 
     def fetched(done: int, total: int) -> None:
         context.check()
+        context.make_room()
         context.report("fetching images", done, total, "images")
 
     began = time.monotonic()
