@@ -11,6 +11,7 @@ from contextlib import suppress
 
 import pytest
 import test_dataset_commands  # noqa: F401 - says what it covers
+import test_estimate_commands  # noqa: F401 - likewise
 from command_tree import COVERED, cancelled, covers, leaves, refused, wait_for_epoch
 from embedded import YARD
 from hooks import taking_hooks
@@ -258,7 +259,7 @@ def test_queue_and_resume(stack, line):
     wait_for_epoch(stack, running, 1)
     waiting = stack.json(*words, "--epochs", 1, "--priority", -5)["training_job"]["name"]
     held = stack.json(*words, "--epochs", 1, "--after", waiting[-8:])["training_job"]
-    assert held["scheduling"] == {"priority": 0, "after": waiting}
+    assert held["scheduling"] == {"priority": 0, "after": waiting, "budget": 0}
     first = stack.json(*words, "--epochs", 1, "--priority", 7)["training_job"]["name"]
     queue = stack.json("queue")
     assert [job["name"] for job in queue["training_jobs"]] == [running, first, waiting, held["name"]]

@@ -48,7 +48,9 @@ def estimate(
     """Estimate a training's time and cost on every machine measured so far; takes what `yard train` takes, and queues nothing."""
 
     async def work(session: Session) -> None:
-        wanted = await asked(session, dataset, model, name, epochs, batch, imgsz, settings, priority, after, time_limit, budget)
+        wanted = await asked(
+            session, dataset, model, name, epochs, batch, imgsz, settings, priority, after, time_limit, budget, pushes=False
+        )
         found = await session.client.training.estimate(**wanted)
         session.show(found, lambda: _shown(found))
 

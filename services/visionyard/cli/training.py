@@ -16,6 +16,7 @@ from visionyard.cli.durations import duration_text, parse_duration, seconds_of
 from visionyard.cli.models import push_file
 from visionyard.cli.options import AsJson, Detach, Directory
 from visionyard.cli.session import Session, run
+from visionyard.cli.weights import architecture_of
 from visionyard.client.errors import ClientError, local
 from visionyard.client.jobs import by_short_id
 from visionyard.client.references import References, short
@@ -111,8 +112,13 @@ async def asked(
     after: str,
     time_limit: str,
     budget: float | None,
+    *,
+    pushes: bool = True,
 ) -> dict[str, Any]:
-    """What the options of `yard train` mean, as arguments of the client's ``create``; what says nothing is left out."""
+    """What the options of `yard train` mean, as arguments of the client's ``create``; what says nothing is left out.
+
+    Where it need not push weights that the service does not know, their architecture stands for them if they name one.
+    """
     overrides = parse_overrides(settings or [])
     if budget is not None and not budget > 0:
         raise typer.BadParameter(f"{budget:g} is no amount above 0", param_hint="--budget")
@@ -120,7 +126,7 @@ async def asked(
     target = name or _dataset_id(session, dataset)
     References(session.client.project).resource("models", target)
     version = (await session.client.datasets.get_version(dataset)).name
-    initial = await _initial_model(session, model)
+    initial = await _initial_model(session, model, pushes=pushes)
     wanted = {
         "epochs": epochs,
         "batch_size": batch,
@@ -209,11 +215,14 @@ def _dataset_id(session: Session, dataset: str) -> str:
     return References(session.client.project).version("datasets", dataset).split("/")[3]
 
 
-async def _initial_model(session: Session, text: str) -> _Initial:
+async def _initial_model(session: Session, text: str, *, pushes: bool = True) -> _Initial:
     """What ``--model`` means, as an argument of the client's ``create``."""
     kind, value = what_to_start_from(text)
     if kind == "weights":
-        return {"model_version": await _pushed(session, Path(value))}
+        known = await _known(session, Path(value))
+        if known is None and not pushes and (name := architecture_of(Path(value))):
+            return {"architecture": name}
+        return {"model_version": known or await _pushed(session, Path(value))}
     if kind == "model_yaml":
         return {"model_yaml": value}
     if kind == "architecture":
@@ -264,15 +273,17 @@ def read_model_yaml(path: Path) -> str:
     return text
 
 
-async def _pushed(session: Session, path: Path) -> str:
-    """The model version with the file's bytes: found under the model named after the file's stem, or pushed there."""
+async def _known(session: Session, path: Path) -> str | None:
+    """The model version with the file's bytes, where there is one under the model named after the file's stem."""
     source = open_source(path)
-    model = _model_id(path)
     digest = await source.sha256(following.transfer(session, source.name))
-    known = await session.client.models.find_content(model, digest)
-    if known is not None:
-        return known.name
-    pushed = await push_file(session, source, model)
+    found = await session.client.models.find_content(_model_id(path), digest)
+    return found.name if found is not None else None
+
+
+async def _pushed(session: Session, path: Path) -> str:
+    """The model version with the file's bytes, pushed under the model named after the file's stem."""
+    pushed = await push_file(session, open_source(path), _model_id(path))
     session.progress.say(f"pushed {path.name} as {short(pushed.name)}")
     return pushed.name
 

@@ -42,6 +42,10 @@ def test_the_version(yard):
         ("train", "cones"),
         ("train", "cones", "--model", "m", "--epochs", "0"),
         ("train", "cones", "--model", "m", "--set", "nothing"),
+        ("train", "cones", "--model", "m", "--time-limit", "0s"),
+        ("train", "cones", "--model", "m", "--budget", "0"),
+        ("estimate", "cones"),
+        ("machine", "price", "m"),
         ("export", "cones", "--format", "tflite"),
         ("dataset", "import", "x.zip", "--name", "x", "--split", "0.5,0.4"),
         ("dataset", "import", "x.zip", "--name", "x", "--format", "kitti"),
@@ -128,7 +132,7 @@ def leaves(command, path=()):
 
 def test_each_command_has_help_an_example_json_and_dir(yard):
     found = list(leaves(app.build()))
-    assert len(found) == 43
+    assert len(found) == 48
     for path, command in found:
         code, out, err = yard(*path, "--help")
         assert (code, err) == (0, "")
