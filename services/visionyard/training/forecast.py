@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import heapq
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -13,26 +15,44 @@ from visionyard.kit.jobs.queue import Place, fair_order
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.names import ResourceName
 
+_FRESH_S = 2.0
 _MOST_READ = 100
 """So many of the waiting jobs are looked at, in the order in which they get slots: each is a document to be read."""
 
 
-def expected_starts(records: JobRecords, progress: Callable[[Job], ProgressSnapshot], slots: int) -> dict[ResourceName, datetime]:
-    """When each waiting job is expected to get a slot; those behind one of which nothing is expected are left out. Blocks.
+class Forecast:
+    """Looks at the queue, at most every few seconds. Safe for threads; calls block.
 
     Args:
         records: The jobs, of all projects.
         progress: How far a running job is.
         slots: How many run at once.
     """
-    now = datetime.now(UTC)
-    running = list(records.running())
-    ends = [_end(job, progress(job), now) for job in running]
-    order = fair_order(records.markers(Place.WAITING), Counter(job.name.project for job in running))
-    waiting = [
-        job for job in map(records.at, islice(order, _MOST_READ)) if job is not None and job.state is JobState.QUEUED and not job.held
-    ]
-    return starts(now, ends, ((job.name, _seconds(job)) for job in waiting), slots)
+
+    def __init__(self, records: JobRecords, progress: Callable[[Job], ProgressSnapshot], slots: int) -> None:
+        self._records = records
+        self._progress = progress
+        self._slots = slots
+        self._lock = threading.Lock()
+        self._read_at = -_FRESH_S
+        self._starts: dict[ResourceName, datetime] = {}
+
+    def starts(self) -> dict[ResourceName, datetime]:
+        """When each waiting job is expected to get a slot; those behind one of which nothing is expected are left out."""
+        with self._lock:
+            if time.monotonic() - self._read_at >= _FRESH_S:
+                self._starts = self._read()
+                self._read_at = time.monotonic()
+            return self._starts
+
+    def _read(self) -> dict[ResourceName, datetime]:
+        now = datetime.now(UTC)
+        running = list(self._records.running())
+        ends = [_end(job, self._progress(job), now) for job in running]
+        order = fair_order(self._records.markers(Place.WAITING), Counter(job.name.project for job in running))
+        found = (job for job in map(self._records.at, islice(order, _MOST_READ)) if job is not None)
+        waiting = ((job.name, _seconds(job)) for job in found if job.state is JobState.QUEUED and not job.held)
+        return starts(now, ends, waiting, self._slots)
 
 
 def starts(

@@ -19,7 +19,7 @@ from visionyard.training.arguments import ArgumentTable
 from visionyard.training.estimates.effort import Effort, effort_of
 from visionyard.training.estimates.estimates import Estimates, MachineEstimate
 from visionyard.training.estimates.machine import this_machine
-from visionyard.training.forecast import expected_starts
+from visionyard.training.forecast import Forecast
 from visionyard.training.scheduling import AT_ITS_TURN, Queue, Scheduling, read_queue
 from visionyard.training.spec import TrainingSpec, check_spec, resumed_spec
 
@@ -57,13 +57,15 @@ class _Planned:
     Attributes:
         spec: What to do, everything resolved.
         follows: The id of the job that it follows; empty for none.
-        arguments: Ultralytics' arguments, its own where none is given.
+        epochs: How many epochs.
+        hours: How long it trains in place of them (Ultralytics' ``time``); 0 where that is not said.
         effort: What decides how long it takes.
     """
 
     spec: TrainingSpec
     follows: str
-    arguments: dict[str, Any]
+    epochs: int
+    hours: float
     effort: Effort
 
 
@@ -89,7 +91,7 @@ class Trainings:
         self.store = store
         self.jobs = JobService(store, JobKind.TRAINING, events)
         self.estimates = estimates or Estimates(store, this_machine(uses_gpus=False))
-        self.slots = slots
+        self._forecast = Forecast(self.jobs.records, self.jobs.progress, slots)
         self._table = table
 
     def create(self, project: ProjectName, spec: TrainingSpec, request_id: str, scheduling: Scheduling = AT_ITS_TURN) -> TrainingView:
@@ -106,6 +108,7 @@ class Trainings:
                 DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND, PRICE_UNKNOWN or REQUEST_ID_REUSED.
         """
         planned = self._plan(project, spec, scheduling)
+        estimate = self.estimates.on_own(project, planned.effort, planned.epochs, planned.hours)
         asked = {**spec.to_json(), **({"scheduling": vars(scheduling)} if scheduling != AT_ITS_TURN else {})}
         job = self.jobs.create(
             project.project,
@@ -114,17 +117,14 @@ class Trainings:
             asked=asked,
             priority=scheduling.priority,
             follows=planned.follows,
-            pointers={"estimate": self._estimated(project, planned)[0].to_json(), "effort": planned.effort.to_json()},
+            pointers={"estimate": estimate.to_json(), "effort": planned.effort.to_json()},
         )
         return self.view(job)
 
     def estimate(self, project: ProjectName, spec: TrainingSpec, scheduling: Scheduling = AT_ITS_TURN) -> list[MachineEstimate]:
         """How long such a job would take on each machine that is known, the service's own first; arguments and errors as of :meth:`create`."""
-        return self._estimated(project, self._plan(project, spec, scheduling))
-
-    def _estimated(self, project: ProjectName, planned: _Planned) -> list[MachineEstimate]:
-        hours = float(planned.arguments.get("time") or 0.0)
-        return self.estimates.side_by_side(project, planned.effort, int(planned.arguments["epochs"]), hours)
+        planned = self._plan(project, spec, scheduling)
+        return self.estimates.side_by_side(project, planned.effort, planned.epochs, planned.hours)
 
     def _plan(self, project: ProjectName, spec: TrainingSpec, scheduling: Scheduling) -> _Planned:
         """Checks what is asked for, and resolves it; raises as :meth:`create` does."""
@@ -148,7 +148,8 @@ class Trainings:
         )
         follows = scheduling.check(project, self.jobs.records, self.estimates.price)
         arguments = {**table.defaults, **resolved.arguments()}
-        return _Planned(resolved, follows, arguments, effort_of(resolved, table.defaults, version, initial))
+        effort = effort_of(resolved, table.defaults, version, initial)
+        return _Planned(resolved, follows, int(arguments["epochs"]), float(arguments.get("time") or 0.0), effort)
 
     def _initial(self, project: ProjectName, spec: TrainingSpec) -> ModelVersion | None:
         """The model version that training starts from, if it does from one."""
@@ -167,7 +168,7 @@ class Trainings:
         view = self.view(self.jobs.get(name))
         if not view.queue_position:
             return view
-        return replace(view, expected_start=expected_starts(self.jobs.records, self.jobs.progress, self.slots).get(name))
+        return replace(view, expected_start=self._forecast.starts().get(name))
 
     def list_jobs(self, project: ProjectName, page_size: int, page_token: str) -> tuple[list[TrainingView], str]:
         """A page of jobs, newest first, and the next page's token; raises YardError (INVALID_PAGE_TOKEN, INVALID_FIELD)."""
@@ -219,7 +220,7 @@ class Trainings:
     def queue(self, project: ProjectName) -> tuple[list[TrainingView], Queue]:
         """The project's jobs that have not ended, in the order in which they get slots, and the queue that they are of."""
         queue = read_queue(self.jobs.records, project)
-        starts = expected_starts(self.jobs.records, self.jobs.progress, self.slots)
+        starts = self._forecast.starts()
         return [replace(self.view(job), expected_start=starts.get(job.name)) for job in queue.jobs], queue
 
     def files(self, name: ResourceName) -> dict[str, ModelFile]:

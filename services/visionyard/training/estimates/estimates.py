@@ -110,6 +110,11 @@ class Estimates:
             raise invalid_field("name", f"is the machine that the service runs on: set {PRICE_SETTINGS} of the training service")
         return self.measured.set_price(name.project, name.id, price)
 
+    def on_own(self, project: ProjectName, effort: Effort, epochs: int, hours: float = 0.0) -> MachineEstimate:
+        """An estimate for the service's own machine; arguments as of :func:`.estimator.estimate`."""
+        known = replace(self.measured.find(project.project, self.own.id) or MeasuredMachine(self.own), price=self.price)
+        return MachineEstimate(known, own=True, expectation=estimate(effort, epochs, known.machine, known.measurements, hours))
+
     def side_by_side(self, project: ProjectName, effort: Effort, epochs: int, hours: float = 0.0) -> list[MachineEstimate]:
         """An estimate for each machine that is known, the service's own first; arguments as of :func:`.estimator.estimate`."""
         return [

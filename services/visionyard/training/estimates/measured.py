@@ -113,14 +113,19 @@ class MeasuredMachines:
 
     def get(self, project: str, machine_id: str) -> MeasuredMachine:
         """One machine; raises YardError (MACHINE_NOT_FOUND)."""
-        found = [one for one in map(self._read, (_key("", machine_id), _key(project, machine_id))) if one is not None]
-        if not found:
+        found = self.find(project, machine_id)
+        if found is None:
             raise YardError(
                 Reason.MACHINE_NOT_FOUND,
                 f"there is no machine {machine_id!r} in project {project!r}: see `yard machine list`",
                 {"name": f"projects/{project}/{COLLECTION}/{machine_id}"},
             )
-        return _together(found)
+        return found
+
+    def find(self, project: str, machine_id: str) -> MeasuredMachine | None:
+        """One machine; None where nothing is known of it."""
+        found = [one for one in map(self._read, (_key("", machine_id), _key(project, machine_id))) if one is not None]
+        return _together(found) if found else None
 
     def all(self, project: str) -> list[MeasuredMachine]:
         """Those that trainings were measured on here and those that the project brought in, the newest measured first."""
