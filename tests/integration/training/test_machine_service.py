@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 from shapes import RECIPE, publish_shapes
 
@@ -39,6 +40,8 @@ def client(seaweed_settings: dict[str, str], tmp_path: Path) -> Iterator[Client]
     with (tmp_path / "service.log").open("wb") as log:
         service = subprocess.Popen([sys.executable, "-m", "visionyard.training"], env=environment, stdout=log, stderr=log, cwd=tmp_path)
     try:
+        with grpc.insecure_channel(address) as channel:
+            grpc.channel_ready_future(channel).result(timeout=300)
         with Client("default", state_dir=tmp_path, addresses={"training": address}) as found:
             yield found
         service.send_signal(signal.SIGTERM)
