@@ -14,6 +14,7 @@ from visionyard.kit.jobs.model import Job, JobState, ProgressSnapshot
 from visionyard.kit.jobs.queue import Place, fair_order
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.names import ResourceName
+from visionyard.kit.objectstore.ahead import read_ahead
 
 _FRESH_S = 2.0
 _MOST_READ = 100
@@ -50,7 +51,7 @@ class Forecast:
         running = list(self._records.running())
         ends = [_end(job, self._progress(job), now) for job in running]
         order = fair_order(self._records.markers(Place.WAITING), Counter(job.name.project for job in running))
-        found = (job for job in map(self._records.at, islice(order, _MOST_READ)) if job is not None)
+        found = (job for job in read_ahead(self._records.at, islice(order, _MOST_READ)) if job is not None)
         waiting = ((job.name, _seconds(job)) for job in found if job.state is JobState.QUEUED and not job.held)
         return starts(now, ends, waiting, self._slots)
 
