@@ -109,3 +109,25 @@ async def test_a_budget_ends_a_training_by_the_price_and_patience_without_one(ro
     assert message.cost.amount == pytest.approx(message.cost.training_time.ToMilliseconds() / 3.6e6 * 40, rel=0.01)
     assert message.estimate.expected_cost > 0
     assert job_to_proto(trainings.get(free)).early_stop == training_job_pb2.EARLY_STOP_NO_IMPROVEMENT
+
+
+@pytest.mark.timeout(1500)
+async def test_a_limit_within_an_epoch_keeps_the_ones_before(room: Room) -> None:
+    name = room.trainings.create(PROJECT, _spec(publish_shapes(room.store, train=16, val=8), epochs=1), "").job.name
+    jobs = room.trainings.jobs
+    async with room.dispatching():
+        await room.until(lambda: jobs.get(name).state.finished, 600)
+    assert jobs.get(name).state is JobState.SUCCEEDED
+    room.trainings.resume(name, 5)
+    # Its start-up alone takes longer, so that the limit is found to be over at the second epoch's first batch.
+    jobs.records.update(name, lambda job, _: job.changed(spec={**job.spec, "time_limit_s": 1.0}))
+    async with room.dispatching():
+        await room.until(lambda: jobs.get(name).state.finished, 600)
+    job = jobs.get(name)
+    assert (job.state, job.error) == (JobState.SUCCEEDED, None)
+    assert job.pointers["checkpoint"]["epoch"] == 1
+    assert job_to_proto(room.trainings.get(name)).early_stop == training_job_pb2.EARLY_STOP_TIME_LIMIT
+    assert job.pointers["model_version"].endswith("/versions/2")
+    assert read_model_version(room.store, VersionName.parse(job.pointers["model_version"], "models")).metrics
+    again = room.trainings.resume(name, 0)
+    assert again.job.state is JobState.QUEUED, "it has epochs left"

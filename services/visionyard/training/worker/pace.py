@@ -107,6 +107,8 @@ class Pace:
 
     def _batch_end(self, _: Any) -> None:
         self._step += 1
+        if self._facts["processes"] > 1:
+            return  # the others would wait for this one: together they end with an epoch
         if self._allowance.left_s() <= 0:
             self._early_stop = self._allowance.nearest()
             if not self._stored:
