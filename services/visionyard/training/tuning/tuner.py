@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from visionyard.kit.artifacts import versions
-from visionyard.kit.artifacts.model import read_model_version
+from visionyard.kit.artifacts.model import ModelVersion, read_model_version
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.jobs.model import Job, JobKind, JobState
 from visionyard.kit.names import ProjectName, ResourceName, VersionName
@@ -148,7 +148,7 @@ class Tuner:
 
     def _end(self, job: Job, search: Search) -> None:
         """Publishes the best trial's model, and ends the job."""
-        made, error = "", verdict(search)
+        error, made = verdict(search), None
         if error is None and job.state is not JobState.CANCELLING:
             try:
                 made = self._published(job, search)
@@ -158,8 +158,8 @@ class Tuner:
         def change(current: Job, now: datetime) -> Job | None:
             if current.state.finished:
                 return None
-            pointers: Mapping[str, object] = {**current.pointers, "model_version": made}
-            if made:
+            if made is not None:
+                pointers = {**current.pointers, "model_version": str(made.name), "trained": {"metrics": dict(made.metrics)}}
                 return current.changed(state=JobState.SUCCEEDED, end_time=now, pointers=pointers)
             if current.state is JobState.CANCELLING:
                 return current.changed(state=JobState.CANCELLED, end_time=now)
@@ -167,14 +167,14 @@ class Tuner:
 
         self._records.update(job.name, change)
 
-    def _published(self, job: Job, search: Search) -> str:
+    def _published(self, job: Job, search: Search) -> ModelVersion:
         """The version of the model that holds the best trial's weights, made once however often it is tried."""
         best = search.best
         if best is None:
             raise ValueError(f"{job.name} has no best trial")
         version = read_model_version(self._store, VersionName.parse(best.results[-1].model_version, "models"))
         parent = ResourceName.parse(search.spec.training.model, "models")
-        return str(versions.publish(self._store, parent, version.body(), str(job.name), since=job.create_time).name)
+        return ModelVersion.from_document(versions.publish(self._store, parent, version.body(), str(job.name), since=job.create_time))
 
 
 def _epoch(training: Job) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from visionyard.kit.errors import invalid_field
+from visionyard.kit.jobs.events import JobEvents
 from visionyard.kit.jobs.model import Job, JobKind
 from visionyard.kit.jobs.queue import HIGHEST_PRIORITY, LEAST_PRIORITY
 from visionyard.kit.jobs.service import JobService
@@ -88,10 +89,13 @@ class Tunings:
         store: The bucket.
         trainings: The training jobs.
         table: Gives the installed Ultralytics' arguments.
+        events: Hears of every change of a search.
     """
 
-    def __init__(self, store: ObjectStore, trainings: Trainings, table: Callable[[], ArgumentTable]) -> None:
-        self.jobs = JobService(store, JobKind.TUNING)
+    def __init__(
+        self, store: ObjectStore, trainings: Trainings, table: Callable[[], ArgumentTable], events: JobEvents | None = None
+    ) -> None:
+        self.jobs = JobService(store, JobKind.TUNING, events)
         self._trainings = trainings
         self._table = table
 

@@ -1,6 +1,7 @@
 """A search from its first trial to its model version over a store in memory, with trainings that end at once; whoever looks may die at any call of the store."""
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,12 @@ from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.jobs.model import JobState
 from visionyard.kit.names import ProjectName, ResourceName, VersionName
 from visionyard.kit.objectstore.memory import MemoryObjectStore
+from visionyard.training.notifications.answers import Outcome
+from visionyard.training.notifications.channel import Channel, ChannelKind
+from visionyard.training.notifications.channels import Channels
+from visionyard.training.notifications.events import Event
+from visionyard.training.notifications.notifier import Notifier
+from visionyard.training.notifications.outbox import PREFIX, Outbox
 from visionyard.training.spec import TrainingSpec
 from visionyard.training.trainings import Trainings
 from visionyard.training.tuning import tuner as module
@@ -63,8 +70,9 @@ class Bench:
     def __init__(self, table):
         self.store = Mortal()
         publish_dataset(self.store)
-        self.trainings = Trainings(self.store, lambda: table)
-        self.tunings = Tunings(self.store, self.trainings, lambda: table)
+        outbox = Outbox(self.store)
+        self.trainings = Trainings(self.store, lambda: table, outbox)
+        self.tunings = Tunings(self.store, self.trainings, lambda: table, outbox)
         self.runs = Counter()
 
     def tuner(self):
@@ -152,6 +160,30 @@ def test_a_search_to_its_end(bench):
     assert message.best_trial == search.best.number
     assert message.trials[message.best_trial - 1].value == search.best.value
     assert not tuning_to_proto(job, with_trials=False).trials
+
+
+def test_messages_are_about_the_search_and_not_about_its_trials(bench):
+    posted, channels = [], Channels(bench.store, private=True)
+    wanted = Channel(ResourceName("default", "notificationChannels", ""), ChannelKind.WEBHOOK, tuple(Event), "https://hooks.example/x")
+    channels.create(PROJECT, "ops", wanted)
+
+    def post(_, message):
+        posted.append(message)
+        return Outcome(delivered=True, http_status=200)
+
+    job = finished(bench, bench.begin())
+    with ThreadPoolExecutor(1) as threads:
+        notifier = Notifier(bench.store, bench.trainings.jobs.records, channels, post, threads, 1, lambda *_: None)
+        for _ in range(100):
+            notifier.look()
+            threads.submit(int).result()
+            if not list(bench.store.list(PREFIX)):
+                break
+    assert [message.event for message in posted] == ["queued", "started", "finished"]
+    told = posted[-1]
+    assert told.headline == "Search finished: cones"
+    assert dict(told.lines)["mAP50-95"] == f"{Search.of(job).best.value:.4f}"
+    assert (told.dataset, told.model_version) == ("cones@1", job.pointers["model_version"])
 
 
 def test_the_same_seed_draws_the_same(bench, table):
