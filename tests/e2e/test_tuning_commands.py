@@ -4,7 +4,10 @@ import json
 import time
 import xml.etree.ElementTree as ET
 
+import pytest
 from command_tree import cancelled, covers, refused
+
+pytestmark = pytest.mark.timeout(900)
 
 SPACE = "lr0: {min: 0.001, max: 0.01, log: true}\noptimizer: [AdamW, SGD]\n"
 QUICK = "--model", "tiny@1", "--batch", 4, "--imgsz", 64, "--set", "plots=no", "--set", "workers=0", "--set", "mosaic=0"
