@@ -84,7 +84,8 @@ def test_tune_detached_limited_and_cancelled(stack, line, tmp_path):
     cancelled(stack, again)
     shown = stack.json("job", "show", again)["tuning_job"]
     assert (shown["status"]["state"], shown["trials"][0]["state"]) == ("JOB_STATE_CANCELLED", "TRIAL_STATE_CANCELLED")
-    assert refused(stack, "job", "cancel", again)["reason"] == "JOB_FINISHED"
+    assert stack.json("job", "cancel", again)["tuning_job"] == shown, "twice is no error"
+    assert refused(stack, "job", "cancel", job["name"])["reason"] == "JOB_FINISHED"
 
 
 def test_what_cannot_be_searched_is_refused_before_anything_begins(stack, line, tmp_path):
