@@ -123,10 +123,10 @@ async def asked(
     if budget is not None and not budget > 0:
         raise typer.BadParameter(f"{budget:g} is no amount above 0", param_hint="--budget")
     time_limit_s = parse_duration(time_limit, "--time-limit") if time_limit else 0.0
-    target = name or _dataset_id(session, dataset)
+    target = name or dataset_id(session, dataset)
     References(session.client.project).resource("models", target)
     version = (await session.client.datasets.get_version(dataset)).name
-    initial = await _initial_model(session, model, pushes=pushes)
+    initial = await initial_model(session, model, pushes=pushes)
     wanted = {
         "epochs": epochs,
         "batch_size": batch,
@@ -211,11 +211,12 @@ async def _followed(session: Session, text: str) -> str:
     return by_short_id([job.name for job in await session.client.training.list()], text)
 
 
-def _dataset_id(session: Session, dataset: str) -> str:
+def dataset_id(session: Session, dataset: str) -> str:
+    """The id of the dataset that ``DATASET[@V]`` names."""
     return References(session.client.project).version("datasets", dataset).split("/")[3]
 
 
-async def _initial_model(session: Session, text: str, *, pushes: bool = True) -> _Initial:
+async def initial_model(session: Session, text: str, *, pushes: bool = True) -> _Initial:
     """What ``--model`` means, as an argument of the client's ``create``."""
     kind, value = what_to_start_from(text)
     if kind == "weights":

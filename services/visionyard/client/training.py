@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from visionyard.client.downloads import Downloads, OnFile
-from visionyard.client.errors import local
 from visionyard.client.jobs import PAGE, AsyncJobs, Snapshot
 from visionyard.client.references import References
 from visionyard.client.sync import Blocking, BlockingIterator, Facade
+from visionyard.client.training_spec import training_spec
 from visionyard.client.transport import Patience, Transport
-from visionyard.kit.errors import Reason
 from visionyard.kit.request_id import new_request_id
 from visionyard.training.v1 import training_job_pb2, training_job_service_pb2
 from visionyard.training.v1.training_job_service_pb2_grpc import TrainingJobServiceStub
@@ -73,23 +72,24 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
             ClientError: INVALID_ARGUMENT (INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID,
                 UNSUPPORTED_TASK), NOT_FOUND (DATASET_NOT_FOUND, MODEL_NOT_FOUND and their versions, JOB_NOT_FOUND), FAILED_PRECONDITION (PRICE_UNKNOWN).
         """
+        job = self._asked(
+            dataset,
+            model=model,
+            model_version=model_version,
+            architecture=architecture,
+            model_yaml=model_yaml,
+            epochs=epochs,
+            batch_size=batch_size,
+            image_size_px=image_size_px,
+            overrides=overrides,
+            priority=priority,
+            after=after,
+            time_limit_s=time_limit_s,
+            budget=budget,
+        )
         request = training_job_service_pb2.CreateTrainingJobRequest(
             parent=self._names.parent,
-            training_job=self._asked(
-                dataset,
-                model=model,
-                model_version=model_version,
-                architecture=architecture,
-                model_yaml=model_yaml,
-                epochs=epochs,
-                batch_size=batch_size,
-                image_size_px=image_size_px,
-                overrides=overrides,
-                priority=priority,
-                after=after,
-                time_limit_s=time_limit_s,
-                budget=budget,
-            ),
+            training_job=job,
             request_id=request_id or new_request_id(),
         )
         response = await self._transport.unary(
@@ -113,48 +113,14 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
         )
 
     def _asked(
-        self,
-        dataset: str,
-        *,
-        model: str,
-        model_version: str = "",
-        architecture: str = "",
-        model_yaml: str = "",
-        epochs: int = 0,
-        batch_size: int = 0,
-        image_size_px: int = 0,
-        overrides: Mapping[str, Any] | None = None,
-        priority: int = 0,
-        after: str = "",
-        time_limit_s: float = 0.0,
-        budget: float = 0.0,
+        self, dataset: str, *, priority: int = 0, after: str = "", time_limit_s: float = 0.0, budget: float = 0.0, **spec: Any
     ) -> training_job_pb2.TrainingJob:
         """The job that a request asks for; arguments as of :meth:`create`."""
-        spec = training_job_pb2.TrainingSpec(
-            dataset_version=self._names.version("datasets", dataset),
-            model=self._names.resource("models", model),
-            epochs=epochs,
-            batch_size=batch_size,
-            image_size_px=image_size_px,
-        )
-        if model_version:
-            spec.model_version = self._names.version("models", model_version)
-        if architecture:
-            spec.architecture = architecture
-        if model_yaml:
-            spec.model_yaml = model_yaml
-        try:
-            spec.overrides.update(dict(overrides or {}))
-        except (TypeError, ValueError) as error:
-            raise local(
-                Reason.INVALID_ARGUMENT_VALUE,
-                f"a training argument cannot be sent: {error}; use numbers, texts, booleans and lists of them",
-            ) from error
         followed = self._names.resource(self.collection, after) if after else ""
         scheduling = training_job_pb2.Scheduling(priority=priority, after=followed, budget=budget)
         if time_limit_s:
             scheduling.time_limit.FromMilliseconds(round(time_limit_s * 1000))
-        return training_job_pb2.TrainingJob(spec=spec, scheduling=scheduling)
+        return training_job_pb2.TrainingJob(spec=training_spec(self._names, dataset, **spec), scheduling=scheduling)
 
     async def resume(self, job: str, *, epochs: int = 0) -> training_job_pb2.TrainingJob:
         """Queues an ended training once more: it goes on behind its last stored epoch.

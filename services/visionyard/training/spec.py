@@ -35,6 +35,7 @@ class TrainingSpec:
         overrides: Other training arguments by Ultralytics' names.
         time_limit_s: How long it may train, over all attempts, in seconds; 0 for as long as it takes.
         budget: What it may cost by the price of the machine that it trains on; 0 for no limit.
+        tuning_job: The search whose trial it is; empty for none. Set by the service alone.
     """
 
     dataset_version: str
@@ -48,6 +49,7 @@ class TrainingSpec:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     time_limit_s: float = 0.0
     budget: float = 0.0
+    tuning_job: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The form in which the job's document keeps it."""

@@ -127,6 +127,18 @@ class Trainings:
         planned = self._plan(project, spec, scheduling)
         return self.estimates.side_by_side(project, planned.effort, planned.epochs, planned.hours)
 
+    def resolve(self, project: ProjectName, spec: TrainingSpec) -> tuple[TrainingSpec, str]:
+        """Checks what is asked for.
+
+        Returns:
+            The same with every name whole, every version numbered and every argument in Ultralytics' own type; and the task.
+
+        Raises:
+            YardError: what :meth:`create` raises.
+        """
+        planned = self._plan(project, spec, AT_ITS_TURN)
+        return planned.spec, planned.effort.task
+
     def _plan(self, project: ProjectName, spec: TrainingSpec, scheduling: Scheduling) -> _Planned:
         """Checks what is asked for, and resolves it; raises as :meth:`create` does."""
         model = ResourceName.parse(spec.model, "models")

@@ -71,6 +71,7 @@ class TrainingJob(_message.Message):
     ESTIMATE_FIELD_NUMBER: _builtins.int
     COST_FIELD_NUMBER: _builtins.int
     EARLY_STOP_FIELD_NUMBER: _builtins.int
+    TUNING_JOB_FIELD_NUMBER: _builtins.int
     YIELDS_TO_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`projects/{project}/trainingJobs/{job}`; made by the server."""
@@ -82,6 +83,8 @@ class TrainingJob(_message.Message):
     """How often it was resumed after it had ended."""
     early_stop: Global___EarlyStop.ValueType
     """Why it ended before its last epoch."""
+    tuning_job: _builtins.str
+    """The search whose trial it is, `projects/{project}/tuningJobs/{job}`; empty for none."""
     yields_to: _builtins.str
     """While it runs: the waiting job of a higher priority for which it makes room at the end of its epoch; it goes on behind that one. Empty for none."""
     @_builtins.property
@@ -132,11 +135,12 @@ class TrainingJob(_message.Message):
         estimate: _machine_pb2.Estimate | None = ...,
         cost: Global___TrainingCost | None = ...,
         early_stop: Global___EarlyStop.ValueType = ...,
+        tuning_job: _builtins.str = ...,
         yields_to: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "create_time", b"create_time", "estimate", b"estimate", "scheduling", b"scheduling", "spec", b"spec", "status", b"status", "training_progress", b"training_progress", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "create_time", b"create_time", "early_stop", b"early_stop", "estimate", b"estimate", "etag", b"etag", "model_version", b"model_version", "name", b"name", "resumptions", b"resumptions", "scheduling", b"scheduling", "spec", b"spec", "status", b"status", "training_progress", b"training_progress", "update_time", b"update_time", "yields_to", b"yields_to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "create_time", b"create_time", "early_stop", b"early_stop", "estimate", b"estimate", "etag", b"etag", "model_version", b"model_version", "name", b"name", "resumptions", b"resumptions", "scheduling", b"scheduling", "spec", b"spec", "status", b"status", "training_progress", b"training_progress", "tuning_job", b"tuning_job", "update_time", b"update_time", "yields_to", b"yields_to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
