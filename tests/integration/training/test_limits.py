@@ -87,7 +87,7 @@ async def test_a_limit_before_the_first_epochs_end_is_a_failure_that_says_so(roo
 
 
 @pytest.mark.timeout(3000)
-async def test_a_budget_ends_a_training_by_the_price_and_patience_without_one(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_budget_ends_a_training_by_the_price(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = publish_shapes(room.store, train=16, val=8)
     with pytest.raises(YardError) as refused:
         room.trainings.create(PROJECT, _spec(dataset), "", Scheduling(budget=1.0))
@@ -97,18 +97,13 @@ async def test_a_budget_ends_a_training_by_the_price_and_patience_without_one(ro
     monkeypatch.setenv("VISIONYARD_PRICE_PER_HOUR", "40")
     priced = Estimates(room.store, this_machine(uses_gpus=False), Price("EUR", per_hour=40.0))
     trainings = Trainings(room.store, room.trainings._table, estimates=priced)
-    free = trainings.create(
-        PROJECT, _spec(dataset, overrides={**RECIPE, "plots": False, "patience": 1, "lr0": 1e-6, "warmup_epochs": 0}), ""
-    ).job.name
     async with room.dispatching():
         dear = await _enough(room, trainings, dataset, tuple(Scheduling(budget=budget) for budget in (0.5, 2.0, 8.0)))
-        await room.until(lambda: trainings.jobs.get(free).state.finished, 1500)
     message = job_to_proto(trainings.get(dear))
     assert message.early_stop == training_job_pb2.EARLY_STOP_BUDGET
     assert message.cost.currency == "EUR"
     assert message.cost.amount == pytest.approx(message.cost.training_time.ToMilliseconds() / 3.6e6 * 40, rel=0.01)
     assert message.estimate.expected_cost > 0
-    assert job_to_proto(trainings.get(free)).early_stop == training_job_pb2.EARLY_STOP_NO_IMPROVEMENT
 
 
 @pytest.mark.timeout(1500)
@@ -131,3 +126,17 @@ async def test_a_limit_within_an_epoch_keeps_the_ones_before(room: Room) -> None
     assert read_model_version(room.store, VersionName.parse(job.pointers["model_version"], "models")).metrics
     again = room.trainings.resume(name, 0)
     assert again.job.state is JobState.QUEUED, "it has epochs left"
+
+
+@pytest.mark.timeout(900)
+async def test_patience_ends_a_training_and_says_so(room: Room) -> None:
+    # A classifier is right now and then from the first epoch on; Ultralytics has patience with a model that never was.
+    dataset = publish_shapes(room.store, train=16, val=8, task="classify")
+    spec = _spec(dataset, architecture="yolov8n-cls.yaml", overrides={**RECIPE, "plots": False, "patience": 1})
+    name = room.trainings.create(PROJECT, spec, "").job.name
+    async with room.dispatching():
+        await room.until(lambda: room.trainings.jobs.get(name).state.finished, 800)
+    message = job_to_proto(room.trainings.get(name))
+    assert room.trainings.jobs.get(name).state is JobState.SUCCEEDED, message.status.error
+    assert message.early_stop == training_job_pb2.EARLY_STOP_NO_IMPROVEMENT
+    assert 1 < message.training_progress.epoch < 2000
