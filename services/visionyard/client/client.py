@@ -16,6 +16,7 @@ from visionyard.client.imports import AsyncImportJobs, ImportJobs
 from visionyard.client.models import AsyncModels, Models
 from visionyard.client.notifications import AsyncNotificationChannels, NotificationChannels
 from visionyard.client.predictions import AsyncPredictions, Predictions
+from visionyard.client.presets import AsyncPresets, Presets
 from visionyard.client.references import References
 from visionyard.client.storage import AsyncStorage, Storage
 from visionyard.client.sync import LoopThread
@@ -38,6 +39,7 @@ class AsyncClient:
         imports: Import jobs.
         training: Training jobs.
         models: Models and their versions.
+        presets: Ways to train, under names.
         notifications: Channels that are told what becomes of training jobs.
         exports: Export jobs.
         artifacts: What export jobs made.
@@ -68,6 +70,7 @@ class AsyncClient:
         self.imports = AsyncImportJobs(self._transport, names, self.uploads)
         self.training = AsyncTrainingJobs(self._transport, names, downloads)
         self.models = AsyncModels(self._transport, names, self.uploads, downloads)
+        self.presets = AsyncPresets(self._transport, names)
         self.notifications = AsyncNotificationChannels(self._transport, names)
         self.exports = AsyncExportJobs(self._transport, names)
         self.artifacts = AsyncArtifacts(self._transport, names)
@@ -117,6 +120,7 @@ class Client:
         self.imports = ImportJobs(client.imports, loop)
         self.training = TrainingJobs(client.training, loop)
         self.models = Models(client.models, loop)
+        self.presets = Presets(client.presets, loop)
         self.notifications = NotificationChannels(client.notifications, loop)
         self.exports = ExportJobs(client.exports, loop)
         self.artifacts = Artifacts(client.artifacts, loop)

@@ -64,6 +64,9 @@ class ArgumentTable:
         strings: Names that take a str.
         quantize: The values that ``quantize`` takes, lower case.
         architectures: The model YAMLs that it brings, by file name, with the name of the last module (``Detect``).
+        weights: The names of the weight files that it publishes, of the tasks that are handled here.
+        weights_url: The address below which they lie.
+        tensorboard: Whether event files for TensorBoard can be written where it runs.
     """
 
     version: str
@@ -77,6 +80,9 @@ class ArgumentTable:
     strings: frozenset[str]
     quantize: frozenset[str]
     architectures: Mapping[str, str]
+    weights: frozenset[str]
+    weights_url: str
+    tensorboard: bool
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> ArgumentTable:
@@ -93,6 +99,9 @@ class ArgumentTable:
             strings=frozenset(document["strings"]),
             quantize=frozenset(document["quantize"]),
             architectures=document["architectures"],
+            weights=frozenset(document["weights"]),
+            weights_url=document["weights_url"],
+            tensorboard=document["tensorboard"],
         )
 
     def is_for_training(self, name: str) -> bool:
