@@ -79,3 +79,10 @@ def test_going_back_to_a_kept_epoch(stack, line):
     ended = stack.yard("job", "watch", job, "--json")
     assert ended.returncode == 0, ended.stderr
     assert stack.json("model", "show", "kept")["model_version"]["name"].endswith("/versions/2")
+
+
+def test_a_model_trained_for_int8_is_exported_with_its_ranges(stack, line, tmp_path):
+    words = "--epochs", 1, "--batch", 4, "--imgsz", 64, "--set", "plots=no", "--set", "quantize=8", "--name", "int8"
+    stack.json("train", "tiny", "--model", "tiny@1", *words)
+    job = stack.json("export", "int8", "--format", "onnx")["export_job"]
+    assert job["status"]["state"] == "JOB_STATE_SUCCEEDED"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from shapes import RECIPE, publish_shapes
+from shapes import NAMES, RECIPE, publish_shapes
 
 from conftest import PROJECT, Room
 from visionyard.kit.artifacts.model import read_model_version
@@ -118,6 +118,22 @@ async def test_kept_epochs_can_be_gone_back_to_with_their_best_and_their_results
     keys = {entry.key for entry in room.store.list(f"{job.name}/")}
     assert {file.key for file in room.trainings.files(job.name).values()} <= keys
     assert job.pointers["model_version"].endswith("/2")
+
+
+@pytest.mark.timeout(600)
+async def test_training_for_int8_goes_on_when_it_is_resumed(room: Room) -> None:
+    dataset = publish_shapes(room.store, train=8, val=4)
+    async with room.dispatching():
+        job = await _ended(room, _spec(dataset, overrides={**SMALL, "quantize": 8}))
+        assert (job.state, job.error) == (JobState.SUCCEEDED, None)
+        assert "quantization-aware training" in _log(room, job)
+        room.trainings.resume(job.name, 2)
+        await room.until(lambda: room.trainings.jobs.get(job.name).state.finished, 240)
+    job = room.trainings.jobs.get(job.name)
+    assert (job.state, job.error) == (JobState.SUCCEEDED, None)
+    assert [int(row["epoch"]) for row in _results(room, job)] == [1, 2]
+    version = read_model_version(room.store, VersionName.parse(job.pointers["model_version"], "models"))
+    assert (version.task, version.class_names) == ("detect", NAMES)
 
 
 @pytest.mark.timeout(600)

@@ -44,8 +44,13 @@ def describe() -> dict[str, Any]:
         "architectures": _architectures(Path(ultralytics.__file__).parent / "cfg" / "models"),
         "weights": _weights(downloads.GITHUB_ASSETS_NAMES),
         "weights_url": f"https://github.com/{source['repo'].default}/releases/download/{source['release'].default}",
-        "tensorboard": importlib.util.find_spec("tensorboard") is not None,
+        "tensorboard": _installed("tensorboard"),
+        "quantization": _installed("modelopt") and _installed("huggingface_hub"),
     }
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 def _weights(names: Iterable[str]) -> list[str]:
