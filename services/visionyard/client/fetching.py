@@ -74,19 +74,26 @@ class Download:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise self._failed("is being fetched by another command already: wait for that one") from None
-            failures, wait_s = 0, _FIRST_WAIT_S
-            while True:
-                before = file.tell()
-                try:
-                    self._attempt(file)
-                except _Broken as error:
-                    failures = 1 if file.tell() > before else failures + 1
-                    if failures >= _TRIES or time.monotonic() > self._end:
-                        raise self._failed(f"{error}: try again later, the same command goes on where it broke off") from None
-                else:
-                    return
-                self._pause(wait_s)
-                wait_s = _FIRST_WAIT_S if failures == 1 else wait_s * 2
+            try:
+                self._until_whole(file)
+            finally:
+                if self._path.exists() and not self._path.stat().st_size:
+                    self.discard()  # nothing came: there is nothing to go on from
+
+    def _until_whole(self, file: BinaryIO) -> None:
+        failures, wait_s = 0, _FIRST_WAIT_S
+        while True:
+            before = file.tell()
+            try:
+                self._attempt(file)
+            except _Broken as error:
+                failures = 1 if file.tell() > before else failures + 1
+                if failures >= _TRIES or time.monotonic() > self._end:
+                    raise self._failed(f"{error}: try again later, the same command goes on where it broke off") from None
+            else:
+                return
+            self._pause(wait_s)
+            wait_s = _FIRST_WAIT_S if failures == 1 else wait_s * 2
 
     def _pause(self, seconds: float) -> None:
         end = time.monotonic() + seconds

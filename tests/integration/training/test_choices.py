@@ -53,7 +53,7 @@ def _log(room: Room, job: Job) -> str:
 
 async def _ended(room: Room, spec: TrainingSpec) -> Job:
     name = room.trainings.create(PROJECT, spec, "").job.name
-    await room.until(lambda: room.trainings.jobs.get(name).state.finished, 240)
+    await room.until(lambda: room.trainings.jobs.get(name).state.finished, 500)
     return room.trainings.jobs.get(name)
 
 
@@ -72,7 +72,7 @@ def _scalars(room: Room, job: Job, folder: Path, tag: str) -> list[int]:
     return [event.step for event in accumulator.Scalars(tag)]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 async def test_kept_epochs_can_be_gone_back_to_with_their_best_and_their_results(room: Room, tmp_path: Path) -> None:
     dataset = publish_shapes(room.store, train=16, val=8)
     metric = "metrics/recall(B)"
@@ -106,7 +106,7 @@ async def test_kept_epochs_can_be_gone_back_to_with_their_best_and_their_results
         with pytest.raises(YardError) as other:
             room.trainings.resume(job.name, 5, 1)
         assert other.value.reason is Reason.JOB_UNFINISHED
-        await room.until(lambda: room.trainings.jobs.get(job.name).state.finished, 240)
+        await room.until(lambda: room.trainings.jobs.get(job.name).state.finished, 500)
     job = room.trainings.jobs.get(job.name)
     assert (job.state, job.error) == (JobState.SUCCEEDED, None)
     after = _results(room, job)
@@ -120,7 +120,7 @@ async def test_kept_epochs_can_be_gone_back_to_with_their_best_and_their_results
     assert job.pointers["model_version"].endswith("/2")
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 async def test_training_for_int8_goes_on_when_it_is_resumed(room: Room) -> None:
     dataset = publish_shapes(room.store, train=8, val=4)
     async with room.dispatching():
@@ -128,7 +128,7 @@ async def test_training_for_int8_goes_on_when_it_is_resumed(room: Room) -> None:
         assert (job.state, job.error) == (JobState.SUCCEEDED, None)
         assert "quantization-aware training" in _log(room, job)
         room.trainings.resume(job.name, 2)
-        await room.until(lambda: room.trainings.jobs.get(job.name).state.finished, 240)
+        await room.until(lambda: room.trainings.jobs.get(job.name).state.finished, 500)
     job = room.trainings.jobs.get(job.name)
     assert (job.state, job.error) == (JobState.SUCCEEDED, None)
     assert [int(row["epoch"]) for row in _results(room, job)] == [1, 2]
@@ -136,7 +136,7 @@ async def test_training_for_int8_goes_on_when_it_is_resumed(room: Room) -> None:
     assert (version.task, version.class_names) == ("detect", NAMES)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 async def test_a_network_begins_with_the_layers_of_another_model(room: Room) -> None:
     dataset = publish_shapes(room.store, train=8, val=4)
     masks = publish_shapes(room.store, "masks", train=8, val=4, task="segment")

@@ -135,6 +135,7 @@ def test_a_refusal_is_told_at_once(web, fetch, status):
     error = refused(fetch, web.serve("/w.pt", lambda request: request.head(status, Content_Length=0)))
     assert f"answers {status}" in error.message
     assert len(web.asked) == 1
+    assert not fetch.path.parent.exists(), "nothing came, and nothing is left"
 
 
 def test_a_server_that_is_not_there_is_told_without_the_query(fetch, free_port):
