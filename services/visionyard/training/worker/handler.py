@@ -49,6 +49,7 @@ def _train(context: JobContext, spec: TrainingSpec) -> dict[str, Any]:
 
     def fetched(done: int, total: int) -> None:
         context.check()
+        context.make_room()
         context.report("fetching images", done, total, "images")
 
     with materialise(context.store, version, settings.work_dir / "datasets", settings.dataset_cache_bytes, fetched) as folder:
