@@ -38,6 +38,7 @@ class TrainingSpec:
         pretrained_model_version: The model version whose tensors an architecture or a YAML begins with; empty for none.
         best_metric: The metric that chooses the best epoch; empty for Ultralytics' own choice.
         tensorboard: Whether event files are written.
+        tuning_job: The search whose trial it is; empty for none. Set by the service alone.
     """
 
     dataset_version: str
@@ -52,6 +53,7 @@ class TrainingSpec:
     pretrained_model_version: str = ""
     best_metric: str = ""
     tensorboard: bool = False
+    tuning_job: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The form in which the job's document keeps it."""

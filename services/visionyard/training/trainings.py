@@ -70,12 +70,31 @@ class Trainings:
                 DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND, PRESET_NOT_FOUND or
                 REQUEST_ID_REUSED.
         """
+        resolved, _ = self.resolve(project, self._filled(project, spec, preset))
+        follows = scheduling.check(project, self.jobs.records)
+        asked = {
+            **spec.to_json(),
+            **({"scheduling": vars(scheduling)} if scheduling != AT_ITS_TURN else {}),
+            **({"preset": preset} if preset else {}),
+        }
+        job = self.jobs.create(project.project, resolved.to_json(), request_id, asked=asked, priority=scheduling.priority, follows=follows)
+        return self.view(job)
+
+    def resolve(self, project: ProjectName, spec: TrainingSpec) -> tuple[TrainingSpec, str]:
+        """Checks what is asked for.
+
+        Returns:
+            The same with every name whole, every version numbered and every argument in Ultralytics' own type; and the task.
+
+        Raises:
+            YardError: what :meth:`create` raises.
+        """
         model = ResourceName.parse(spec.model, "models")
         dataset = VersionName.parse(spec.dataset_version, "datasets")
         if model.project != project.project:
             raise invalid_field("training_job.spec.model", f"{model} is not in {project}, so it gets no version from its job")
         _must_reach(project, dataset.parent, "dataset_version")
-        checked, task = check_spec(self._filled(project, spec, preset), self._table())
+        checked, task = check_spec(spec, self._table())
         version = read_dataset_version(self.store, dataset)
         initial = self._version(project, checked.model_version, "model_version")
         _must_fit(version, initial.task if initial else task, str(initial.name) if initial else checked.architecture or "the model YAML")
@@ -88,14 +107,7 @@ class Trainings:
             pretrained_model_version=str(pretrained.name) if pretrained else "",
             best_metric=metric_key(checked.best_metric, version.task) if checked.best_metric else "",
         )
-        follows = scheduling.check(project, self.jobs.records)
-        asked = {
-            **spec.to_json(),
-            **({"scheduling": vars(scheduling)} if scheduling != AT_ITS_TURN else {}),
-            **({"preset": preset} if preset else {}),
-        }
-        job = self.jobs.create(project.project, resolved.to_json(), request_id, asked=asked, priority=scheduling.priority, follows=follows)
-        return self.view(job)
+        return resolved, version.task
 
     def _filled(self, project: ProjectName, spec: TrainingSpec, preset: str) -> TrainingSpec:
         if not preset:
