@@ -8,6 +8,7 @@ from command_tree import cancelled, covers, refused
 ASKED = ("tiny", "--model", "tiny@1", "--name", "estimated", "--batch", 3, "--imgsz", 96, "--set", "plots=no")
 
 
+@covers("estimate", "--pretrained", "--best", "--tensorboard", "--preset")
 @covers(
     "estimate", "--model", "--name", "--epochs", "--batch", "--imgsz", "--set", "--priority", "--after", "--time-limit", "--budget"
 )  # fmt: skip
@@ -27,6 +28,10 @@ def test_estimate(stack, line, tmp_path):
     assert refused(stack, "estimate", *ASKED, "--set", "epoch=3")["reason"] == "UNKNOWN_ARGUMENT"
     assert refused(stack, "estimate", *ASKED, "--priority", 5, "--after", "none-such")["reason"] == "JOB_NOT_FOUND"
     assert refused(stack, "estimate", *ASKED, "--time-limit", "2h", "--budget", 3)["reason"] == "PRICE_UNKNOWN"
+    assert refused(stack, "estimate", *ASKED, "--preset", "none-such")["reason"] == "PRESET_NOT_FOUND"
+    assert refused(stack, "estimate", *ASKED, "--pretrained", "tiny@1")["reason"] == "INVALID_FIELD"
+    assert refused(stack, "estimate", *ASKED, "--best", "beauty")["code"] == "INVALID_ARGUMENT"
+    assert stack.json("estimate", *ASKED, "--best", "mAP50", "--tensorboard")["estimates"]
     models = [model["name"] for model in stack.json("model", "list")["models"]]
     stack.json("model", "download", "tiny@1", "--to", tmp_path)
     unknown = shutil.copy(tmp_path / "best.pt", tmp_path / "never-pushed.pt")

@@ -10,13 +10,17 @@ from visionyard.cli.session import Session, run
 from visionyard.cli.training import (
     After,
     BatchSize,
+    BestMetric,
     Budget,
     Epochs,
     ImageSize,
+    PresetName,
+    PretrainedWeights,
     Priority,
     Settings,
     StartModel,
     TargetModel,
+    TensorBoard,
     TimeLimit,
     TrainingData,
     asked,
@@ -38,6 +42,10 @@ def estimate(
     batch: BatchSize = None,
     imgsz: ImageSize = None,
     settings: Settings = None,
+    pretrained: PretrainedWeights = "",
+    best: BestMetric = "",
+    tensorboard: TensorBoard = False,
+    preset: PresetName = "",
     priority: Priority = 0,
     after: After = "",
     time_limit: TimeLimit = "",
@@ -49,7 +57,23 @@ def estimate(
 
     async def work(session: Session) -> None:
         wanted = await asked(
-            session, dataset, model, name, epochs, batch, imgsz, settings, priority, after, time_limit, budget, pushes=False
+            session,
+            dataset,
+            model,
+            name,
+            epochs,
+            batch,
+            imgsz,
+            settings,
+            pretrained,
+            best,
+            preset,
+            priority,
+            after,
+            time_limit,
+            budget,
+            tensorboard=tensorboard,
+            pushes=False,
         )
         found = await session.client.training.estimate(**wanted)
         session.show(found, lambda: _shown(found))

@@ -29,6 +29,20 @@ _YAML_BYTES = 1 << 20
 _SCALE_IN_NAME = re.compile(r"yolo(?:e-)?v?\d+([nslmx])")
 """How Ultralytics tells a model's scale by its file's name (8.4.190, nn/tasks.py, guess_model_scale)."""
 
+Epochs = Annotated[int | None, typer.Option("--epochs", min=1, max=100_000, help="Epochs; Ultralytics' default is 100.")]
+BatchSize = Annotated[int | None, typer.Option("--batch", min=1, max=65_536, help="Images a step; Ultralytics' default is 16.")]
+ImageSize = Annotated[
+    int | None, typer.Option("--imgsz", min=32, max=8192, help="The image's side in pixels; Ultralytics' default is 640.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any other training argument of Ultralytics; may be given several times."),
+]
+BestMetric = Annotated[
+    str, typer.Option("--best", metavar="METRIC", help="What chooses best.pt and stops early: mAP50, recall, mAP50-95(M), top1, ...")
+]
+TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Keep event files for TensorBoard with the job's files.")]
+
 
 TrainingData = Annotated[str, typer.Argument(metavar="DATASET[@V]", help="What to train on; without a version the newest.")]
 StartModel = Annotated[
@@ -42,15 +56,11 @@ StartModel = Annotated[
 TargetModel = Annotated[
     str, typer.Option("--name", metavar="MODEL", help="The model that gets a new version; else named after the dataset.")
 ]
-Epochs = Annotated[int | None, typer.Option("--epochs", min=1, max=100_000, help="Epochs; Ultralytics' default is 100.")]
-BatchSize = Annotated[int | None, typer.Option("--batch", min=1, max=65_536, help="Images a step; Ultralytics' default is 16.")]
-ImageSize = Annotated[
-    int | None, typer.Option("--imgsz", min=32, max=8192, help="The image's side in pixels; Ultralytics' default is 640.")
+PretrainedWeights = Annotated[
+    str,
+    typer.Option("--pretrained", metavar="FILE.pt|MODEL[@V]", help="Weights that the network of a YAML begins with, as far as layers fit."),
 ]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any other training argument of Ultralytics; may be given several times."),
-]
+PresetName = Annotated[str, typer.Option("--preset", metavar="NAME", help="Fill in what is not said here from a preset.")]
 Priority = Annotated[int, typer.Option("--priority", min=-1000, max=1000, help="Jobs of a higher one get slots first.")]
 After = Annotated[str, typer.Option("--after", metavar="JOB", help="Begin when this training has succeeded, and fail where it does not.")]
 TimeLimit = Annotated[
@@ -108,11 +118,15 @@ async def asked(
     batch: int | None,
     imgsz: int | None,
     settings: Sequence[str] | None,
+    pretrained: str,
+    best: str,
+    preset: str,
     priority: int,
     after: str,
     time_limit: str,
     budget: float | None,
     *,
+    tensorboard: bool,
     pushes: bool = True,
 ) -> dict[str, Any]:
     """What the options of `yard train` mean, as arguments of the client's ``create``; what says nothing is left out.
@@ -126,11 +140,16 @@ async def asked(
     target = name or dataset_id(session, dataset)
     References(session.client.project).resource("models", target)
     version = (await session.client.datasets.get_version(dataset)).name
+    _may_begin_with(model, pretrained)
     initial = await initial_model(session, model, pushes=pushes)
     wanted = {
         "epochs": epochs,
         "batch_size": batch,
         "image_size_px": imgsz,
+        "pretrained": await _weights_version(session, pretrained) if pretrained and pushes else "",
+        "best_metric": best,
+        "tensorboard": tensorboard,
+        "preset": preset,
         "priority": priority,
         "after": await _followed(session, after),
         "time_limit_s": time_limit_s,
@@ -153,6 +172,10 @@ def train(
     batch: BatchSize = None,
     imgsz: ImageSize = None,
     settings: Settings = None,
+    pretrained: PretrainedWeights = "",
+    best: BestMetric = "",
+    tensorboard: TensorBoard = False,
+    preset: PresetName = "",
     priority: Priority = 0,
     after: After = "",
     time_limit: TimeLimit = "",
@@ -165,7 +188,24 @@ def train(
 
     async def work(session: Session) -> None:
         jobs = session.client.training
-        wanted = await asked(session, dataset, model, name, epochs, batch, imgsz, settings, priority, after, time_limit, budget)
+        wanted = await asked(
+            session,
+            dataset,
+            model,
+            name,
+            epochs,
+            batch,
+            imgsz,
+            settings,
+            pretrained,
+            best,
+            preset,
+            priority,
+            after,
+            time_limit,
+            budget,
+            tensorboard=tensorboard,
+        )
 
         async def create(request_id: str) -> training_job_pb2.TrainingJob:
             return await jobs.create(**wanted, request_id=request_id)
@@ -219,16 +259,37 @@ def dataset_id(session: Session, dataset: str) -> str:
 async def initial_model(session: Session, text: str, *, pushes: bool = True) -> _Initial:
     """What ``--model`` means, as an argument of the client's ``create``."""
     kind, value = what_to_start_from(text)
-    if kind == "weights":
-        known = await _known(session, Path(value))
-        if known is None and not pushes and (name := architecture_of(Path(value))):
-            return {"architecture": name}
-        return {"model_version": known or await _pushed(session, Path(value))}
     if kind == "model_yaml":
         return {"model_yaml": value}
     if kind == "architecture":
         return {"architecture": value}
-    return {"model_version": (await session.client.models.get_version(value)).name}
+    if kind == "weights" and not pushes and await _known(session, Path(value)) is None and (name := architecture_of(Path(value))):
+        return {"architecture": name}
+    return {"model_version": await _weights_version(session, text)}
+
+
+def _may_begin_with(model: str, pretrained: str) -> None:
+    """Refuses ``--pretrained`` where it says nothing, before anything is pushed.
+
+    Raises:
+        ClientError: INVALID_ARGUMENT (INVALID_FIELD).
+    """
+    if pretrained and what_to_start_from(model)[0] in {"weights", "model_version"}:
+        raise local(
+            Reason.INVALID_FIELD,
+            f"--pretrained goes with a model YAML, and --model {model} has weights of its own: leave one of the two out",
+            {"field": "pretrained"},
+        )
+    if pretrained and what_to_start_from(pretrained)[0] not in {"weights", "model_version"}:
+        raise local(Reason.INVALID_FIELD, f"--pretrained takes FILE.pt or a model, not {pretrained}", {"field": "pretrained"})
+
+
+async def _weights_version(session: Session, text: str) -> str:
+    """The model version that a weight file or a reference means; a file is pushed where its bytes are not known."""
+    kind, value = what_to_start_from(text)
+    if kind == "weights":
+        return await _known(session, Path(value)) or await _pushed(session, Path(value))
+    return (await session.client.models.get_version(value)).name
 
 
 def what_to_start_from(text: str) -> tuple[Literal["model_yaml", "architecture", "weights", "model_version"], str]:

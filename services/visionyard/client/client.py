@@ -17,6 +17,7 @@ from visionyard.client.machines import AsyncMachines, Machines
 from visionyard.client.models import AsyncModels, Models
 from visionyard.client.notifications import AsyncNotificationChannels, NotificationChannels
 from visionyard.client.predictions import AsyncPredictions, Predictions
+from visionyard.client.presets import AsyncPresets, Presets
 from visionyard.client.references import References
 from visionyard.client.storage import AsyncStorage, Storage
 from visionyard.client.sync import LoopThread
@@ -42,6 +43,7 @@ class AsyncClient:
         tuning: Searches for good training arguments.
         models: Models and their versions.
         machines: Machines that trainings were measured on.
+        presets: Ways to train, under names.
         notifications: Channels that are told what becomes of training jobs.
         exports: Export jobs.
         artifacts: What export jobs made.
@@ -74,6 +76,7 @@ class AsyncClient:
         self.tuning = AsyncTuningJobs(self._transport, names)
         self.models = AsyncModels(self._transport, names, self.uploads, downloads)
         self.machines = AsyncMachines(self._transport, names)
+        self.presets = AsyncPresets(self._transport, names)
         self.notifications = AsyncNotificationChannels(self._transport, names)
         self.exports = AsyncExportJobs(self._transport, names)
         self.artifacts = AsyncArtifacts(self._transport, names)
@@ -125,6 +128,7 @@ class Client:
         self.tuning = TuningJobs(client.tuning, loop)
         self.models = Models(client.models, loop)
         self.machines = Machines(client.machines, loop)
+        self.presets = Presets(client.presets, loop)
         self.notifications = NotificationChannels(client.notifications, loop)
         self.exports = ExportJobs(client.exports, loop)
         self.artifacts = Artifacts(client.artifacts, loop)

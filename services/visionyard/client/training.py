@@ -44,6 +44,10 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
         batch_size: int = 0,
         image_size_px: int = 0,
         overrides: Mapping[str, Any] | None = None,
+        pretrained: str = "",
+        best_metric: str = "",
+        tensorboard: bool = False,
+        preset: str = "",
         priority: int = 0,
         after: str = "",
         time_limit_s: float = 0.0,
@@ -62,6 +66,10 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
             batch_size: Images a step; 0: Ultralytics' default, 16.
             image_size_px: The image's side in pixels; 0: Ultralytics' default, 640.
             overrides: Other training arguments of Ultralytics by their own names.
+            pretrained: A model version, ``NAME[@V]`` or a resource name, whose tensors an architecture or a YAML begins with as far as they fit.
+            best_metric: What chooses the best epoch and stops early: ``mAP50``, ``recall``, ``mAP50-95(M)``, ``top1``, ...; empty: Ultralytics' own choice.
+            tensorboard: Whether event files for TensorBoard are kept with the job's files.
+            preset: A preset that fills in what is not said here, an id or resource name; empty for none.
             priority: From -1000 to 1000; jobs of a higher one get slots first.
             after: A training job that it follows, an id or resource name; empty for none.
             time_limit_s: How long it may train, in seconds; it ends well with the last epoch that fits. 0 for no limit.
@@ -70,7 +78,8 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
 
         Raises:
             ClientError: INVALID_ARGUMENT (INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID,
-                UNSUPPORTED_TASK), NOT_FOUND (DATASET_NOT_FOUND, MODEL_NOT_FOUND and their versions, JOB_NOT_FOUND), FAILED_PRECONDITION (PRICE_UNKNOWN).
+                UNSUPPORTED_TASK), NOT_FOUND (DATASET_NOT_FOUND, MODEL_NOT_FOUND and their versions, JOB_NOT_FOUND, PRESET_NOT_FOUND), FAILED_PRECONDITION
+                (PRICE_UNKNOWN).
         """
         job = self._asked(
             dataset,
@@ -82,6 +91,9 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
             batch_size=batch_size,
             image_size_px=image_size_px,
             overrides=overrides,
+            pretrained=pretrained,
+            best_metric=best_metric,
+            tensorboard=tensorboard,
             priority=priority,
             after=after,
             time_limit_s=time_limit_s,
@@ -91,49 +103,72 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
             parent=self._names.parent,
             training_job=job,
             request_id=request_id or new_request_id(),
+            preset=self._preset(preset),
         )
         response = await self._transport.unary(
             self.service, lambda channel: TrainingJobServiceStub(channel).CreateTrainingJob, request, timeout_s=CREATE_TIMEOUT_S
         )
         return response.training_job
 
-    async def estimate(self, /, dataset: str, **asked: Any) -> training_job_service_pb2.EstimateTrainingResponse:
+    async def estimate(self, /, dataset: str, *, preset: str = "", **asked: Any) -> training_job_service_pb2.EstimateTrainingResponse:
         """How long a training would take, and what it would cost, on each machine that is known; nothing is queued.
 
         Args:
             dataset: As of :meth:`create`.
+            preset: Likewise.
             asked: Likewise, but for ``request_id``.
 
         Raises:
             ClientError: As of :meth:`create`.
         """
-        request = training_job_service_pb2.EstimateTrainingRequest(parent=self._names.parent, training_job=self._asked(dataset, **asked))
+        request = training_job_service_pb2.EstimateTrainingRequest(
+            parent=self._names.parent, training_job=self._asked(dataset, **asked), preset=self._preset(preset)
+        )
         return await self._transport.unary(
             self.service, lambda channel: TrainingJobServiceStub(channel).EstimateTraining, request, timeout_s=CREATE_TIMEOUT_S
         )
 
     def _asked(
-        self, dataset: str, *, priority: int = 0, after: str = "", time_limit_s: float = 0.0, budget: float = 0.0, **spec: Any
+        self,
+        dataset: str,
+        *,
+        pretrained: str = "",
+        best_metric: str = "",
+        tensorboard: bool = False,
+        priority: int = 0,
+        after: str = "",
+        time_limit_s: float = 0.0,
+        budget: float = 0.0,
+        **arguments: Any,
     ) -> training_job_pb2.TrainingJob:
         """The job that a request asks for; arguments as of :meth:`create`."""
+        spec = training_spec(self._names, dataset, **arguments)
+        spec.pretrained_model_version = self._names.version("models", pretrained) if pretrained else ""
+        spec.best_metric, spec.tensorboard = best_metric, tensorboard
         followed = self._names.resource(self.collection, after) if after else ""
         scheduling = training_job_pb2.Scheduling(priority=priority, after=followed, budget=budget)
         if time_limit_s:
             scheduling.time_limit.FromMilliseconds(round(time_limit_s * 1000))
-        return training_job_pb2.TrainingJob(spec=training_spec(self._names, dataset, **spec), scheduling=scheduling)
+        return training_job_pb2.TrainingJob(spec=spec, scheduling=scheduling)
 
-    async def resume(self, job: str, *, epochs: int = 0) -> training_job_pb2.TrainingJob:
-        """Queues an ended training once more: it goes on behind its last stored epoch.
+    def _preset(self, preset: str) -> str:
+        return self._names.resource("presets", preset) if preset else ""
+
+    async def resume(self, job: str, *, epochs: int = 0, from_epoch: int = 0) -> training_job_pb2.TrainingJob:
+        """Queues an ended training once more: it goes on behind its last stored epoch, or one that it has kept.
 
         Args:
             job: Its id or resource name.
             epochs: How many it is to have in all; 0: as many as before.
+            from_epoch: The finished epoch, from 1, that it goes on behind; what came later is trained anew. 0: the last one.
 
         Raises:
             ClientError: NOT_FOUND (JOB_NOT_FOUND), FAILED_PRECONDITION (JOB_UNFINISHED, JOB_FINISHED), INVALID_ARGUMENT (INVALID_FIELD),
                 DATA_LOSS (ARTIFACT_CORRUPT).
         """
-        request = training_job_service_pb2.ResumeTrainingJobRequest(name=self._names.resource(self.collection, job), epochs=epochs)
+        request = training_job_service_pb2.ResumeTrainingJobRequest(
+            name=self._names.resource(self.collection, job), epochs=epochs, from_epoch=from_epoch
+        )
         response = await self._transport.unary(self.service, lambda channel: TrainingJobServiceStub(channel).ResumeTrainingJob, request)
         return response.training_job
 

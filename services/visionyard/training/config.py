@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from visionyard.kit.config import Address, JobServiceSettings, listen_field, metrics_listen_field, quota_field
 from visionyard.training.estimates.price import Price
+from visionyard.training.official_weights import check_mirror
 
 _GIB = 1 << 30
 
@@ -51,6 +52,10 @@ class TrainingSettings(JobServiceSettings):
         None, ge=0, le=1e9, description="What a month of this machine costs you, in place of VISIONYARD_PRICE_PER_HOUR."
     )
     price_currency: str = Field("EUR", pattern=r"^[A-Z]{3}$", description="The currency of the price, three letters of ISO 4217.")
+    weights_mirror: Annotated[str, AfterValidator(check_mirror)] = Field(
+        "",
+        description="The address below which clients find Ultralytics' published weights by their file names; none: Ultralytics' release on GitHub.",
+    )
     notify_private: bool = Field(
         default=False,
         description="Whether messages about jobs may go to loopback and private addresses; link-local ones, where clouds keep credentials, they never go to.",

@@ -17,10 +17,13 @@ from visionyard.kit.names import ProjectName, ResourceName, VersionName, may_ref
 from visionyard.kit.objectstore.ahead import read_ahead
 from visionyard.kit.objectstore.port import ObjectStore
 from visionyard.training.arguments import ArgumentTable
+from visionyard.training.best_metric import metric_key
 from visionyard.training.estimates.effort import Effort, effort_of
 from visionyard.training.estimates.estimates import Estimates, MachineEstimate
 from visionyard.training.estimates.machine import this_machine
 from visionyard.training.forecast import Forecast
+from visionyard.training.kept_epochs import checkpoint_at
+from visionyard.training.presets import COLLECTION, Presets
 from visionyard.training.scheduling import AT_ITS_TURN, Queue, Scheduling, read_queue
 from visionyard.training.spec import TrainingSpec, check_spec, resumed_spec
 
@@ -94,8 +97,11 @@ class Trainings:
         self.estimates = estimates or Estimates(store, this_machine(uses_gpus=False))
         self._forecast = Forecast(self.jobs.records, self.jobs.progress, slots)
         self._table = table
+        self.presets = Presets(store, table)
 
-    def create(self, project: ProjectName, spec: TrainingSpec, request_id: str, scheduling: Scheduling = AT_ITS_TURN) -> TrainingView:
+    def create(
+        self, project: ProjectName, spec: TrainingSpec, request_id: str, scheduling: Scheduling = AT_ITS_TURN, preset: str = ""
+    ) -> TrainingView:
         """Checks what is asked for and queues it.
 
         Args:
@@ -103,14 +109,20 @@ class Trainings:
             spec: What to do; version numbers may be ``-`` for the newest.
             request_id: The client's key for this creation; empty for none.
             scheduling: When it gets a slot.
+            preset: The preset that fills in what ``spec`` does not say; empty for none.
 
         Raises:
             YardError: INVALID_NAME, INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID, UNSUPPORTED_TASK,
-                DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND, PRICE_UNKNOWN or REQUEST_ID_REUSED.
+                DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND, PRESET_NOT_FOUND,
+                PRICE_UNKNOWN or REQUEST_ID_REUSED.
         """
-        planned = self._plan(project, spec, scheduling)
+        planned = self._plan(project, self._filled(project, spec, preset), scheduling)
         estimate = self.estimates.on_own(project, planned.effort, planned.epochs, planned.hours)
-        asked = {**spec.to_json(), **({"scheduling": vars(scheduling)} if scheduling != AT_ITS_TURN else {})}
+        asked = {
+            **spec.to_json(),
+            **({"scheduling": vars(scheduling)} if scheduling != AT_ITS_TURN else {}),
+            **({"preset": preset} if preset else {}),
+        }
         job = self.jobs.create(
             project.project,
             planned.spec.to_json(),
@@ -122,9 +134,11 @@ class Trainings:
         )
         return self.view(job)
 
-    def estimate(self, project: ProjectName, spec: TrainingSpec, scheduling: Scheduling = AT_ITS_TURN) -> list[MachineEstimate]:
+    def estimate(
+        self, project: ProjectName, spec: TrainingSpec, scheduling: Scheduling = AT_ITS_TURN, preset: str = ""
+    ) -> list[MachineEstimate]:
         """How long such a job would take on each machine that is known, the service's own first; arguments and errors as of :meth:`create`."""
-        planned = self._plan(project, spec, scheduling)
+        planned = self._plan(project, self._filled(project, spec, preset), scheduling)
         return self.estimates.side_by_side(project, planned.effort, planned.epochs, planned.hours)
 
     def resolve(self, project: ProjectName, spec: TrainingSpec) -> tuple[TrainingSpec, str]:
@@ -149,13 +163,16 @@ class Trainings:
         table = self._table()
         checked, task = check_spec(spec, table)
         version = read_dataset_version(self.store, dataset)
-        initial = self._initial(project, checked)
+        initial = self._version(project, checked.model_version, "model_version")
         _must_fit(version, initial.task if initial else task, str(initial.name) if initial else checked.architecture or "the model YAML")
+        pretrained = self._version(project, checked.pretrained_model_version, "pretrained_model_version")
         resolved = replace(
             checked,
             dataset_version=str(version.name),
             model=str(model),
             model_version=str(initial.name) if initial else "",
+            pretrained_model_version=str(pretrained.name) if pretrained else "",
+            best_metric=metric_key(checked.best_metric, version.task) if checked.best_metric else "",
             time_limit_s=scheduling.time_limit_s,
             budget=scheduling.budget,
         )
@@ -164,12 +181,20 @@ class Trainings:
         effort = effort_of(resolved, table.defaults, version, initial)
         return _Planned(resolved, follows, int(arguments["epochs"]), float(arguments.get("time") or 0.0), effort)
 
-    def _initial(self, project: ProjectName, spec: TrainingSpec) -> ModelVersion | None:
-        """The model version that training starts from, if it does from one."""
-        if not spec.model_version:
+    def _filled(self, project: ProjectName, spec: TrainingSpec, preset: str) -> TrainingSpec:
+        if not preset:
+            return spec
+        name = ResourceName.parse(preset, COLLECTION)
+        if name.project != project.project:
+            raise invalid_field("preset", f"{name} is not in {project}")
+        return self.presets.get(name).fill(spec)
+
+    def _version(self, project: ProjectName, text: str, field: str) -> ModelVersion | None:
+        """A model version that the spec names in a field, if it names one."""
+        if not text:
             return None
-        name = VersionName.parse(spec.model_version, "models")
-        _must_reach(project, name.parent, "model_version")
+        name = VersionName.parse(text, "models")
+        _must_reach(project, name.parent, field)
         return read_model_version(self.store, name)
 
     def view(self, job: Job, progress: ProgressSnapshot | None = None) -> TrainingView:
@@ -192,22 +217,34 @@ class Trainings:
         """Cancels a job; raises YardError (JOB_NOT_FOUND, JOB_FINISHED)."""
         return self.view(self.jobs.cancel(name))
 
-    def resume(self, name: ResourceName, epochs: int) -> TrainingView:
-        """Queues an ended job once more, to go on behind its last stored epoch. Doing so twice is no error.
+    def resume(self, name: ResourceName, epochs: int, from_epoch: int = 0) -> TrainingView:
+        """Queues an ended job once more, to go on behind its last stored epoch, or one that it has kept. Doing so twice is no error.
 
         Args:
             name: The job.
             epochs: How many epochs it is to have in all; 0 for as many as before.
+            from_epoch: The finished epoch that it goes on behind; 0 for the last one.
 
         Raises:
             YardError: JOB_NOT_FOUND; JOB_UNFINISHED, it waits or runs; JOB_FINISHED, it ended well and has no epoch left; INVALID_FIELD, it has trained
-                as many epochs already.
+                as many epochs already, or has not kept that one.
         """
 
         def spec(job: Job) -> dict[str, Any]:
-            return resumed_spec(TrainingSpec.from_json(job.spec), epochs, _trained_epochs(job)).to_json() if epochs else job.spec
+            if from_epoch and not job.state.finished and job.pointers.get("went_back_to") != from_epoch:
+                return {}  # something else than what it does: JOB_UNFINISHED
+            if not epochs and not from_epoch:
+                return job.spec
+            before = TrainingSpec.from_json(job.spec)
+            wanted = epochs or int(before.arguments().get("epochs", self._table().defaults["epochs"]))
+            after = resumed_spec(before, wanted, from_epoch or _trained_epochs(job))
+            return after.to_json() if epochs else job.spec
 
         def pointers(job: Job) -> dict[str, Any]:
+            # What it has spent counts anew: a limit that has ended it would end it again at once.
+            kept: dict[str, Any] = {name: job.pointers[name] for name in ("estimate", "effort") if name in job.pointers}
+            if from_epoch:
+                return {**kept, "checkpoint": checkpoint_at(job, from_epoch), "went_back_to": from_epoch}
             if not epochs and job.state is JobState.SUCCEEDED and not job.pointers.get("early_stop"):
                 raise YardError(
                     Reason.JOB_FINISHED,
@@ -215,8 +252,6 @@ class Trainings:
                     {"name": str(name), "state": job.state.value},
                 )
             checkpoint = job.pointers.get("checkpoint")
-            # What it has spent counts anew: a limit that has ended it would end it again at once.
-            kept: dict[str, Any] = {name: job.pointers[name] for name in ("estimate", "effort") if name in job.pointers}
             goes_on = epochs or (job.state is JobState.SUCCEEDED and job.pointers.get("early_stop"))
             if goes_on and checkpoint:
                 return {**kept, "checkpoint": {**checkpoint, "ended": False}}

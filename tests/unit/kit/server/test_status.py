@@ -65,6 +65,7 @@ NAMES = {
     Reason.DEPLOYMENT_NOT_FOUND: "projects/p/deployments/d",
     Reason.CHANNEL_NOT_FOUND: "projects/p/notificationChannels/c",
     Reason.MACHINE_NOT_FOUND: "projects/p/machines/m",
+    Reason.PRESET_NOT_FOUND: "projects/p/presets/s",
     Reason.UPLOAD_NOT_FOUND: "projects/p/uploads/u",
     Reason.FILE_NOT_FOUND: "projects/p/trainingJobs/j",
     Reason.ALREADY_EXISTS: "projects/p/deployments/d",
