@@ -14,6 +14,8 @@ from visionyard.kit.jobs.mapping import job_status, timestamp
 from visionyard.kit.jobs.model import Job
 from visionyard.kit.names import ResourceName
 from visionyard.training.models import ModelView
+from visionyard.training.report_mapping import phases_to_proto
+from visionyard.training.reports.report import images_per_second, newest_measured
 from visionyard.training.scheduling import Scheduling
 from visionyard.training.spec import TrainingSpec
 from visionyard.training.trainings import TrainingView
@@ -101,6 +103,7 @@ def job_to_proto(view: TrainingView) -> training_job_pb2.TrainingJob:
 
 def _progress(view: TrainingView) -> training_job_pb2.TrainingProgress:
     detail: Mapping[str, Any] = view.progress.detail
+    measured = newest_measured(view.job, view.progress)
     pointed = (view.job.pointers.get("checkpoint") or {}).get("epoch", 0)
     return training_job_pb2.TrainingProgress(
         # What is pointed at is in the bucket, also while a new attempt has not reported yet.
@@ -111,6 +114,8 @@ def _progress(view: TrainingView) -> training_job_pb2.TrainingProgress:
         metrics=detail.get("metrics", {}),
         gpu_memory_bytes=detail.get("gpu_memory_bytes", 0),
         device=detail.get("device", ""),
+        phase_times=phases_to_proto(measured),
+        images_per_second=images_per_second(measured),
     )
 
 

@@ -15,6 +15,8 @@ from visionyard.kit.jobs.service import JobService
 from visionyard.kit.names import ProjectName, ResourceName, VersionName, may_refer
 from visionyard.kit.objectstore.port import ObjectStore
 from visionyard.training.arguments import ArgumentTable
+from visionyard.training.reports.page import render_report
+from visionyard.training.reports.report import TrainingReport, read_report
 from visionyard.training.scheduling import AT_ITS_TURN, Queue, Scheduling, read_queue
 from visionyard.training.spec import TrainingSpec, check_spec, resumed_spec
 
@@ -140,6 +142,14 @@ class Trainings:
         """The project's jobs that have not ended, in the order in which they get slots, and the queue that they are of."""
         queue = read_queue(self.jobs.records, project)
         return [self.view(job) for job in queue.jobs], queue
+
+    def report(self, name: ResourceName) -> TrainingReport:
+        """What the job has come to; raises YardError (JOB_NOT_FOUND, ARTIFACT_CORRUPT)."""
+        return read_report(self.jobs, name)
+
+    def page(self, name: ResourceName) -> bytes:
+        """The same as an HTML page; raises YardError (JOB_NOT_FOUND, ARTIFACT_CORRUPT)."""
+        return render_report(self.store, self.report(name))
 
     def files(self, name: ResourceName) -> dict[str, ModelFile]:
         """What the job has made so far, by path: all at the end, the newest checkpoint before; raises YardError (JOB_NOT_FOUND)."""

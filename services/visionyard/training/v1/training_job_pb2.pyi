@@ -10,6 +10,7 @@ from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from visionyard.jobs.v1 import job_pb2 as _job_pb2
+from visionyard.training.v1 import training_report_pb2 as _training_report_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -210,6 +211,8 @@ class TrainingProgress(_message.Message):
     METRICS_FIELD_NUMBER: _builtins.int
     GPU_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
+    PHASE_TIMES_FIELD_NUMBER: _builtins.int
+    IMAGES_PER_SECOND_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """Epochs finished, and in the bucket."""
     epochs: _builtins.int
@@ -222,9 +225,15 @@ class TrainingProgress(_message.Message):
     """GPU memory in use by the worker in bytes; 0 without a GPU."""
     device: _builtins.str
     """What it trains on: "cpu", or "cuda:0 (NVIDIA ...)"."""
+    images_per_second: _builtins.float
+    """Pictures trained on a second in the epochs that are finished, waiting for batches included; 0 before the first."""
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Ultralytics' own keys and values of the last epoch ("train/box_loss", "metrics/mAP50(B)", ...), running losses of the epoch under way."""
+
+    @_builtins.property
+    def phase_times(self) -> _training_report_pb2.PhaseTimes:
+        """Where the time went until now, over all attempts."""
 
     def __init__(
         self,
@@ -236,10 +245,12 @@ class TrainingProgress(_message.Message):
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         gpu_memory_bytes: _builtins.int = ...,
         device: _builtins.str = ...,
+        phase_times: _training_report_pb2.PhaseTimes | None = ...,
+        images_per_second: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["phase_times", b"phase_times"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "epoch", b"epoch", "epochs", b"epochs", "gpu_memory_bytes", b"gpu_memory_bytes", "metrics", b"metrics", "step", b"step", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "epoch", b"epoch", "epochs", b"epochs", "gpu_memory_bytes", b"gpu_memory_bytes", "images_per_second", b"images_per_second", "metrics", b"metrics", "phase_times", b"phase_times", "step", b"step", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,6 +23,8 @@ from ultralytics.utils.callbacks import get_default_callbacks
 from visionyard.kit.cpus import usable_cpus
 from visionyard.kit.jobs.worker import JobContext
 from visionyard.training.worker.checkpoints import ARGUMENTS, RESULTS, CheckpointStore, Saved
+from visionyard.training.worker.measuring import Measuring
+from visionyard.training.worker.observing import ValidationObserver
 from visionyard.training.worker.threads import ThreadTrial
 
 _REPORT_INTERVAL_S = 0.5
@@ -38,9 +40,19 @@ class TrainingHooks:
         spec: Its specification, for the ``args.yaml`` that users get.
         device_name: What it trains on, for people.
         stored_epoch: How many epochs an earlier attempt has stored.
+        measuring: What the attempt measures of itself.
+        observer: Sees what the final validation finds.
     """
 
-    def __init__(self, context: JobContext, spec: Mapping[str, Any], device_name: str, stored_epoch: int) -> None:
+    def __init__(
+        self,
+        context: JobContext,
+        spec: Mapping[str, Any],
+        device_name: str,
+        stored_epoch: int,
+        measuring: Measuring,
+        observer: ValidationObserver,
+    ) -> None:
         self._context = context
         self._spec = spec
         self._lock = threading.Lock()
@@ -58,6 +70,8 @@ class TrainingHooks:
         self._best_written_ns = 0
         self._reported_at = 0.0
         self._threads: ThreadTrial | None = None
+        self.measuring = measuring
+        self._observer = observer
         self.checkpoints = CheckpointStore(context, self._stored)
 
     def callbacks(self) -> dict[str, list[Callable[[Any], None]]]:
@@ -65,7 +79,7 @@ class TrainingHooks:
         hooks: dict[str, list[Callable[[Any], None]]] = get_default_callbacks()
         for event, hook in {
             "on_pretrain_routine_start": self._stop_if_asked,
-            "on_pretrain_routine_end": self._stop_if_asked,
+            "on_pretrain_routine_end": self._pretrain_routine_end,
             "on_train_start": self._train_start,
             "on_train_epoch_start": self._epoch_start,
             "on_train_batch_start": self._batch_start,
@@ -74,6 +88,11 @@ class TrainingHooks:
             "on_val_batch_start": self._stop_if_asked,
             "on_model_save": self._model_save,
         }.items():
+            hooks.setdefault(event, []).append(hook)
+        # The phases end before what is done here begins, so that waiting for the bucket counts as saving.
+        for event, hook in self.measuring.callbacks().items():
+            hooks.setdefault(event, []).insert(0, hook)
+        for event, hook in self._observer.callbacks().items():
             hooks.setdefault(event, []).append(hook)
         return hooks
 
@@ -85,6 +104,10 @@ class TrainingHooks:
 
     def _stop_if_asked(self, _: Any) -> None:
         self._context.check()
+
+    def _pretrain_routine_end(self, trainer: Any) -> None:
+        self._context.check()
+        self._observer.watch(trainer.validator)
 
     def _train_start(self, trainer: Any) -> None:
         if trainer.device.type == "cpu":
@@ -120,6 +143,7 @@ class TrainingHooks:
             self._detail["metrics"] |= finite(trainer.label_loss_items(trainer.tloss, prefix="train"))
             if trainer.device.type == "cuda":
                 self._detail["gpu_memory_bytes"] = int(torch.cuda.memory_reserved(trainer.device))
+            self._detail["measured"] = self.measuring.totals()
         self.report("training")
 
     def _model_save(self, trainer: Any) -> None:
@@ -141,7 +165,8 @@ class TrainingHooks:
             self._epoch_metrics[epoch] = finite(
                 {**trainer.label_loss_items(trainer.tloss, prefix="train"), **trainer.metrics, **trainer.lr}
             )
-        self.checkpoints.save(Saved(epoch, bool(trainer.stop), is_best, kept_as, folder))
+        measured = self.measuring.saved(epoch, is_best=is_best)
+        self.checkpoints.save(Saved(epoch, bool(trainer.stop), is_best, kept_as, folder, measured))
 
     def _stored(self, epoch: int) -> None:
         with self._lock:

@@ -2,9 +2,10 @@
 
 ``job.pointers["checkpoint"]`` names them::
 
-    {"epoch": 3, "ended": false, "files": {"weights/last.pt": {"key": ..., "size_bytes": ..., "sha256": ...}, "weights/best.pt": ..., "results.csv": ...}}
+    {"epoch": 3, "ended": false, "files": {"weights/last.pt": {"key": ..., "size_bytes": ..., "sha256": ...}, "weights/best.pt": ..., "results.csv": ...},
+     "measured": {...}}
 
-``epoch`` counts finished epochs; ``ended`` says that the last one is done, so that only the end's work is left.
+``epoch`` counts finished epochs; ``ended`` says that the last one is done, so that only the end's work is left; ``measured`` is what :mod:`.measuring` tells.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import concurrent.futures
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,7 @@ class Saved:
         is_best: Whether ``best.pt`` is the same as ``last.pt``.
         kept_as: The path under which Ultralytics keeps this epoch besides (``save_period``); empty for none.
         folder: Copies of ``last.pt`` and ``results.csv``, not written to any more; removed when they are stored.
+        measured: What was measured until then; see :mod:`.measuring`.
     """
 
     epoch: int
@@ -88,6 +90,7 @@ class Saved:
     is_best: bool
     kept_as: str
     folder: Path
+    measured: dict[str, Any] = field(default_factory=dict)
 
 
 class CheckpointStore:
@@ -152,7 +155,7 @@ class CheckpointStore:
         arguments = saved.folder / ARGUMENTS
         if arguments.exists():
             files[ARGUMENTS] = store_file(store, arguments, f"{prefix}{ARGUMENTS}")
-        self._context.point(checkpoint={"epoch": saved.epoch, "ended": saved.ended, "files": files})
+        self._context.point(checkpoint={"epoch": saved.epoch, "ended": saved.ended, "files": files, "measured": saved.measured})
         self._on_stored(saved.epoch)
         superseded = {entry["key"] for entry in self._files.values()} - {entry["key"] for entry in files.values()}
         self._files = files

@@ -14,6 +14,7 @@ from visionyard.kit.jobs.worker import JobContext
 from visionyard.kit.names import VersionName
 from visionyard.kit.objectstore.port import StoreUnavailable
 from visionyard.training.config import TrainingSettings
+from visionyard.training.reports.phases import Stopwatch
 from visionyard.training.spec import TrainingSpec
 from visionyard.training.worker.offline import prepare_training
 
@@ -44,22 +45,24 @@ def handle(context: JobContext) -> dict[str, Any]:
 
 
 def _train(context: JobContext, spec: TrainingSpec) -> dict[str, Any]:
-    settings = cast("TrainingSettings", context.settings)
+    settings, watch = cast("TrainingSettings", context.settings), Stopwatch()
     version = read_dataset_version(context.store, VersionName.parse(spec.dataset_version, "datasets"))
 
     def fetched(done: int, total: int) -> None:
         context.check()
         context.report("fetching images", done, total, "images")
 
+    watch.enter("fetch")
     with materialise(context.store, version, settings.work_dir / "datasets", settings.dataset_cache_bytes, fetched) as folder:
         context.report("starting")
+        watch.enter("start")
         try:
             # Only now, with the lease beating: torch takes seconds to import.
             from visionyard.training.worker import results, trainer  # noqa: PLC0415 - see the line above
 
             model = results.initial_model(context, spec, context.scratch)
             data = folder if version.task == "classify" else folder / "data.yaml"
-            run = trainer.train(context, spec.arguments(), model, version.task, data)
+            run = trainer.train(context, spec.arguments(), model, version.task, data, watch)
             trainer.log_outcome(run)
             return results.store_run(context, run, spec)
         except _PASSED_ON:
