@@ -9,7 +9,7 @@ import typer
 import typer.main
 
 from visionyard import __version__
-from visionyard.cli import curation, deployments, models, notifications, queue, stack, storage, training_reports
+from visionyard.cli import comparison, curation, deployments, notifications, queue, stack, storage, training_reports
 from visionyard.cli.export import export
 from visionyard.cli.options import AsJson, example
 from visionyard.cli.output import write, write_json
@@ -67,7 +67,7 @@ def tree() -> typer.Typer:
     app.command("queue", epilog=example("yard queue"))(queue.queue)
     app.command("export", epilog=example("yard export cones --format onnx"))(export)
     app.add_typer(training_reports.app, name="job", epilog=example("yard job list"))
-    app.add_typer(models.app, name="model", epilog=example("yard model list"))
+    app.add_typer(comparison.app, name="model", epilog=example("yard model list"))
     app.command("deploy", epilog=example("yard deploy cones --name cones", "yard deploy cones@2 --name cones --letterbox square"))(
         deployments.deploy
     )

@@ -1,4 +1,4 @@
-"""``yard job``: imports, trainings and exports under one noun."""
+"""``yard job``: imports, trainings, exports and comparisons under one noun."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 
 from visionyard.cli import following, output
 from visionyard.cli.bringing_in import imported
+from visionyard.cli.comparison import evaluated
 from visionyard.cli.export import exported
 from visionyard.cli.options import AsJson, Directory, JobId, To, example
 from visionyard.cli.session import Session, run
@@ -27,9 +28,9 @@ from visionyard.dataset.v1 import import_job_service_pb2
 from visionyard.export.v1 import export_job_service_pb2
 from visionyard.jobs.v1 import job_pb2
 from visionyard.kit.errors import Code, Reason
-from visionyard.training.v1 import training_job_service_pb2
+from visionyard.training.v1 import evaluation_job_service_pb2, training_job_service_pb2
 
-app = typer.Typer(help="Jobs of any kind: imports, trainings, exports.", no_args_is_help=True)
+app = typer.Typer(help="Jobs of any kind: imports, trainings, exports, comparisons.", no_args_is_help=True)
 
 
 class Kind(StrEnum):
@@ -38,6 +39,7 @@ class Kind(StrEnum):
     IMPORT = "import"
     TRAIN = "train"
     EXPORT = "export"
+    COMPARE = "compare"
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,15 @@ KINDS = {
         export_job_service_pb2.CancelExportJobResponse,
         export_job_service_pb2.ListExportJobsResponse,
         exported,
+    ),
+    Kind.COMPARE: KindOfJob(
+        "evaluationJobs",
+        "evaluation_job",
+        lambda client: client.evaluations,
+        evaluation_job_service_pb2.GetEvaluationJobResponse,
+        evaluation_job_service_pb2.CancelEvaluationJobResponse,
+        evaluation_job_service_pb2.ListEvaluationJobsResponse,
+        evaluated,
     ),
 }
 
@@ -176,6 +187,8 @@ def _about(job: Any) -> str:
         return f"{spec.source_name} to {short(spec.dataset)}"
     if job.DESCRIPTOR.name == "TrainingJob":
         return f"{short(spec.model)} on {short(spec.dataset_version)}"
+    if job.DESCRIPTOR.name == "EvaluationJob":
+        return f"{short(spec.first_model_version)} and {short(spec.second_model_version)} on {short(spec.dataset_version)}"
     return short(spec.model_version)
 
 
@@ -246,13 +259,15 @@ def logs(
     as_json: AsJson = False,
     directory: Directory = None,
 ) -> None:
-    """Print what a training job's workers printed so far; with --json one line a part."""
+    """Print what the workers of a training or comparison printed so far; with --json one line a part."""
 
     async def work(session: Session) -> None:
         _, found = await find(session, job)
-        only_training(found, "keep a log")
+        calls = session.client.evaluations if found.DESCRIPTOR.name == "EvaluationJob" else session.client.training
+        if calls is session.client.training:
+            only_training(found, "and comparisons keep a log")
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        async for part in session.client.training.logs(found.name, follow=follow):
+        async for part in calls.logs(found.name, follow=follow):
             if session.as_json:
                 output.write_json(output.message_json(part), line=True)
             else:

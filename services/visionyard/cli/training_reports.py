@@ -9,6 +9,7 @@ import typer
 from google.protobuf import duration_pb2
 
 from visionyard.cli import output
+from visionyard.cli.comparison import compared
 from visionyard.cli.jobs import app, find
 from visionyard.cli.options import AsJson, Directory, JobId, example
 from visionyard.cli.pages import writable
@@ -17,7 +18,7 @@ from visionyard.client.errors import ClientError, local
 from visionyard.client.references import short
 from visionyard.jobs.v1 import job_pb2
 from visionyard.kit.errors import Reason
-from visionyard.training.v1 import training_job_service_pb2, training_report_pb2
+from visionyard.training.v1 import evaluation_job_service_pb2, training_job_service_pb2, training_report_pb2
 
 __all__ = ["app", "report"]
 _SHOWN_CLASSES, _SHOWN_IMAGES = 20, 10
@@ -40,23 +41,39 @@ def report(
     as_json: AsJson = False,
     directory: Directory = None,
 ) -> None:
-    """Report on a training: time by phase, best epoch, and each false positive and negative; of one that has not ended well what is known."""
+    """Report on a training or comparison: time by phase, best epoch, and each false positive and negative; of one that has not ended well what is known."""
 
     async def work(session: Session) -> None:
         _, found = await find(session, job)
+        if found.DESCRIPTOR.name == "EvaluationJob":
+            await _comparison(session, found.name, html)
+            return
         if found.DESCRIPTOR.name != "TrainingJob":
             raise _no_training(found)
         if html is not None:
             target = writable(html)
             session.progress.say("drawing the page")
-            await session.client.training.report_page(found.name, target)
-            document = {"name": found.name, "file": str(target), "size_bytes": target.stat().st_size}
-            session.show_document(document, lambda: output.write(f"{target}: {output.size(target.stat().st_size)}; open it in a browser"))
+            _page_written(session, found.name, await session.client.training.report_page(found.name, target))
             return
         made = await session.client.training.report(found.name)
         session.show(training_job_service_pb2.GetTrainingReportResponse(report=made), lambda: _shown(made))
 
     run(work, as_json=as_json, directory=directory)
+
+
+async def _comparison(session: Session, name: str, html: Path | None) -> None:
+    """The report of a comparison."""
+    if html is not None:
+        target = await session.client.evaluations.report_page(name, writable(html))
+        _page_written(session, name, target)
+        return
+    made = await session.client.evaluations.report(name)
+    session.show(evaluation_job_service_pb2.GetEvaluationReportResponse(report=made), lambda: compared(made))
+
+
+def _page_written(session: Session, name: str, target: Path) -> None:
+    document = {"name": name, "file": str(target), "size_bytes": target.stat().st_size}
+    session.show_document(document, lambda: output.write(f"{target}: {output.size(target.stat().st_size)}; open it in a browser"))
 
 
 def _no_training(job: Any) -> ClientError:
@@ -67,7 +84,7 @@ def _no_training(job: Any) -> ClientError:
         instead = f"yard dataset report {short(made)}" if made else instead
     return local(
         Reason.INVALID_FIELD,
-        f"{short(job.name)} is no training job, and only these have this report; `{instead}` tells what came of it",
+        f"{short(job.name)} is neither a training job nor a comparison, and only these have this report; `{instead}` tells what came of it",
         {"field": "id"},
     )
 

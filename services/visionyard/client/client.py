@@ -11,6 +11,7 @@ from visionyard.client.datasets import AsyncDatasets, Datasets
 from visionyard.client.deployments import AsyncDeployments, Deployments
 from visionyard.client.downloads import Downloads
 from visionyard.client.endpoints import Endpoints, Service, default_project, default_state_dir
+from visionyard.client.evaluations import AsyncEvaluationJobs, EvaluationJobs
 from visionyard.client.exports import Artifacts, AsyncArtifacts, AsyncExportJobs, ExportJobs
 from visionyard.client.imports import AsyncImportJobs, ImportJobs
 from visionyard.client.models import AsyncModels, Models
@@ -39,6 +40,7 @@ class AsyncClient:
         training: Training jobs.
         models: Models and their versions.
         notifications: Channels that are told what becomes of training jobs.
+        evaluations: Comparisons of two models.
         exports: Export jobs.
         artifacts: What export jobs made.
         deployments: Deployments.
@@ -69,6 +71,7 @@ class AsyncClient:
         self.training = AsyncTrainingJobs(self._transport, names, downloads)
         self.models = AsyncModels(self._transport, names, self.uploads, downloads)
         self.notifications = AsyncNotificationChannels(self._transport, names)
+        self.evaluations = AsyncEvaluationJobs(self._transport, names)
         self.exports = AsyncExportJobs(self._transport, names)
         self.artifacts = AsyncArtifacts(self._transport, names)
         self.deployments = AsyncDeployments(self._transport, names)
@@ -118,6 +121,7 @@ class Client:
         self.training = TrainingJobs(client.training, loop)
         self.models = Models(client.models, loop)
         self.notifications = NotificationChannels(client.notifications, loop)
+        self.evaluations = EvaluationJobs(client.evaluations, loop)
         self.exports = ExportJobs(client.exports, loop)
         self.artifacts = Artifacts(client.artifacts, loop)
         self.deployments = Deployments(client.deployments, loop)

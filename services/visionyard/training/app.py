@@ -22,6 +22,8 @@ from visionyard.kit.transfer.servicer import TransferServicer
 from visionyard.kit.transfer.uploads import UploadStore
 from visionyard.training.child import ChildFailed
 from visionyard.training.config import TrainingSettings
+from visionyard.training.evaluation_servicer import EvaluationJobServicer
+from visionyard.training.evaluations import Evaluations
 from visionyard.training.files import TrainingFiles
 from visionyard.training.inspection import convert, inspect
 from visionyard.training.metrics import Metrics
@@ -38,6 +40,7 @@ from visionyard.training.slots import training_slots
 from visionyard.training.trainings import Trainings
 from visionyard.training.turns import Turns
 from visionyard.training.ultralytics_facts import UltralyticsFacts
+from visionyard.training.v1.evaluation_job_service_pb2_grpc import add_EvaluationJobServiceServicer_to_server
 from visionyard.training.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
 from visionyard.training.v1.notification_service_pb2_grpc import add_NotificationServiceServicer_to_server
 from visionyard.training.v1.training_job_service_pb2_grpc import add_TrainingJobServiceServicer_to_server
@@ -45,7 +48,10 @@ from visionyard.transfer.v1.transfer_service_pb2_grpc import add_TransferService
 
 _log = logging.getLogger(__name__)
 _WORKER_MODULE = "visionyard.training.worker"
-_READ_LOGS = "/visionyard.training.v1.TrainingJobService/ReadLogs"
+_EVALUATION_WORKER_MODULE = "visionyard.training.worker.evaluation"
+_READ_LOGS = frozenset(
+    {"/visionyard.training.v1.TrainingJobService/ReadLogs", "/visionyard.training.v1.EvaluationJobService/ReadEvaluationLogs"}
+)
 _QUEUE_METRICS_S = 5.0
 _PUSH_WAIT_S = 10.0
 _POSTS = 8
@@ -90,6 +96,18 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
     )
     trainings.jobs.tell(dispatcher.wake)
     dispatcher.tell(trainings.jobs.look)
+    evaluations = Evaluations(store)
+    evaluators = Dispatcher(
+        store,
+        JobKind.EVALUATION,
+        _EVALUATION_WORKER_MODULE,
+        slots[-1:],  # one at a time, beside the trainings: see docs/adr/0007-comparing-models.md
+        settings.work_dir,
+        settings.lease_s,
+        stop_workers=settings.stop_workers,
+    )
+    evaluations.jobs.tell(evaluators.wake)
+    evaluators.tell(evaluations.jobs.look)
     transfers = TransferServicer(store, uploads, TrainingFiles(trainings, models))
     jobs = TrainingJobServicer(trainings)
     opening = ThreadPoolExecutor(settings.inspections, thread_name_prefix=f"{BLOCKING_THREADS}-push")
@@ -107,15 +125,20 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
                 "visionyard.training.v1.NotificationService",
                 partial(add_NotificationServiceServicer_to_server, NotificationServicer(channels, post)),
             ),
+            Service(
+                "visionyard.training.v1.EvaluationJobService",
+                partial(add_EvaluationJobServiceServicer_to_server, EvaluationJobServicer(evaluations)),
+            ),
             Service("visionyard.transfer.v1.TransferService", partial(add_TransferServiceServicer_to_server, transfers)),
         ],
         ready=readiness.ready,
         tasks=[
             BackgroundTask("dispatcher", partial(readiness.then, dispatcher.run)),
+            BackgroundTask("evaluations", partial(readiness.then, evaluators.run)),
             BackgroundTask("notifier", partial(readiness.then, notifier.run)),
             BackgroundTask("queue metrics", partial(_watch_queue, trainings.jobs.records, metrics, facts)),
         ],
-        endless_methods=frozenset({_READ_LOGS}),
+        endless_methods=_READ_LOGS,
     )
 
 

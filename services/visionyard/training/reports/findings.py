@@ -152,11 +152,26 @@ def summarise(subject: Subject, pictures: Sequence[Picture], confidence: float) 
     }
 
 
+def errors_by_picture(pictures: Sequence[Picture], confidence: float) -> dict[str, tuple[int, int]]:
+    """False positives and false negatives of each picture that has some, by its name; arguments as for :func:`summarise`."""
+    counted: dict[str, tuple[int, int]] = {}
+    for picture in pictures:
+        if picture.found is None:
+            wrong = int(picture.predicted_class != picture.true_class)
+            errors = wrong, wrong
+        else:
+            verdict = judge(picture.found, confidence)
+            errors = verdict.false_positives, verdict.false_negatives
+        if any(errors):
+            counted[picture.name] = errors
+    return counted
+
+
 def _count(picture: Picture, tally: Tally, confidence: float) -> int:
     """Counts a picture; how much is wrong on it."""
     if picture.found is None:
         tally.add(picture.predicted_class, picture.true_class)
-        return int(picture.predicted_class != picture.true_class)
+        return 2 * int(picture.predicted_class != picture.true_class)
     found, verdict = picture.found, judge(picture.found, confidence)
     for prediction, label in (*verdict.right, *verdict.confused):
         tally.add(int(found.classes[prediction]), int(found.true_classes[label]))

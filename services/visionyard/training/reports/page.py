@@ -5,13 +5,14 @@ Names come from strangers: the templates escape all of them, and the page forbid
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from visionyard.kit.objectstore.port import ObjectStore
 from visionyard.kit.pages.environment import data_uri, page_environment
 from visionyard.training.reports.charts import epoch_charts, matrix, phase_bars, pr_chart
+from visionyard.training.reports.findings import PICTURES_FILE
 from visionyard.training.reports.report import TrainingReport, images_per_second, read_pictures
 
 _PICTURED = 60
@@ -42,7 +43,7 @@ def render_report(store: ObjectStore, report: TrainingReport) -> bytes:
         store: The bucket.
         report: The report.
     """
-    pictures = read_pictures(store, report.job, _PICTURED) if report.findings else {}
+    pictures = read_pictures(store, (report.job.pointers.get("files") or {}).get(PICTURES_FILE), _PICTURED) if report.findings else {}
     return (
         page_environment(__package__)
         .get_template("training_report.html.j2")
@@ -76,10 +77,17 @@ def shown_findings(findings: Mapping[str, Any], pictures: Mapping[str, bytes]) -
     }
 
 
-def sights(findings: Mapping[str, Any], pictures: Mapping[str, bytes]) -> list[Sight]:
-    """The worst pictures, at most 60 of those that have a thumbnail."""
+def sights(findings: Mapping[str, Any], pictures: Mapping[str, bytes], among: Collection[str] | None = None) -> list[Sight]:
+    """The worst pictures, at most 60 of those that have a thumbnail.
+
+    Args:
+        findings: See :mod:`.findings`.
+        pictures: Thumbnails by name.
+        among: Only these pictures, by name; None for all.
+    """
     names = [row["name"] for row in findings["classes"]]
-    shown = [entry for entry in findings["images"] if entry["thumbnail"] in pictures][:_PICTURED]
+    wanted = (entry for entry in findings["images"] if among is None or entry["image"] in among)
+    shown = [entry for entry in wanted if entry["thumbnail"] in pictures][:_PICTURED]
     return [
         Sight(
             entry,

@@ -16,7 +16,7 @@ from visionyard.kit.jobs.model import Job, ProgressSnapshot
 from visionyard.kit.jobs.service import JobService
 from visionyard.kit.names import ResourceName
 from visionyard.kit.objectstore.port import NotFound, ObjectStore
-from visionyard.training.reports.findings import PICTURES_FILE, REPORT_FILE
+from visionyard.training.reports.findings import REPORT_FILE
 
 MAX_ROWS = 1000
 _TRIES = 3
@@ -104,9 +104,14 @@ def read_report(jobs: JobService, name: ResourceName) -> TrainingReport:
     )
 
 
-def read_pictures(store: ObjectStore, job: Job, wanted: int) -> dict[str, bytes]:
-    """The first thumbnails of a job's report, JPEG files by the names that the findings give them. Blocks."""
-    entry = (job.pointers.get("files") or {}).get(PICTURES_FILE)
+def read_pictures(store: ObjectStore, entry: Mapping[str, Any] | None, wanted: int) -> dict[str, bytes]:
+    """The first thumbnails of a report, JPEG files by the names that the findings give them. Blocks.
+
+    Args:
+        store: The bucket.
+        entry: The pointer to their file; None for none.
+        wanted: How many.
+    """
     if not entry:
         return {}
     try:

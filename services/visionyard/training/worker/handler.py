@@ -19,7 +19,8 @@ from visionyard.training.spec import TrainingSpec
 from visionyard.training.worker.offline import prepare_training
 
 _log = logging.getLogger(__name__)
-_PASSED_ON = (JobCancelled, Preempted, LeaseLost, StoreUnavailable, YardError, OSError)
+PASSED_ON = (JobCancelled, Preempted, LeaseLost, StoreUnavailable, YardError, OSError)
+"""What says itself why a job stops."""
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED", "bad alloc")
 _OUT_OF_SHARED_MEMORY = ("bus error", "shared memory", "/dev/shm")  # noqa: S108 - words of messages, no path that is used
 _PATH = re.compile(r"(?:/[\w.@+~-]+){2,}/?")
@@ -65,31 +66,31 @@ def _train(context: JobContext, spec: TrainingSpec) -> dict[str, Any]:
             run = trainer.train(context, spec.arguments(), model, version.task, data, watch)
             trainer.log_outcome(run)
             return results.store_run(context, run, spec)
-        except _PASSED_ON:
+        except PASSED_ON:
             raise
         except Exception as error:  # the last line of defence: the job failed in training
             raise failure(error, context.job.name.id) from error
 
 
-def failure(error: Exception, job_id: str) -> YardError:
-    """What to tell the user of an exception that came out of the training."""
+def failure(error: Exception, job_id: str, what: str = "training") -> YardError:
+    """What to tell the user of an exception that came out of the training, or of ``what``."""
     text = str(error)
     if any(sign in text.lower() for sign in _OUT_OF_SHARED_MEMORY):
         return YardError(
             Reason.OUT_OF_MEMORY,
-            "training ran out of shared memory (/dev/shm), through which data loaders hand batches over: use fewer of them (--set workers=2) or a smaller batch "
+            f"{what} ran out of shared memory (/dev/shm), through which data loaders hand batches over: use fewer of them (--set workers=2) or a smaller batch "
             "(--batch), or give the training container more (shm_size), then start it again",
         )
     if isinstance(error, MemoryError) or any(sign.lower() in text.lower() for sign in _OUT_OF_MEMORY):
         return YardError(
             Reason.OUT_OF_MEMORY,
-            "training ran out of memory: use a smaller batch (--batch), a smaller image size (--imgsz) or a smaller model, then start it again",
+            f"{what} ran out of memory: use a smaller batch (--batch), a smaller image size (--imgsz) or a smaller model, then start it again",
         )
-    _log.error("training failed", exc_info=error)
+    _log.error("%s failed", what, exc_info=error)
     first = next((line.strip() for line in text.splitlines() if line.strip()), "")
     told = _PATH.sub("...", first.encode("ascii", "ignore").decode())[:_LONGEST_REASON]
     return YardError(
         Reason.TRAINING_FAILED,
-        f"training failed with {type(error).__name__}{': ' + told if told else ''}; the log has the details: yard job logs {job_id}",
+        f"{what} failed with {type(error).__name__}{': ' + told if told else ''}; the log has the details: yard job logs {job_id}",
         {"exception": type(error).__name__},
     )

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ultralytics.utils import ops
 from ultralytics.utils.metrics import batch_probiou, box_iou, smooth
 
-from visionyard.training.reports.findings import NONE, ClassFigures, Picture, Subject, summarise
+from visionyard.training.reports.findings import NONE, ClassFigures, Picture, Subject, errors_by_picture, summarise
 from visionyard.training.reports.matching import IOU, Found
 
 _log = logging.getLogger(__name__)
@@ -43,10 +43,12 @@ class Observed:
 
     Attributes:
         document: What it found; see :mod:`visionyard.training.reports.findings`.
+        errors: False positives and false negatives of each picture that has some, by its name.
         files: Where the pictures lie, by their names in the document.
     """
 
     document: dict[str, Any]
+    errors: Mapping[str, tuple[int, int]]
     files: Mapping[str, Path]
 
 
@@ -97,11 +99,13 @@ class ValidationObserver:
     def _end(self, validator: Any) -> None:
         if validator.training:
             return
-        document = summarise(_subject(validator, self._root, self._metrics), self._pictures, best_confidence(validator.metrics))
+        confidence = best_confidence(validator.metrics)
+        document = summarise(_subject(validator, self._root, self._metrics), self._pictures, confidence)
+        errors = errors_by_picture(self._pictures, confidence)
         pictures, files = self._pictures, self._files
         self._pictures, self._files = [], {}
         _log.info("%d pictures validated, %d with errors", len(pictures), document["wrong_image_count"])
-        self._on_end(Observed(document, files))
+        self._on_end(Observed(document, errors, files))
 
     def _classified(self, validator: Any, preds: torch.Tensor, batch: dict[str, Any]) -> None:
         confidences, classes = preds.float().max(dim=1)
