@@ -20,6 +20,7 @@ from visionyard.cli.export import exported
 from visionyard.cli.options import AsJson, Directory, JobId, To, example
 from visionyard.cli.session import Session, run
 from visionyard.cli.training import trained
+from visionyard.cli.watched_curves import WatchedCurves
 from visionyard.client import AsyncClient
 from visionyard.client.errors import ClientError, local
 from visionyard.client.jobs import FINISHED, AsyncJobs, by_short_id, ended_well
@@ -230,22 +231,27 @@ def _shown(kind: KindOfJob, job: Any) -> None:
 
 @app.command("watch", epilog=example("yard job watch 7f3k"))
 def watch(job: JobId, as_json: AsJson = False, directory: Directory = None) -> None:
-    """Follow a job until it has ended; with --json one line a snapshot. Exits 1 where it did not end well."""
+    """Follow a job until it has ended, a training with its curves; with --json one line a snapshot. Exits 1 where it did not end well."""
 
     async def work(session: Session) -> None:
         kind, found = await find(session, job)
         show_progress = following.JobProgress(session)
+        curves = WatchedCurves(session) if found.DESCRIPTOR.name == "TrainingJob" and not session.as_json else None
         try:
             async for snapshot in kind.calls(session.client).watch(found.name):
                 found = snapshot.job
                 if session.as_json:
                     output.write_json(output.message_json(snapshot.response), line=True)
-                else:
-                    show_progress(snapshot)
+                    continue
+                if curves is not None:
+                    await curves.follow(found)
+                show_progress(snapshot)
         except asyncio.CancelledError:
             following.say_it_goes_on(session, found)
             raise
         ended_well(found)
+        if curves is not None:
+            curves.leave()
         if not session.as_json:
             kind.result(found)
 
