@@ -75,7 +75,9 @@ def plot(title: str, series: Series, width: int, height: int = HEIGHT) -> list[l
     for row in range(height):
         label = f"{high:.3g}" if row == 0 else f"{low:.3g}" if row == height - 1 else ""
         drawn = [owners.get((row, column), (0, -1)) for column in range(inner)]
-        lines.append([Cell(f"{label:>{_LABEL - 1}} "), *(Cell(chr(_BLANK + bits), number) for bits, number in drawn)])
+        runs = itertools.groupby(drawn, key=lambda dots: dots[1])
+        cells = [Cell("".join(chr(_BLANK + bits) for bits, _ in run), number) for number, run in runs]
+        lines.append([Cell(f"{label:>{_LABEL - 1}} "), *cells])
     first, last = f"{left:g}", f"epoch {right:g}"
     lines.append([Cell(" " * _LABEL + first + last.rjust(inner - len(first)))])
     return lines

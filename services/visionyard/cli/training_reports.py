@@ -105,7 +105,7 @@ def _shown(report: training_report_pb2.TrainingReport) -> None:
             ("attempts", report.attempts if report.attempts > 1 else ""),
             ("start to end", time_of(report.elapsed) if report.HasField("elapsed") else ""),
             ("images/s", f"{report.images_per_second:.3g}" if report.images_per_second else ""),
-            ("GPU in use", f"{gpu.utilisation_ratio:.0%}" if report.HasField("gpu") else ""),
+            ("GPU in use", f"{gpu.utilisation_ratio:.0%}" if gpu.HasField("utilisation_ratio") else ""),
             ("GPU memory", f"{output.size(gpu.peak_memory_bytes)} of {output.size(gpu.memory_bytes)}" if report.HasField("gpu") else ""),
         ]
     )

@@ -49,7 +49,7 @@ def report_to_proto(report: TrainingReport) -> training_report_pb2.TrainingRepor
 def _gpu(gpu: Mapping[str, Any]) -> training_report_pb2.GpuUse:
     return training_report_pb2.GpuUse(
         name=gpu["name"],
-        utilisation_ratio=gpu["utilisation_sum"] / gpu["samples"],
+        utilisation_ratio=gpu["utilisation_sum"] / gpu["samples"] if gpu["samples"] else None,
         peak_memory_bytes=gpu["peak_memory_bytes"],
         memory_bytes=gpu["memory_bytes"],
     )

@@ -21,8 +21,9 @@ from visionyard.kit.jobs import joblog
 from visionyard.kit.jobs.child import Child
 from visionyard.kit.jobs.events import JobEvents
 from visionyard.kit.jobs.holding import release
+from visionyard.kit.jobs.making_room import least_priority, who_makes_room
 from visionyard.kit.jobs.model import Job, JobKind, JobState, heartbeat_key
-from visionyard.kit.jobs.queue import Place, fair_order
+from visionyard.kit.jobs.queue import Marker, Place, fair_order
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.jobs.scratch import sweep
 from visionyard.kit.jobs.signals import signalled
@@ -36,6 +37,8 @@ _STOP_WORKERS_S = 8.0
 _SETTLE_S = 3.0
 _SWEEP_EVERY_S = 15.0
 _NO_WORKER_PAUSE_S = 5.0
+_ELSEWHERE_S = 3.0
+"""How long a waiting job is left to other machines, which may have a free slot, before a running one of this machine makes room for it."""
 _START = timedelta(seconds=60)
 """How long a child may take to its first beat; on a crowded machine an interpreter starts slowly, and a child that dies over it is noticed anyway."""
 
@@ -67,6 +70,7 @@ class Dispatcher:
         stop_workers: Whether workers are told to go when the dispatcher stops (in a container, where they could not outlive it anyway).
         standby: Where a worker may wait for its job; a job that ended well has one wait for the next, and the dispatcher ends it with itself.
         events: Hears of every change that is made here.
+        open_slots: Gives those of the slots without a job that may get one now; None for all. May block.
     """
 
     def __init__(
@@ -82,6 +86,7 @@ class Dispatcher:
         stop_workers: bool = False,
         standby: Standby | None = None,
         events: JobEvents | None = None,
+        open_slots: Callable[[Sequence[int]], Sequence[int]] | None = None,
     ) -> None:
         self.records = JobRecords(store, kind, events)
         self._kind = kind
@@ -94,7 +99,9 @@ class Dispatcher:
         self._poll_s = poll_s
         self._stop_workers = stop_workers
         self._standby = standby
+        self._open_slots = open_slots or (lambda free: free)
         self._seen: dict[str, _Seen] = {}
+        self._wait_since: dict[Marker, float] = {}
         self._children: dict[str, Child] = {}
         self._watched: set[Path] = set()
         self._watchers: set[asyncio.Task[None]] = set()
@@ -150,12 +157,14 @@ class Dispatcher:
         busy: set[int] = set()
         dead = [job for job in running if await self._is_dead(job, busy)]
         free = [slot for slot in range(len(self._slots)) if slot not in busy]
+        free = list(await asyncio.to_thread(self._open_slots, free))
         for job in dead:
             if free and await self._claim_and_spawn(job, free[0]):
                 free.pop(0)
-        if not free:
-            return
         await asyncio.to_thread(release, self.records)
+        if not free:
+            await asyncio.to_thread(self._have_room_made, running)
+            return
         by_project = Counter(job.name.project for job in running)
         for marker in fair_order(await asyncio.to_thread(self.records.markers, Place.WAITING), by_project):
             waiting = await asyncio.to_thread(self.records.at, marker)
@@ -165,6 +174,27 @@ class Dispatcher:
                 free.pop(0)
                 if not free:
                     return
+
+    def _have_room_made(self, running: Sequence[Job]) -> None:
+        """Asks workers of this machine to give way to waiting jobs of a higher priority, for which no machine had a free slot."""
+        own = [job for job in running if job.node == self._node]
+        least = least_priority(own)
+        waiting = self.records.waiting_above(least) if least is not None else []
+        now = time.monotonic()
+        self._wait_since = {marker: self._wait_since.get(marker, now) for marker in waiting}
+        urgent = [marker for marker, since in self._wait_since.items() if now - since >= _ELSEWHERE_S]
+        for job, marker in who_makes_room(urgent, running, own):
+            if (there := self.records.at(marker)) is not None and there.marker == marker:
+                self._ask_for_room(job, there)
+
+    def _ask_for_room(self, job: Job, waiting: Job) -> None:
+        def change(current: Job, _: datetime) -> Job | None:
+            if current.attempt != job.attempt or current.state is not JobState.RUNNING or current.yields_to:
+                return None
+            return current.changed(yields_to=str(waiting.name))
+
+        self.records.update(job.name, change)
+        _log.info("%s makes room for %s, which has a higher priority", job.name, waiting.name)
 
     async def _is_dead(self, job: Job, busy: set[int]) -> bool:
         """Whether a running job's worker is dead and its job is to be claimed; notes the slots of this machine that are not free."""

@@ -63,12 +63,18 @@ class Lease:
         self._closed = threading.Event()
         self._cause: StopCause | None = None
         self._asked_at = 0.0
+        self._yields_since: float | None = None
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
 
     @property
     def cause(self) -> StopCause | None:
         """Why the work must stop, or None while it may go on."""
         return self._cause
+
+    @property
+    def yields_for_s(self) -> float:
+        """For how many seconds a job of a higher priority has been waiting for this one's slot; 0 while none does."""
+        return 0.0 if self._yields_since is None else time.monotonic() - self._yields_since
 
     def start(self) -> None:
         """Beats once at once, then in the background."""
@@ -120,6 +126,9 @@ class Lease:
             self._ask(StopCause.LEASE_LOST)
         elif job.state is JobState.CANCELLING:
             self._ask(StopCause.CANCELLED)
+        elif job.yields_to and self._yields_since is None:
+            _log.info("%s has a higher priority and waits for this slot", job.yields_to)
+            self._yields_since = time.monotonic()
 
 
 def on_sigterm(lease: Lease) -> None:

@@ -67,7 +67,7 @@ class TrainingReport(_message.Message):
 
     @_builtins.property
     def elapsed(self) -> _duration_pb2.Duration:
-        """From its first worker's start to its end, or to now; not set before its start."""
+        """From its first worker's start to its end; not set before its end."""
 
     @_builtins.property
     def gpu(self) -> Global___GpuUse:
@@ -175,7 +175,7 @@ class GpuUse(_message.Message):
     name: _builtins.str
     """"NVIDIA H100 80GB HBM3"."""
     utilisation_ratio: _builtins.float
-    """The mean utilisation, from 0 to 1."""
+    """The mean utilisation, from 0 to 1; not set where the GPU does not tell, as a MIG part."""
     peak_memory_bytes: _builtins.int
     """The most memory that was in use, in bytes."""
     memory_bytes: _builtins.int
@@ -184,15 +184,17 @@ class GpuUse(_message.Message):
         self,
         *,
         name: _builtins.str = ...,
-        utilisation_ratio: _builtins.float = ...,
+        utilisation_ratio: _builtins.float | None = ...,
         peak_memory_bytes: _builtins.int = ...,
         memory_bytes: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_utilisation_ratio", b"_utilisation_ratio", "utilisation_ratio", b"utilisation_ratio"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["memory_bytes", b"memory_bytes", "name", b"name", "peak_memory_bytes", b"peak_memory_bytes", "utilisation_ratio", b"utilisation_ratio"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_utilisation_ratio", b"_utilisation_ratio", "memory_bytes", b"memory_bytes", "name", b"name", "peak_memory_bytes", b"peak_memory_bytes", "utilisation_ratio", b"utilisation_ratio"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__utilisation_ratio: _TypeAlias = _typing.Literal["utilisation_ratio"]  # noqa: Y015
+    _WhichOneofArgType__utilisation_ratio: _TypeAlias = _typing.Literal["_utilisation_ratio", b"_utilisation_ratio"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__utilisation_ratio) -> _WhichOneofReturnType__utilisation_ratio | None: ...
 
 Global___GpuUse: _TypeAlias = GpuUse  # noqa: Y015
 

@@ -51,6 +51,7 @@ def _train(context: JobContext, spec: TrainingSpec) -> dict[str, Any]:
 
     def fetched(done: int, total: int) -> None:
         context.check()
+        context.make_room()
         context.report("fetching images", done, total, "images")
 
     watch.enter("fetch")

@@ -10,36 +10,34 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import pynvml
-
+from visionyard.training.gpus import GpuState, gpu_state
 from visionyard.training.reports.phases import Stopwatch
 
-_log = logging.getLogger(__name__)
 _SAMPLE_EVERY_S = 1.0
-_HUNDRED = 100.0
 
 
 class GpuSampler:
     """Looks at the slot's GPU once a second, in a thread; nothing of it waits for the GPU.
 
-    Memory and utilisation are the device's, whoever uses it: NVML tells no more without rights of its own.
+    Memory and utilisation are the device's, whoever uses it.
 
     Args:
-        visible: ``CUDA_VISIBLE_DEVICES``, whose first entry is the GPU: an index or a UUID.
+        visible: ``CUDA_VISIBLE_DEVICES``, whose first entry is the GPU; empty for none.
+        look: Tells how a GPU is; a test gives its own.
     """
 
-    def __init__(self, visible: str) -> None:
+    def __init__(self, visible: str, look: Callable[[str], GpuState | None] = gpu_state) -> None:
+        self._gpu = visible.split(",", maxsplit=1)[0].strip()
+        self._look = look
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._totals: dict[str, Any] = {}
-        self._handle = _handle(visible.split(",", maxsplit=1)[0].strip())
-        if self._handle is not None:
+        if self._gpu:
             threading.Thread(target=self._run, name="gpu-sampler", daemon=True).start()
 
     def totals(self) -> dict[str, Any]:
@@ -52,34 +50,17 @@ class GpuSampler:
         self._ended.set()
 
     def _run(self) -> None:
-        while not self._ended.wait(_SAMPLE_EVERY_S):
-            try:
-                used = pynvml.nvmlDeviceGetUtilizationRates(self._handle).gpu / _HUNDRED
-                memory = pynvml.nvmlDeviceGetMemoryInfo(self._handle)
-                name = pynvml.nvmlDeviceGetName(self._handle)
-            except pynvml.NVMLError as error:
-                _log.info("the GPU's use could not be read: %s", error)
+        while (state := self._look(self._gpu)) is not None:
+            self.note(state)
+            if self._ended.wait(_SAMPLE_EVERY_S):
                 return
-            with self._lock:
-                self._totals = {
-                    "name": name.decode() if isinstance(name, bytes) else str(name),
-                    "samples": self._totals.get("samples", 0) + 1,
-                    "utilisation_sum": self._totals.get("utilisation_sum", 0.0) + used,
-                    "peak_memory_bytes": max(self._totals.get("peak_memory_bytes", 0), int(memory.used)),
-                    "memory_bytes": int(memory.total),
-                }
 
-
-def _handle(gpu: str) -> Any:
-    """NVML's handle; None where there is no GPU or no driver."""
-    if not gpu:
-        return None
-    try:
-        pynvml.nvmlInit()
-        return pynvml.nvmlDeviceGetHandleByIndex(int(gpu)) if gpu.isdigit() else pynvml.nvmlDeviceGetHandleByUUID(gpu)
-    except pynvml.NVMLError as error:
-        _log.info("the GPU's use cannot be read: %s", error)
-        return None
+    def note(self, state: GpuState) -> None:
+        """Takes one look into account; one that tells no utilisation counts for the memory only."""
+        seen = {} if state.utilisation_ratio is None else {"samples": 1, "utilisation_sum": state.utilisation_ratio}
+        looked = {"name": state.name, "peak_memory_bytes": state.total_bytes - state.free_bytes, "memory_bytes": state.total_bytes}
+        with self._lock:
+            self._totals = together(self._totals, {**looked, "samples": 0, "utilisation_sum": 0.0, **seen})
 
 
 class Measuring:
@@ -127,7 +108,7 @@ class Measuring:
     def totals(self) -> dict[str, Any]:
         """The figures until now; see the module."""
         figures: dict[str, Any] = {"seconds": self._watch.seconds(), "images": self._images, "best_epoch": self._best_epoch}
-        gpu = _together(self._before.get("gpu", {}), self._gpu.totals())
+        gpu = together(self._before.get("gpu", {}), self._gpu.totals())
         return {**figures, "gpu": gpu} if gpu else figures
 
     def close(self) -> None:
@@ -135,8 +116,8 @@ class Measuring:
         self._gpu.close()
 
 
-def _together(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """Two attempts' looks at their GPUs in one; the last one names it."""
+def together(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """Earlier looks at a GPU and later ones in one; the later ones name it."""
     if not (before and now):
         return dict(now or before)
     return {

@@ -2,8 +2,9 @@
 
 from types import SimpleNamespace
 
+from visionyard.training.gpus import GpuState
 from visionyard.training.reports.phases import PHASES, Stopwatch
-from visionyard.training.worker.measuring import Measuring
+from visionyard.training.worker.measuring import GpuSampler, Measuring, together
 
 
 class Clock:
@@ -51,3 +52,14 @@ def test_attempts_add_up_and_the_best_epoch_is_kept():
     after_two = second.saved(2, is_best=False)
     assert after_two["seconds"] == {phase: 2 * after_one["seconds"][phase] for phase in PHASES}
     assert (after_two["images"], after_two["best_epoch"]) == (60, 1)
+
+
+def test_looks_at_a_gpu_add_up_over_attempts_and_without_one_there_is_nothing():
+    sampler = GpuSampler("")
+    assert sampler.totals() == {}
+    for free, used in ((6, 0.5), (2, None), (5, 1.0)):
+        sampler.note(GpuState("G", free, 8, used))
+    assert sampler.totals() == {"name": "G", "samples": 2, "utilisation_sum": 1.5, "peak_memory_bytes": 6, "memory_bytes": 8}
+    assert together({**sampler.totals(), "peak_memory_bytes": 7}, sampler.totals())["peak_memory_bytes"] == 7
+    assert together({}, sampler.totals())["samples"] == 2
+    assert "gpu" not in Measuring(Stopwatch(), {}).totals()
