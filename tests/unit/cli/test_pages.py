@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from visionyard.cli.pages import writable, preview_page
+from visionyard.cli.pages import preview_page, writable
 from visionyard.client.errors import ClientError
 from visionyard.dataset.v1 import dataset_pb2, dataset_service_pb2
 
