@@ -89,15 +89,17 @@ def _labels(image: dataset_service_pb2.ImagePreview) -> str:
     return ", ".join(counts) or "no label"
 
 
-def writable(target: Path) -> Path:
-    """The file that ``--html`` names.
+def writable(target: Path, option: str = "html") -> Path:
+    """The file that an option names.
 
     Raises:
-        ClientError: INVALID_ARGUMENT (INVALID_FIELD), a page cannot be written there.
+        ClientError: INVALID_ARGUMENT (INVALID_FIELD), nothing can be written there.
     """
     target = target.expanduser()
     if target.is_dir():
-        raise local(Reason.INVALID_FIELD, f"{target} is a folder; give --html a file", {"field": "html"})
+        raise local(Reason.INVALID_FIELD, f"{target} is a folder; give --{option} a file", {"field": option})
     if not target.parent.is_dir():
-        raise local(Reason.INVALID_FIELD, f"{target.parent} is no folder; make it first, or give --html another file", {"field": "html"})
+        raise local(
+            Reason.INVALID_FIELD, f"{target.parent} is no folder; make it first, or give --{option} another file", {"field": option}
+        )
     return target

@@ -68,7 +68,7 @@ class ResourceName:
     Attributes:
         project: The project's id.
         collection: ``datasets``, ``models``, ``deployments``, ``uploads``, ``notificationChannels``, ``importJobs``,
-            ``trainingJobs``, ``exportJobs`` or ``evaluationJobs``.
+            ``trainingJobs``, ``exportJobs``, ``evaluationJobs`` or ``tuningJobs``.
         id: The resource's id in its collection.
     """
 

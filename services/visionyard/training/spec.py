@@ -33,6 +33,7 @@ class TrainingSpec:
         batch_size: Images a step; 0 for Ultralytics' default.
         image_size_px: The image's side in pixels; 0 for Ultralytics' default.
         overrides: Other training arguments by Ultralytics' names.
+        tuning_job: The search whose trial it is; empty for none. Set by the service alone.
     """
 
     dataset_version: str
@@ -44,6 +45,7 @@ class TrainingSpec:
     batch_size: int = 0
     image_size_px: int = 0
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    tuning_job: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The form in which the job's document keeps it."""

@@ -41,6 +41,7 @@ class JobKind(enum.Enum):
     TRAINING = "training"
     EXPORT = "export"
     EVALUATION = "evaluation"
+    TUNING = "tuning"
 
     @property
     def collection(self) -> str:

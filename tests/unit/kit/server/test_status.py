@@ -86,6 +86,7 @@ def test_a_resource_is_named_with_its_message(reason):
         ("importJobs", "dataset.v1.ImportJob"),
         ("exportJobs", "export.v1.ExportJob"),
         ("evaluationJobs", "training.v1.EvaluationJob"),
+        ("tuningJobs", "training.v1.TuningJob"),
         ("", ""),
     ],
 )
