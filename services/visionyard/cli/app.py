@@ -9,7 +9,7 @@ import typer
 import typer.main
 
 from visionyard import __version__
-from visionyard.cli import comparison, curation, deployments, notifications, queue, stack, storage, training_reports
+from visionyard.cli import comparison, curation, deployments, notifications, presets, queue, stack, storage, training_reports
 from visionyard.cli.export import export
 from visionyard.cli.options import AsJson, example
 from visionyard.cli.output import write, write_json
@@ -84,6 +84,7 @@ def tree() -> typer.Typer:
         "predict",
         epilog=example("yard predict cones a.jpg b.jpg --save ./boxes", "yard predict cones a.jpg --conf 0.5 --classes cone --json"),
     )(predict)
+    app.add_typer(presets.app, name="preset", epilog=example("yard preset list"))
     app.add_typer(notifications.app, name="notify", epilog=example("yard notify list"))
     app.add_typer(storage.app, name="storage", epilog=example("yard storage show"))
     app.command("sample", epilog=example("yard sample ./sample"))(stack.sample)

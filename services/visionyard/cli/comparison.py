@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from visionyard.cli import following, output
-from visionyard.cli.models import app
+from visionyard.cli.fetching import app
 from visionyard.cli.options import AsJson, Detach, Directory, example
 from visionyard.cli.pages import writable
 from visionyard.cli.session import Session, run

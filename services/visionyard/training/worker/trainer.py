@@ -20,9 +20,11 @@ from ultralytics.utils.torch_utils import strip_optimizer
 
 from visionyard.kit.jobs.worker import JobContext
 from visionyard.kit.torchvision_classes import torchvision_classes
+from visionyard.training.kept_epochs import entries
 from visionyard.training.reports.phases import Stopwatch
 from visionyard.training.worker.callbacks import PATH_ARGUMENTS, TrainingHooks, finite, write_arguments
 from visionyard.training.worker.checkpoints import ARGUMENTS, BEST, LAST, RESULTS, restore, sweep
+from visionyard.training.worker.choices import choosing
 from visionyard.training.worker.measuring import Measuring
 from visionyard.training.worker.observing import ValidationObserver
 from visionyard.training.worker.reporting import write_report
@@ -80,7 +82,7 @@ def train(context: JobContext, arguments: Mapping[str, Any], model: str, task: s
     observer = ValidationObserver(data if data.is_dir() else data.parent, validation_metrics, partial(write_report, folder=folder))
     hooks = TrainingHooks(context, context.job.spec, device_name, checkpoint["epoch"] if checkpoint else 0, measuring, observer)
     if context.job.attempt > 1:
-        sweep(context, checkpoint["files"] if checkpoint else {})
+        sweep(context, entries(checkpoint or {}))
     if checkpoint:
         restore(context.store, checkpoint, folder)
         _log.info("going on after epoch %d, which attempt %d or an earlier one stored", checkpoint["epoch"], context.job.attempt - 1)
@@ -95,6 +97,7 @@ def train(context: JobContext, arguments: Mapping[str, Any], model: str, task: s
             overrides = {**own, "resume": str(folder / LAST), "model": str(folder / LAST)}
         else:
             overrides = {**arguments, **own, "model": model, "save": True}
+        make_trainer = choosing(make_trainer, context.job.spec.get("best_metric", ""), context.job.spec.get("pretrained_model_version", ""))
         trainer = make_trainer(overrides=overrides, _callbacks=hooks.callbacks())
         trainer.train()
         hooks.checkpoints.wait()
@@ -102,7 +105,7 @@ def train(context: JobContext, arguments: Mapping[str, Any], model: str, task: s
         return TrainedRun(folder, validation_metrics(trainer.metrics), hooks)
     finally:
         hooks.checkpoints.close(_LAST_MOMENT_S)
-        measuring.close()
+        hooks.close()
 
 
 def _resumable(last: Path) -> bool:
