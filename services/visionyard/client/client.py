@@ -11,6 +11,7 @@ from visionyard.client.datasets import AsyncDatasets, Datasets
 from visionyard.client.deployments import AsyncDeployments, Deployments
 from visionyard.client.downloads import Downloads
 from visionyard.client.endpoints import Endpoints, Service, default_project, default_state_dir
+from visionyard.client.evaluations import AsyncEvaluationJobs, EvaluationJobs
 from visionyard.client.exports import Artifacts, AsyncArtifacts, AsyncExportJobs, ExportJobs
 from visionyard.client.imports import AsyncImportJobs, ImportJobs
 from visionyard.client.machines import AsyncMachines, Machines
@@ -45,6 +46,7 @@ class AsyncClient:
         machines: Machines that trainings were measured on.
         presets: Ways to train, under names.
         notifications: Channels that are told what becomes of training jobs.
+        evaluations: Comparisons of two models.
         exports: Export jobs.
         artifacts: What export jobs made.
         deployments: Deployments.
@@ -78,6 +80,7 @@ class AsyncClient:
         self.machines = AsyncMachines(self._transport, names)
         self.presets = AsyncPresets(self._transport, names)
         self.notifications = AsyncNotificationChannels(self._transport, names)
+        self.evaluations = AsyncEvaluationJobs(self._transport, names)
         self.exports = AsyncExportJobs(self._transport, names)
         self.artifacts = AsyncArtifacts(self._transport, names)
         self.deployments = AsyncDeployments(self._transport, names)
@@ -130,6 +133,7 @@ class Client:
         self.machines = Machines(client.machines, loop)
         self.presets = Presets(client.presets, loop)
         self.notifications = NotificationChannels(client.notifications, loop)
+        self.evaluations = EvaluationJobs(client.evaluations, loop)
         self.exports = ExportJobs(client.exports, loop)
         self.artifacts = Artifacts(client.artifacts, loop)
         self.deployments = Deployments(client.deployments, loop)

@@ -18,6 +18,8 @@ from visionyard.training.estimates.estimates import MachineEstimate
 from visionyard.training.limits import Spent
 from visionyard.training.machine_mapping import duration, estimate_to_proto, seconds_of
 from visionyard.training.models import ModelView
+from visionyard.training.report_mapping import phases_to_proto
+from visionyard.training.reports.report import images_per_second, newest_measured
 from visionyard.training.scheduling import Scheduling
 from visionyard.training.slots import ClosedSlot
 from visionyard.training.spec import TrainingSpec
@@ -151,6 +153,7 @@ def _cost(job: Job) -> training_job_pb2.TrainingCost:
 
 def _progress(view: TrainingView) -> training_job_pb2.TrainingProgress:
     detail: Mapping[str, Any] = view.progress.detail
+    measured = newest_measured(view.job, view.progress)
     pointed = (view.job.pointers.get("checkpoint") or {}).get("epoch", 0)
     return training_job_pb2.TrainingProgress(
         # What is pointed at is in the bucket, also while a new attempt has not reported yet; a job that went back to an earlier epoch has no other.
@@ -161,6 +164,8 @@ def _progress(view: TrainingView) -> training_job_pb2.TrainingProgress:
         metrics=detail.get("metrics", {}),
         gpu_memory_bytes=detail.get("gpu_memory_bytes", 0),
         device=detail.get("device", ""),
+        phase_times=phases_to_proto(measured),
+        images_per_second=images_per_second(measured),
         expected_start_time=timestamp(view.expected_start),
         expected_end_time=timestamp(view.expected_end),
     )

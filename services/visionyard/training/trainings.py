@@ -24,6 +24,8 @@ from visionyard.training.estimates.machine import this_machine
 from visionyard.training.forecast import Forecast
 from visionyard.training.kept_epochs import checkpoint_at
 from visionyard.training.presets import COLLECTION, Presets
+from visionyard.training.reports.page import render_report
+from visionyard.training.reports.report import TrainingReport, read_report
 from visionyard.training.scheduling import AT_ITS_TURN, Queue, Scheduling, read_queue
 from visionyard.training.spec import TrainingSpec, check_spec, resumed_spec
 
@@ -270,6 +272,14 @@ class Trainings:
         queue = read_queue(self.jobs.records, project)
         starts = self._forecast.starts()
         return [replace(view, expected_start=starts.get(view.job.name)) for view in read_ahead(self.view, queue.jobs)], queue
+
+    def report(self, name: ResourceName) -> TrainingReport:
+        """What the job has come to; raises YardError (JOB_NOT_FOUND, ARTIFACT_CORRUPT)."""
+        return read_report(self.jobs, name)
+
+    def page(self, name: ResourceName) -> bytes:
+        """The same as an HTML page; raises YardError (JOB_NOT_FOUND, ARTIFACT_CORRUPT)."""
+        return render_report(self.store, self.report(name))
 
     def files(self, name: ResourceName) -> dict[str, ModelFile]:
         """What the job has made so far, by path: all at the end, the newest checkpoint before; raises YardError (JOB_NOT_FOUND)."""

@@ -132,7 +132,7 @@ def leaves(command, path=()):
 
 def test_each_command_has_help_an_example_json_and_dir(yard):
     found = list(leaves(app.build()))
-    assert len(found) == 54
+    assert len(found) == 56
     for path, command in found:
         code, out, err = yard(*path, "--help")
         assert (code, err) == (0, "")

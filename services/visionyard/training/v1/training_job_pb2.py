@@ -27,9 +27,10 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from visionyard.jobs.v1 import job_pb2 as visionyard_dot_jobs_dot_v1_dot_job__pb2
 from visionyard.training.v1 import machine_pb2 as visionyard_dot_training_dot_v1_dot_machine__pb2
+from visionyard.training.v1 import training_report_pb2 as visionyard_dot_training_dot_v1_dot_training__report__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)visionyard/training/v1/training_job.proto\x12\x16visionyard.training.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cvisionyard/jobs/v1/job.proto\x1a$visionyard/training/v1/machine.proto\"\xdd\x04\n\x0bTrainingJob\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\x04spec\x18\x02 \x01(\x0b\x32$.visionyard.training.v1.TrainingSpec\x12-\n\x06status\x18\x03 \x01(\x0b\x32\x1d.visionyard.jobs.v1.JobStatus\x12\x43\n\x11training_progress\x18\x04 \x01(\x0b\x32(.visionyard.training.v1.TrainingProgress\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x12\x15\n\rmodel_version\x18\x08 \x01(\t\x12\x36\n\nscheduling\x18\t \x01(\x0b\x32\".visionyard.training.v1.Scheduling\x12\x13\n\x0bresumptions\x18\n \x01(\x05\x12\x32\n\x08\x65stimate\x18\x0b \x01(\x0b\x32 .visionyard.training.v1.Estimate\x12\x32\n\x04\x63ost\x18\x0c \x01(\x0b\x32$.visionyard.training.v1.TrainingCost\x12\x35\n\nearly_stop\x18\r \x01(\x0e\x32!.visionyard.training.v1.EarlyStop\x12\x12\n\ntuning_job\x18\x10 \x01(\t\x12\x11\n\tyields_to\x18\x11 \x01(\t\"b\n\x0cTrainingCost\x12\x30\n\rtraining_time\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x01\x12\x10\n\x08\x63urrency\x18\x03 \x01(\t\"l\n\nScheduling\x12\x10\n\x08priority\x18\x01 \x01(\x05\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\x12-\n\ntime_limit\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06\x62udget\x18\x04 \x01(\x01\"\xc1\x02\n\x0cTrainingSpec\x12\x17\n\x0f\x64\x61taset_version\x18\x01 \x01(\t\x12\x17\n\rmodel_version\x18\x02 \x01(\tH\x00\x12\x16\n\x0c\x61rchitecture\x18\x03 \x01(\tH\x00\x12\x14\n\nmodel_yaml\x18\x04 \x01(\tH\x00\x12\r\n\x05model\x18\x05 \x01(\t\x12\x0e\n\x06\x65pochs\x18\x06 \x01(\x05\x12\x12\n\nbatch_size\x18\x07 \x01(\x05\x12\x15\n\rimage_size_px\x18\x08 \x01(\x05\x12*\n\toverrides\x18\t \x01(\x0b\x32\x17.google.protobuf.Struct\x12 \n\x18pretrained_model_version\x18\n \x01(\t\x12\x13\n\x0b\x62\x65st_metric\x18\x0b \x01(\t\x12\x13\n\x0btensorboard\x18\x0f \x01(\x08\x42\x0f\n\rinitial_model\"\xe0\x02\n\x10TrainingProgress\x12\r\n\x05\x65poch\x18\x01 \x01(\x05\x12\x0e\n\x06\x65pochs\x18\x02 \x01(\x05\x12\x0c\n\x04step\x18\x03 \x01(\x05\x12\r\n\x05steps\x18\x04 \x01(\x05\x12\x46\n\x07metrics\x18\x05 \x03(\x0b\x32\x35.visionyard.training.v1.TrainingProgress.MetricsEntry\x12\x18\n\x10gpu_memory_bytes\x18\x06 \x01(\x03\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x37\n\x13\x65xpected_start_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11\x65xpected_end_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01*x\n\tEarlyStop\x12\x1a\n\x16\x45\x41RLY_STOP_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45\x41RLY_STOP_TIME_LIMIT\x10\x01\x12\x15\n\x11\x45\x41RLY_STOP_BUDGET\x10\x02\x12\x1d\n\x19\x45\x41RLY_STOP_NO_IMPROVEMENT\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)visionyard/training/v1/training_job.proto\x12\x16visionyard.training.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cvisionyard/jobs/v1/job.proto\x1a$visionyard/training/v1/machine.proto\x1a,visionyard/training/v1/training_report.proto\"\xdd\x04\n\x0bTrainingJob\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\x04spec\x18\x02 \x01(\x0b\x32$.visionyard.training.v1.TrainingSpec\x12-\n\x06status\x18\x03 \x01(\x0b\x32\x1d.visionyard.jobs.v1.JobStatus\x12\x43\n\x11training_progress\x18\x04 \x01(\x0b\x32(.visionyard.training.v1.TrainingProgress\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x12\x15\n\rmodel_version\x18\x08 \x01(\t\x12\x36\n\nscheduling\x18\t \x01(\x0b\x32\".visionyard.training.v1.Scheduling\x12\x13\n\x0bresumptions\x18\n \x01(\x05\x12\x32\n\x08\x65stimate\x18\x0b \x01(\x0b\x32 .visionyard.training.v1.Estimate\x12\x32\n\x04\x63ost\x18\x0c \x01(\x0b\x32$.visionyard.training.v1.TrainingCost\x12\x35\n\nearly_stop\x18\r \x01(\x0e\x32!.visionyard.training.v1.EarlyStop\x12\x12\n\ntuning_job\x18\x10 \x01(\t\x12\x11\n\tyields_to\x18\x11 \x01(\t\"b\n\x0cTrainingCost\x12\x30\n\rtraining_time\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x01\x12\x10\n\x08\x63urrency\x18\x03 \x01(\t\"l\n\nScheduling\x12\x10\n\x08priority\x18\x01 \x01(\x05\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\x12-\n\ntime_limit\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06\x62udget\x18\x04 \x01(\x01\"\xc1\x02\n\x0cTrainingSpec\x12\x17\n\x0f\x64\x61taset_version\x18\x01 \x01(\t\x12\x17\n\rmodel_version\x18\x02 \x01(\tH\x00\x12\x16\n\x0c\x61rchitecture\x18\x03 \x01(\tH\x00\x12\x14\n\nmodel_yaml\x18\x04 \x01(\tH\x00\x12\r\n\x05model\x18\x05 \x01(\t\x12\x0e\n\x06\x65pochs\x18\x06 \x01(\x05\x12\x12\n\nbatch_size\x18\x07 \x01(\x05\x12\x15\n\rimage_size_px\x18\x08 \x01(\x05\x12*\n\toverrides\x18\t \x01(\x0b\x32\x17.google.protobuf.Struct\x12 \n\x18pretrained_model_version\x18\n \x01(\t\x12\x13\n\x0b\x62\x65st_metric\x18\x0b \x01(\t\x12\x13\n\x0btensorboard\x18\x0f \x01(\x08\x42\x0f\n\rinitial_model\"\xb4\x03\n\x10TrainingProgress\x12\r\n\x05\x65poch\x18\x01 \x01(\x05\x12\x0e\n\x06\x65pochs\x18\x02 \x01(\x05\x12\x0c\n\x04step\x18\x03 \x01(\x05\x12\r\n\x05steps\x18\x04 \x01(\x05\x12\x46\n\x07metrics\x18\x05 \x03(\x0b\x32\x35.visionyard.training.v1.TrainingProgress.MetricsEntry\x12\x18\n\x10gpu_memory_bytes\x18\x06 \x01(\x03\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x37\n\x0bphase_times\x18\x08 \x01(\x0b\x32\".visionyard.training.v1.PhaseTimes\x12\x19\n\x11images_per_second\x18\t \x01(\x01\x12\x37\n\x13\x65xpected_start_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11\x65xpected_end_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01*x\n\tEarlyStop\x12\x1a\n\x16\x45\x41RLY_STOP_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45\x41RLY_STOP_TIME_LIMIT\x10\x01\x12\x15\n\x11\x45\x41RLY_STOP_BUDGET\x10\x02\x12\x1d\n\x19\x45\x41RLY_STOP_NO_IMPROVEMENT\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,18 +39,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TRAININGPROGRESS_METRICSENTRY']._loaded_options = None
   _globals['_TRAININGPROGRESS_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_EARLYSTOP']._serialized_start=1729
-  _globals['_EARLYSTOP']._serialized_end=1849
-  _globals['_TRAININGJOB']._serialized_start=233
-  _globals['_TRAININGJOB']._serialized_end=838
-  _globals['_TRAININGCOST']._serialized_start=840
-  _globals['_TRAININGCOST']._serialized_end=938
-  _globals['_SCHEDULING']._serialized_start=940
-  _globals['_SCHEDULING']._serialized_end=1048
-  _globals['_TRAININGSPEC']._serialized_start=1051
-  _globals['_TRAININGSPEC']._serialized_end=1372
-  _globals['_TRAININGPROGRESS']._serialized_start=1375
-  _globals['_TRAININGPROGRESS']._serialized_end=1727
-  _globals['_TRAININGPROGRESS_METRICSENTRY']._serialized_start=1681
-  _globals['_TRAININGPROGRESS_METRICSENTRY']._serialized_end=1727
+  _globals['_EARLYSTOP']._serialized_start=1859
+  _globals['_EARLYSTOP']._serialized_end=1979
+  _globals['_TRAININGJOB']._serialized_start=279
+  _globals['_TRAININGJOB']._serialized_end=884
+  _globals['_TRAININGCOST']._serialized_start=886
+  _globals['_TRAININGCOST']._serialized_end=984
+  _globals['_SCHEDULING']._serialized_start=986
+  _globals['_SCHEDULING']._serialized_end=1094
+  _globals['_TRAININGSPEC']._serialized_start=1097
+  _globals['_TRAININGSPEC']._serialized_end=1418
+  _globals['_TRAININGPROGRESS']._serialized_start=1421
+  _globals['_TRAININGPROGRESS']._serialized_end=1857
+  _globals['_TRAININGPROGRESS_METRICSENTRY']._serialized_start=1811
+  _globals['_TRAININGPROGRESS_METRICSENTRY']._serialized_end=1857
 # @@protoc_insertion_point(module_scope)

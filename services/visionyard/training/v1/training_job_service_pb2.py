@@ -25,58 +25,67 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from visionyard.training.v1 import machine_pb2 as visionyard_dot_training_dot_v1_dot_machine__pb2
 from visionyard.training.v1 import training_job_pb2 as visionyard_dot_training_dot_v1_dot_training__job__pb2
+from visionyard.training.v1 import training_report_pb2 as visionyard_dot_training_dot_v1_dot_training__report__pb2
 from visionyard.transfer.v1 import transfer_service_pb2 as visionyard_dot_transfer_dot_v1_dot_transfer__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1visionyard/training/v1/training_job_service.proto\x12\x16visionyard.training.v1\x1a\x1egoogle/protobuf/duration.proto\x1a$visionyard/training/v1/machine.proto\x1a)visionyard/training/v1/training_job.proto\x1a-visionyard/transfer/v1/transfer_service.proto\"\x89\x01\n\x18\x43reateTrainingJobRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x39\n\x0ctraining_job\x18\x02 \x01(\x0b\x32#.visionyard.training.v1.TrainingJob\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x0e\n\x06preset\x18\n \x01(\t\"V\n\x19\x43reateTrainingJobResponse\x12\x39\n\x0ctraining_job\x18\x01 \x01(\x0b\x32#.visionyard.training.v1.TrainingJob\"t\n\x17\x45stimateTrainingRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x39\n\x0ctraining_job\x18\x02 \x01(\x0b\x32#.visionyard.training.v1.TrainingJob\x12\x0e\n\x06preset\x18\n \x01(\t\"\xb6\x01\n\x18\x45stimateTrainingResponse\x12\x34\n\x11\x65xpected_duration\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rexpected_cost\x18\x02 \x01(\x01\x12\x18\n\x10past_error_ratio\x18\x03 \x01(\x01\x12\x33\n\testimates\x18\x04 \x03(\x0b\x32 .visionyard.training.v1.Estimate\"%\n\x15GetTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"S\n\x16GetTrainingJobResponse\x12\x39\n\x0ctraining_job\x18\x01 \x01(\x0b\x32#.visionyard.training.v1.TrainingJob\"`\n\x17ListTrainingJobsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"o\n\x18ListTrainingJobsResponse\x12:\n\rtraining_jobs\x18\x01 \x03(\x0b\x32#.visionyard.training.v1.TrainingJob\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"(\n\x18\x43\x61ncelTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"V\n\x19\x43\x61ncelTrainingJobResponse\x12\x39\n\x0ctraining_job\x18\x01 \x01(\x0b\x32#.visionyard.training.v1.TrainingJob\"L\n\x18ResumeTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x65pochs\x18\x02 \x01(\x05\x12\x12\n\nfrom_epoch\x18\x03 \x01(\x05\"V\n\x19ResumeTrainingJobResponse\x12\x39\n\x0ctraining_job\x18\x01 \x01(\x0b\x32#.visionyard.training.v1.TrainingJob\")\n\x17GetTrainingQueueRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\"\xc0\x01\n\x18GetTrainingQueueResponse\x12:\n\rtraining_jobs\x18\x01 \x03(\x0b\x32#.visionyard.training.v1.TrainingJob\x12\x16\n\x0eothers_running\x18\x02 \x01(\x05\x12\x16\n\x0eothers_waiting\x18\x03 \x01(\x05\x12\x38\n\x0c\x63losed_slots\x18\n \x03(\x0b\x32\".visionyard.training.v1.ClosedSlot\"T\n\nClosedSlot\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x19\n\x11\x66ree_memory_bytes\x18\x02 \x01(\x03\x12\x1b\n\x13wanted_memory_bytes\x18\x03 \x01(\x03\"?\n\x17WatchTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"g\n\x18WatchTrainingJobResponse\x12\x39\n\x0ctraining_job\x18\x01 \x01(\x0b\x32#.visionyard.training.v1.TrainingJob\x12\x10\n\x08sequence\x18\x02 \x01(\x03\"?\n\x0fReadLogsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\"0\n\x10ReadLogsResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"#\n\x13ListJobFilesRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"I\n\x14ListJobFilesResponse\x12\x31\n\x05\x66iles\x18\x01 \x03(\x0b\x32\".visionyard.transfer.v1.StoredFile2\x9d\t\n\x12TrainingJobService\x12x\n\x11\x43reateTrainingJob\x12\x30.visionyard.training.v1.CreateTrainingJobRequest\x1a\x31.visionyard.training.v1.CreateTrainingJobResponse\x12u\n\x10\x45stimateTraining\x12/.visionyard.training.v1.EstimateTrainingRequest\x1a\x30.visionyard.training.v1.EstimateTrainingResponse\x12o\n\x0eGetTrainingJob\x12-.visionyard.training.v1.GetTrainingJobRequest\x1a..visionyard.training.v1.GetTrainingJobResponse\x12u\n\x10ListTrainingJobs\x12/.visionyard.training.v1.ListTrainingJobsRequest\x1a\x30.visionyard.training.v1.ListTrainingJobsResponse\x12x\n\x11\x43\x61ncelTrainingJob\x12\x30.visionyard.training.v1.CancelTrainingJobRequest\x1a\x31.visionyard.training.v1.CancelTrainingJobResponse\x12x\n\x11ResumeTrainingJob\x12\x30.visionyard.training.v1.ResumeTrainingJobRequest\x1a\x31.visionyard.training.v1.ResumeTrainingJobResponse\x12u\n\x10GetTrainingQueue\x12/.visionyard.training.v1.GetTrainingQueueRequest\x1a\x30.visionyard.training.v1.GetTrainingQueueResponse\x12w\n\x10WatchTrainingJob\x12/.visionyard.training.v1.WatchTrainingJobRequest\x1a\x30.visionyard.training.v1.WatchTrainingJobResponse0\x01\x12_\n\x08ReadLogs\x12\'.visionyard.training.v1.ReadLogsRequest\x1a(.visionyard.training.v1.ReadLogsResponse0\x01\x12i\n\x0cListJobFiles\x12+.visionyard.training.v1.ListJobFilesRequest\x1a,.visionyard.training.v1.ListJobFilesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1visionyard/training/v1/training_job_service.proto\x12\x16visionyard.training.v1\x1a\x1egoogle/protobuf/duration.proto\x1a$visionyard/training/v1/machine.proto\x1a)visionyard/training/v1/training_job.proto\x1a,visionyard/training/v1/training_report.proto\x1a-visionyard/transfer/v1/transfer_service.proto\"\x89\x01\n\x18\x43reateTrainingJobRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x39\n\x0ctraining_job\x18\x02 \x01(\x0b\x32#.visionyard.training.v1.TrainingJob\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x0e\n\x06preset\x18\n \x01(\t\"V\n\x19\x43reateTrainingJobResponse\x12\x39\n\x0ctraining_job\x18\x01 \x01(\x0b\x32#.visionyard.training.v1.TrainingJob\"t\n\x17\x45stimateTrainingRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x39\n\x0ctraining_job\x18\x02 \x01(\x0b\x32#.visionyard.training.v1.TrainingJob\x12\x0e\n\x06preset\x18\n \x01(\t\"\xb6\x01\n\x18\x45stimateTrainingResponse\x12\x34\n\x11\x65xpected_duration\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rexpected_cost\x18\x02 \x01(\x01\x12\x18\n\x10past_error_ratio\x18\x03 \x01(\x01\x12\x33\n\testimates\x18\x04 \x03(\x0b\x32 .visionyard.training.v1.Estimate\"%\n\x15GetTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"S\n\x16GetTrainingJobResponse\x12\x39\n\x0ctraining_job\x18\x01 \x01(\x0b\x32#.visionyard.training.v1.TrainingJob\"`\n\x17ListTrainingJobsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"o\n\x18ListTrainingJobsResponse\x12:\n\rtraining_jobs\x18\x01 \x03(\x0b\x32#.visionyard.training.v1.TrainingJob\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"(\n\x18\x43\x61ncelTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"V\n\x19\x43\x61ncelTrainingJobResponse\x12\x39\n\x0ctraining_job\x18\x01 \x01(\x0b\x32#.visionyard.training.v1.TrainingJob\"L\n\x18ResumeTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x65pochs\x18\x02 \x01(\x05\x12\x12\n\nfrom_epoch\x18\x03 \x01(\x05\"V\n\x19ResumeTrainingJobResponse\x12\x39\n\x0ctraining_job\x18\x01 \x01(\x0b\x32#.visionyard.training.v1.TrainingJob\")\n\x17GetTrainingQueueRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\"\xc0\x01\n\x18GetTrainingQueueResponse\x12:\n\rtraining_jobs\x18\x01 \x03(\x0b\x32#.visionyard.training.v1.TrainingJob\x12\x16\n\x0eothers_running\x18\x02 \x01(\x05\x12\x16\n\x0eothers_waiting\x18\x03 \x01(\x05\x12\x38\n\x0c\x63losed_slots\x18\n \x03(\x0b\x32\".visionyard.training.v1.ClosedSlot\"T\n\nClosedSlot\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x19\n\x11\x66ree_memory_bytes\x18\x02 \x01(\x03\x12\x1b\n\x13wanted_memory_bytes\x18\x03 \x01(\x03\"?\n\x17WatchTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"g\n\x18WatchTrainingJobResponse\x12\x39\n\x0ctraining_job\x18\x01 \x01(\x0b\x32#.visionyard.training.v1.TrainingJob\x12\x10\n\x08sequence\x18\x02 \x01(\x03\"?\n\x0fReadLogsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\"0\n\x10ReadLogsResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"#\n\x13ListJobFilesRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"I\n\x14ListJobFilesResponse\x12\x31\n\x05\x66iles\x18\x01 \x03(\x0b\x32\".visionyard.transfer.v1.StoredFile\"(\n\x18GetTrainingReportRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"S\n\x19GetTrainingReportResponse\x12\x36\n\x06report\x18\x01 \x01(\x0b\x32&.visionyard.training.v1.TrainingReport\"+\n\x1bRenderTrainingReportRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\",\n\x1cRenderTrainingReportResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x32\x9d\x0b\n\x12TrainingJobService\x12x\n\x11\x43reateTrainingJob\x12\x30.visionyard.training.v1.CreateTrainingJobRequest\x1a\x31.visionyard.training.v1.CreateTrainingJobResponse\x12u\n\x10\x45stimateTraining\x12/.visionyard.training.v1.EstimateTrainingRequest\x1a\x30.visionyard.training.v1.EstimateTrainingResponse\x12o\n\x0eGetTrainingJob\x12-.visionyard.training.v1.GetTrainingJobRequest\x1a..visionyard.training.v1.GetTrainingJobResponse\x12u\n\x10ListTrainingJobs\x12/.visionyard.training.v1.ListTrainingJobsRequest\x1a\x30.visionyard.training.v1.ListTrainingJobsResponse\x12x\n\x11\x43\x61ncelTrainingJob\x12\x30.visionyard.training.v1.CancelTrainingJobRequest\x1a\x31.visionyard.training.v1.CancelTrainingJobResponse\x12x\n\x11ResumeTrainingJob\x12\x30.visionyard.training.v1.ResumeTrainingJobRequest\x1a\x31.visionyard.training.v1.ResumeTrainingJobResponse\x12u\n\x10GetTrainingQueue\x12/.visionyard.training.v1.GetTrainingQueueRequest\x1a\x30.visionyard.training.v1.GetTrainingQueueResponse\x12w\n\x10WatchTrainingJob\x12/.visionyard.training.v1.WatchTrainingJobRequest\x1a\x30.visionyard.training.v1.WatchTrainingJobResponse0\x01\x12_\n\x08ReadLogs\x12\'.visionyard.training.v1.ReadLogsRequest\x1a(.visionyard.training.v1.ReadLogsResponse0\x01\x12i\n\x0cListJobFiles\x12+.visionyard.training.v1.ListJobFilesRequest\x1a,.visionyard.training.v1.ListJobFilesResponse\x12x\n\x11GetTrainingReport\x12\x30.visionyard.training.v1.GetTrainingReportRequest\x1a\x31.visionyard.training.v1.GetTrainingReportResponse\x12\x83\x01\n\x14RenderTrainingReport\x12\x33.visionyard.training.v1.RenderTrainingReportRequest\x1a\x34.visionyard.training.v1.RenderTrainingReportResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'visionyard.training.v1.training_job_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST']._serialized_start=238
-  _globals['_CREATETRAININGJOBREQUEST']._serialized_end=375
-  _globals['_CREATETRAININGJOBRESPONSE']._serialized_start=377
-  _globals['_CREATETRAININGJOBRESPONSE']._serialized_end=463
-  _globals['_ESTIMATETRAININGREQUEST']._serialized_start=465
-  _globals['_ESTIMATETRAININGREQUEST']._serialized_end=581
-  _globals['_ESTIMATETRAININGRESPONSE']._serialized_start=584
-  _globals['_ESTIMATETRAININGRESPONSE']._serialized_end=766
-  _globals['_GETTRAININGJOBREQUEST']._serialized_start=768
-  _globals['_GETTRAININGJOBREQUEST']._serialized_end=805
-  _globals['_GETTRAININGJOBRESPONSE']._serialized_start=807
-  _globals['_GETTRAININGJOBRESPONSE']._serialized_end=890
-  _globals['_LISTTRAININGJOBSREQUEST']._serialized_start=892
-  _globals['_LISTTRAININGJOBSREQUEST']._serialized_end=988
-  _globals['_LISTTRAININGJOBSRESPONSE']._serialized_start=990
-  _globals['_LISTTRAININGJOBSRESPONSE']._serialized_end=1101
-  _globals['_CANCELTRAININGJOBREQUEST']._serialized_start=1103
-  _globals['_CANCELTRAININGJOBREQUEST']._serialized_end=1143
-  _globals['_CANCELTRAININGJOBRESPONSE']._serialized_start=1145
-  _globals['_CANCELTRAININGJOBRESPONSE']._serialized_end=1231
-  _globals['_RESUMETRAININGJOBREQUEST']._serialized_start=1233
-  _globals['_RESUMETRAININGJOBREQUEST']._serialized_end=1309
-  _globals['_RESUMETRAININGJOBRESPONSE']._serialized_start=1311
-  _globals['_RESUMETRAININGJOBRESPONSE']._serialized_end=1397
-  _globals['_GETTRAININGQUEUEREQUEST']._serialized_start=1399
-  _globals['_GETTRAININGQUEUEREQUEST']._serialized_end=1440
-  _globals['_GETTRAININGQUEUERESPONSE']._serialized_start=1443
-  _globals['_GETTRAININGQUEUERESPONSE']._serialized_end=1635
-  _globals['_CLOSEDSLOT']._serialized_start=1637
-  _globals['_CLOSEDSLOT']._serialized_end=1721
-  _globals['_WATCHTRAININGJOBREQUEST']._serialized_start=1723
-  _globals['_WATCHTRAININGJOBREQUEST']._serialized_end=1786
-  _globals['_WATCHTRAININGJOBRESPONSE']._serialized_start=1788
-  _globals['_WATCHTRAININGJOBRESPONSE']._serialized_end=1891
-  _globals['_READLOGSREQUEST']._serialized_start=1893
-  _globals['_READLOGSREQUEST']._serialized_end=1956
-  _globals['_READLOGSRESPONSE']._serialized_start=1958
-  _globals['_READLOGSRESPONSE']._serialized_end=2006
-  _globals['_LISTJOBFILESREQUEST']._serialized_start=2008
-  _globals['_LISTJOBFILESREQUEST']._serialized_end=2043
-  _globals['_LISTJOBFILESRESPONSE']._serialized_start=2045
-  _globals['_LISTJOBFILESRESPONSE']._serialized_end=2118
-  _globals['_TRAININGJOBSERVICE']._serialized_start=2121
-  _globals['_TRAININGJOBSERVICE']._serialized_end=3302
+  _globals['_CREATETRAININGJOBREQUEST']._serialized_start=284
+  _globals['_CREATETRAININGJOBREQUEST']._serialized_end=421
+  _globals['_CREATETRAININGJOBRESPONSE']._serialized_start=423
+  _globals['_CREATETRAININGJOBRESPONSE']._serialized_end=509
+  _globals['_ESTIMATETRAININGREQUEST']._serialized_start=511
+  _globals['_ESTIMATETRAININGREQUEST']._serialized_end=627
+  _globals['_ESTIMATETRAININGRESPONSE']._serialized_start=630
+  _globals['_ESTIMATETRAININGRESPONSE']._serialized_end=812
+  _globals['_GETTRAININGJOBREQUEST']._serialized_start=814
+  _globals['_GETTRAININGJOBREQUEST']._serialized_end=851
+  _globals['_GETTRAININGJOBRESPONSE']._serialized_start=853
+  _globals['_GETTRAININGJOBRESPONSE']._serialized_end=936
+  _globals['_LISTTRAININGJOBSREQUEST']._serialized_start=938
+  _globals['_LISTTRAININGJOBSREQUEST']._serialized_end=1034
+  _globals['_LISTTRAININGJOBSRESPONSE']._serialized_start=1036
+  _globals['_LISTTRAININGJOBSRESPONSE']._serialized_end=1147
+  _globals['_CANCELTRAININGJOBREQUEST']._serialized_start=1149
+  _globals['_CANCELTRAININGJOBREQUEST']._serialized_end=1189
+  _globals['_CANCELTRAININGJOBRESPONSE']._serialized_start=1191
+  _globals['_CANCELTRAININGJOBRESPONSE']._serialized_end=1277
+  _globals['_RESUMETRAININGJOBREQUEST']._serialized_start=1279
+  _globals['_RESUMETRAININGJOBREQUEST']._serialized_end=1355
+  _globals['_RESUMETRAININGJOBRESPONSE']._serialized_start=1357
+  _globals['_RESUMETRAININGJOBRESPONSE']._serialized_end=1443
+  _globals['_GETTRAININGQUEUEREQUEST']._serialized_start=1445
+  _globals['_GETTRAININGQUEUEREQUEST']._serialized_end=1486
+  _globals['_GETTRAININGQUEUERESPONSE']._serialized_start=1489
+  _globals['_GETTRAININGQUEUERESPONSE']._serialized_end=1681
+  _globals['_CLOSEDSLOT']._serialized_start=1683
+  _globals['_CLOSEDSLOT']._serialized_end=1767
+  _globals['_WATCHTRAININGJOBREQUEST']._serialized_start=1769
+  _globals['_WATCHTRAININGJOBREQUEST']._serialized_end=1832
+  _globals['_WATCHTRAININGJOBRESPONSE']._serialized_start=1834
+  _globals['_WATCHTRAININGJOBRESPONSE']._serialized_end=1937
+  _globals['_READLOGSREQUEST']._serialized_start=1939
+  _globals['_READLOGSREQUEST']._serialized_end=2002
+  _globals['_READLOGSRESPONSE']._serialized_start=2004
+  _globals['_READLOGSRESPONSE']._serialized_end=2052
+  _globals['_LISTJOBFILESREQUEST']._serialized_start=2054
+  _globals['_LISTJOBFILESREQUEST']._serialized_end=2089
+  _globals['_LISTJOBFILESRESPONSE']._serialized_start=2091
+  _globals['_LISTJOBFILESRESPONSE']._serialized_end=2164
+  _globals['_GETTRAININGREPORTREQUEST']._serialized_start=2166
+  _globals['_GETTRAININGREPORTREQUEST']._serialized_end=2206
+  _globals['_GETTRAININGREPORTRESPONSE']._serialized_start=2208
+  _globals['_GETTRAININGREPORTRESPONSE']._serialized_end=2291
+  _globals['_RENDERTRAININGREPORTREQUEST']._serialized_start=2293
+  _globals['_RENDERTRAININGREPORTREQUEST']._serialized_end=2336
+  _globals['_RENDERTRAININGREPORTRESPONSE']._serialized_start=2338
+  _globals['_RENDERTRAININGREPORTRESPONSE']._serialized_end=2382
+  _globals['_TRAININGJOBSERVICE']._serialized_start=2385
+  _globals['_TRAININGJOBSERVICE']._serialized_end=3822
 # @@protoc_insertion_point(module_scope)

@@ -15,12 +15,14 @@ from visionyard.kit.jobs.worker import JobContext
 from visionyard.kit.names import VersionName
 from visionyard.kit.objectstore.port import StoreUnavailable
 from visionyard.training.config import TrainingSettings
+from visionyard.training.reports.phases import Stopwatch
 from visionyard.training.spec import TrainingSpec
 from visionyard.training.worker.offline import prepare_training
 from visionyard.training.worker.pace import Pace
 
 _log = logging.getLogger(__name__)
-_PASSED_ON = (JobCancelled, Preempted, LeaseLost, StoreUnavailable, YardError, OSError)
+PASSED_ON = (JobCancelled, Preempted, LeaseLost, StoreUnavailable, YardError, OSError)
+"""What says itself why a job stops."""
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED", "bad alloc")
 _OUT_OF_SHARED_MEMORY = ("bus error", "shared memory", "/dev/shm")  # noqa: S108 - words of messages, no path that is used
 _PATH = re.compile(r"(?:/[\w.@+~-]+){2,}/?")
@@ -49,7 +51,7 @@ def handle(context: JobContext) -> dict[str, Any]:
 
 
 def _train(context: JobContext, spec: TrainingSpec, pace: Pace) -> dict[str, Any]:
-    settings = cast("TrainingSettings", context.settings)
+    settings, watch = cast("TrainingSettings", context.settings), Stopwatch()
     version = read_dataset_version(context.store, VersionName.parse(spec.dataset_version, "datasets"))
 
     def fetched(done: int, total: int) -> None:
@@ -57,10 +59,12 @@ def _train(context: JobContext, spec: TrainingSpec, pace: Pace) -> dict[str, Any
         context.make_room()
         context.report("fetching images", done, total, "images")
 
+    watch.enter("fetch")
     began = time.monotonic()
     with materialise(context.store, version, settings.work_dir / "datasets", settings.dataset_cache_bytes, fetched) as folder:
         pace.clock.fetched(time.monotonic() - began)
         context.report("starting")
+        watch.enter("start")
         try:
             # Only now, with the lease beating: torch takes seconds to import.
             from visionyard.training.worker import results, trainer  # noqa: PLC0415 - see the line above
@@ -69,38 +73,38 @@ def _train(context: JobContext, spec: TrainingSpec, pace: Pace) -> dict[str, Any
             model = results.initial_model(context, spec, context.scratch)
             data = folder if version.task == "classify" else folder / "data.yaml"
             begin_with = pretrained_argument(results.pretrained_weights(context, spec, context.scratch))
-            run = trainer.train(context, {**spec.arguments(), **begin_with}, model, version.task, data, pace)
+            run = trainer.train(context, {**spec.arguments(), **begin_with}, model, version.task, data, watch, pace)
             trainer.log_outcome(run)
             return results.store_run(context, run, spec)
         except Preempted:
             context.point(**pace.pointers())
             pace.measured(ended=False)
             raise
-        except _PASSED_ON:
+        except PASSED_ON:
             raise
         except Exception as error:  # the last line of defence: the job failed in training
             raise failure(error, context.job.name.id) from error
 
 
-def failure(error: Exception, job_id: str) -> YardError:
-    """What to tell the user of an exception that came out of the training."""
+def failure(error: Exception, job_id: str, what: str = "training") -> YardError:
+    """What to tell the user of an exception that came out of the training, or of ``what``."""
     text = str(error)
     if any(sign in text.lower() for sign in _OUT_OF_SHARED_MEMORY):
         return YardError(
             Reason.OUT_OF_MEMORY,
-            "training ran out of shared memory (/dev/shm), through which data loaders hand batches over: use fewer of them (--set workers=2) or a smaller batch "
+            f"{what} ran out of shared memory (/dev/shm), through which data loaders hand batches over: use fewer of them (--set workers=2) or a smaller batch "
             "(--batch), or give the training container more (shm_size), then start it again",
         )
     if isinstance(error, MemoryError) or any(sign.lower() in text.lower() for sign in _OUT_OF_MEMORY):
         return YardError(
             Reason.OUT_OF_MEMORY,
-            "training ran out of memory: use a smaller batch (--batch), a smaller image size (--imgsz) or a smaller model, then start it again",
+            f"{what} ran out of memory: use a smaller batch (--batch), a smaller image size (--imgsz) or a smaller model, then start it again",
         )
-    _log.error("training failed", exc_info=error)
+    _log.error("%s failed", what, exc_info=error)
     first = next((line.strip() for line in text.splitlines() if line.strip()), "")
     told = _PATH.sub("...", first.encode("ascii", "ignore").decode())[:_LONGEST_REASON]
     return YardError(
         Reason.TRAINING_FAILED,
-        f"training failed with {type(error).__name__}{': ' + told if told else ''}; the log has the details: yard job logs {job_id}",
+        f"{what} failed with {type(error).__name__}{': ' + told if told else ''}; the log has the details: yard job logs {job_id}",
         {"exception": type(error).__name__},
     )
