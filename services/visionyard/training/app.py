@@ -32,6 +32,7 @@ from visionyard.training.notifications.channels import Channels
 from visionyard.training.notifications.notifier import Notifier
 from visionyard.training.notifications.outbox import Outbox
 from visionyard.training.notifications.posting import Poster
+from visionyard.training.processes import slots_taken, this_machine
 from visionyard.training.pushed_files import PushedFiles, clear_leftovers
 from visionyard.training.servicer import TrainingJobServicer
 from visionyard.training.slots import training_slots
@@ -71,7 +72,7 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
     uploads = UploadStore(store, settings.upload_limit_bytes, ProjectQuota(store, settings.project_quota_bytes))
     channels = Channels(store, private=settings.notify_private)
     outbox, post = Outbox(store, channels), Poster(private=settings.notify_private).post
-    trainings = Trainings(store, facts.table, outbox)
+    trainings = Trainings(store, facts.table, outbox, this_machine(slots, settings.ray_address))
     models = Models(
         store,
         PushedFiles(uploads, settings.work_dir),
@@ -87,6 +88,7 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
         settings.lease_s,
         stop_workers=settings.stop_workers,
         events=outbox,
+        width=slots_taken(slots),
     )
     trainings.jobs.tell(dispatcher.wake)
     dispatcher.tell(trainings.jobs.look)

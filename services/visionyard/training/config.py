@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from visionyard.kit.config import Address, JobServiceSettings, listen_field, metrics_listen_field, quota_field
@@ -21,6 +23,16 @@ class TrainingSettings(JobServiceSettings):
     )
     cpu_slots: int = Field(
         1, ge=1, le=64, description="How many trainings run at once on a machine without a GPU; with GPUs it is one for each."
+    )
+    ray_address: str = Field(
+        "",
+        description="The Ray cluster for trainings with the launcher ray: HOST:PORT where this machine is one of its nodes, ray://HOST:10001 from elsewhere.",
+    )
+    ray_device: Literal["gpu", "cpu"] = Field(
+        "gpu", description="What each process of a training takes on the Ray cluster: gpu or, for clusters without any, cpu."
+    )
+    ray_wait_s: float = Field(
+        3600.0, gt=0, le=604_800, description="How long a training waits until all its Ray nodes are there, in seconds; then it fails."
     )
     inspection_timeout_s: float = Field(180.0, gt=0, le=3600, description="How long opening a pushed weight file may take, in seconds.")
     inspections: int = Field(

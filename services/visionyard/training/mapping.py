@@ -9,11 +9,12 @@ from typing import Any
 from google.protobuf import json_format, struct_pb2
 
 from visionyard.kit.artifacts.model import ModelFile, ModelVersion
-from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.errors import Reason, YardError, invalid_field
 from visionyard.kit.jobs.mapping import job_status, timestamp
 from visionyard.kit.jobs.model import Job
 from visionyard.kit.names import ResourceName
 from visionyard.training.models import ModelView
+from visionyard.training.processes import Launcher
 from visionyard.training.scheduling import Scheduling
 from visionyard.training.spec import TrainingSpec
 from visionyard.training.trainings import TrainingView
@@ -27,6 +28,21 @@ _TASKS = {
     "pose": model_pb2.MODEL_TASK_POSE,
     "obb": model_pb2.MODEL_TASK_OBB,
 }
+
+
+_LAUNCHERS = {training_job_pb2.LAUNCHER_LOCAL: Launcher.LOCAL, training_job_pb2.LAUNCHER_RAY: Launcher.RAY}
+
+
+def _launcher(number: training_job_pb2.Launcher) -> Launcher:
+    """The launcher that is asked for.
+
+    Raises:
+        YardError: INVALID_FIELD, one that this service does not know.
+    """
+    known = {training_job_pb2.LAUNCHER_UNSPECIFIED: Launcher.LOCAL, **_LAUNCHERS}
+    if number not in known:
+        raise invalid_field("training_job.spec.launcher", f"takes local or ray, not the number {number}")
+    return known[number]
 
 
 def spec_from_proto(spec: training_job_pb2.TrainingSpec) -> TrainingSpec:
@@ -49,6 +65,9 @@ def spec_from_proto(spec: training_job_pb2.TrainingSpec) -> TrainingSpec:
         batch_size=spec.batch_size,
         image_size_px=spec.image_size_px,
         overrides=overrides,
+        gpus=spec.gpus,
+        nodes=spec.nodes,
+        launcher=_launcher(spec.launcher).value,
     )
 
 
@@ -72,6 +91,9 @@ def _spec_to_proto(spec: TrainingSpec) -> training_job_pb2.TrainingSpec:
         batch_size=spec.batch_size,
         image_size_px=spec.image_size_px,
         overrides=overrides,
+        gpus=spec.gpus,
+        nodes=spec.nodes,
+        launcher=next(number for number, launcher in _LAUNCHERS.items() if launcher.value == spec.launcher),
     )
     if spec.model_version:
         message.model_version = spec.model_version
@@ -111,6 +133,7 @@ def _progress(view: TrainingView) -> training_job_pb2.TrainingProgress:
         metrics=detail.get("metrics", {}),
         gpu_memory_bytes=detail.get("gpu_memory_bytes", 0),
         device=detail.get("device", ""),
+        processes=detail.get("processes", 0),
     )
 
 

@@ -17,6 +17,8 @@ from visionyard.training.model_yaml import check_model_yaml, task_of_head
 _LARGEST = {"epochs": 100_000, "batch_size": 65_536, "image_size_px": 8192}
 _ARGUMENT_OF_FIELD = {"epochs": "epochs", "batch_size": "batch", "image_size_px": "imgsz"}
 _MAX_OVERRIDES = 200
+DEFAULT_BATCH = 16
+"""Ultralytics' own."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,9 @@ class TrainingSpec:
         batch_size: Images a step; 0 for Ultralytics' default.
         image_size_px: The image's side in pixels; 0 for Ultralytics' default.
         overrides: Other training arguments by Ultralytics' names.
+        gpus: How many processes train together on each machine, each with a GPU or a share of the CPU; 0 for one.
+        nodes: On how many machines; 0 for one.
+        launcher: ``ray`` where a Ray cluster starts the processes, empty where the job's worker does.
     """
 
     dataset_version: str
@@ -44,6 +49,14 @@ class TrainingSpec:
     batch_size: int = 0
     image_size_px: int = 0
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    gpus: int = 0
+    nodes: int = 0
+    launcher: str = ""
+
+    @property
+    def processes(self) -> int:
+        """How many processes train together, on all machines."""
+        return max(1, self.gpus) * max(1, self.nodes)
 
     def to_json(self) -> dict[str, Any]:
         """The form in which the job's document keeps it."""

@@ -15,6 +15,7 @@ from visionyard.kit.jobs.service import JobService
 from visionyard.kit.names import ProjectName, ResourceName, VersionName, may_refer
 from visionyard.kit.objectstore.port import ObjectStore
 from visionyard.training.arguments import ArgumentTable
+from visionyard.training.processes import Machine, check_processes, this_machine
 from visionyard.training.scheduling import AT_ITS_TURN, Queue, Scheduling, read_queue
 from visionyard.training.spec import TrainingSpec, check_spec, resumed_spec
 
@@ -41,12 +42,16 @@ class Trainings:
         store: The bucket.
         table: Gives the installed Ultralytics' arguments.
         events: Hears of every change of a job that is made here.
+        machine: What trainings may use; this process's machine, and no cluster, where it is not given.
     """
 
-    def __init__(self, store: ObjectStore, table: Callable[[], ArgumentTable], events: JobEvents | None = None) -> None:
+    def __init__(
+        self, store: ObjectStore, table: Callable[[], ArgumentTable], events: JobEvents | None = None, machine: Machine | None = None
+    ) -> None:
         self.store = store
         self.jobs = JobService(store, JobKind.TRAINING, events)
         self._table = table
+        self._machine = machine or this_machine()
 
     def create(self, project: ProjectName, spec: TrainingSpec, request_id: str, scheduling: Scheduling = AT_ITS_TURN) -> TrainingView:
         """Checks what is asked for and queues it.
@@ -67,6 +72,7 @@ class Trainings:
             raise invalid_field("training_job.spec.model", f"{model} is not in {project}, so it gets no version from its job")
         _must_reach(project, dataset.parent, "dataset_version")
         checked, task = check_spec(spec, self._table())
+        check_processes(checked, self._machine)
         version = read_dataset_version(self.store, dataset)
         initial = self._initial(project, checked)
         _must_fit(version, initial.task if initial else task, str(initial.name) if initial else checked.architecture or "the model YAML")

@@ -10,11 +10,12 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.jobs import joblog
@@ -27,7 +28,7 @@ from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.jobs.scratch import sweep
 from visionyard.kit.jobs.signals import signalled
 from visionyard.kit.jobs.standby import Standby
-from visionyard.kit.jobs.worker import EXIT_GIVEN_BACK, LOG_FILE, SCRATCH_VARIABLE
+from visionyard.kit.jobs.worker import EXIT_CRASHED, EXIT_GIVEN_BACK, LOG_FILE, SCRATCH_VARIABLE
 from visionyard.kit.objectstore.port import NotFound, ObjectStore, StoreUnavailable
 
 _log = logging.getLogger(__name__)
@@ -38,6 +39,10 @@ _SWEEP_EVERY_S = 15.0
 _NO_WORKER_PAUSE_S = 5.0
 _START = timedelta(seconds=60)
 """How long a child may take to its first beat; on a crowded machine an interpreter starts slowly, and a child that dies over it is noticed anyway."""
+
+
+def _one(_spec: Mapping[str, Any]) -> int:
+    return 1
 
 
 @dataclass
@@ -60,13 +65,15 @@ class Dispatcher:
         store: The bucket.
         kind: Which queue.
         worker_module: What ``python -m`` runs as a worker.
-        slots: The environment of each slot, ``[{"CUDA_VISIBLE_DEVICES": "0"}]``; as many workers run at once.
+        slots: The environment of each slot, ``[{"CUDA_VISIBLE_DEVICES": "0"}]``; as many workers run at once. One that takes several slots gets the
+            values of each, joined by commas.
         work_dir: Where scratch folders are made; stands for this machine together with its host name.
         lease_s: A worker that has not beaten for so long, by the store's clock, is dead.
         poll_s: Seconds between two looks at the queue, for what nobody tells it: jobs that other services queued, and workers that died elsewhere.
         stop_workers: Whether workers are told to go when the dispatcher stops (in a container, where they could not outlive it anyway).
         standby: Where a worker may wait for its job; a job that ended well has one wait for the next, and the dispatcher ends it with itself.
         events: Hears of every change that is made here.
+        width: Tells, by a job's spec, how many slots it takes; where that is more than there are, it is left to other machines.
     """
 
     def __init__(
@@ -82,8 +89,10 @@ class Dispatcher:
         stop_workers: bool = False,
         standby: Standby | None = None,
         events: JobEvents | None = None,
+        width: Callable[[Mapping[str, Any]], int] = _one,
     ) -> None:
         self.records = JobRecords(store, kind, events)
+        self._width = width
         self._kind = kind
         self._module = worker_module
         self._slots = list(slots)
@@ -150,10 +159,10 @@ class Dispatcher:
         busy: set[int] = set()
         dead = [job for job in running if await self._is_dead(job, busy)]
         free = [slot for slot in range(len(self._slots)) if slot not in busy]
+        reserved = False
         for job in dead:
-            if free and await self._claim_and_spawn(job, free[0]):
-                free.pop(0)
-        if not free:
+            reserved |= await self._give(job, free)
+        if not free or reserved:
             return
         await asyncio.to_thread(release, self.records)
         by_project = Counter(job.name.project for job in running)
@@ -161,22 +170,31 @@ class Dispatcher:
             waiting = await asyncio.to_thread(self.records.at, marker)
             if waiting is None or waiting.state is not JobState.QUEUED or waiting.held:
                 continue
-            if await self._claim_and_spawn(waiting, free[0]):
-                free.pop(0)
-                if not free:
-                    return
+            if await self._give(waiting, free) or not free:
+                return
+
+    async def _give(self, job: Job, free: list[int]) -> bool:
+        """Gives a job as many of the free slots as it takes; whether it has to wait for more of them, so that none behind it may have those there are."""
+        width = self._width(job.spec)
+        if width > len(self._slots):
+            return False
+        if width > len(free):
+            return True
+        if await self._claim_and_spawn(job, tuple(free[:width])):
+            del free[:width]
+        return False
 
     async def _is_dead(self, job: Job, busy: set[int]) -> bool:
         """Whether a running job's worker is dead and its job is to be claimed; notes the slots of this machine that are not free."""
         child = self._children.get(str(job.name))
         if not await asyncio.to_thread(self._expired, job, own=child is not None):
             if job.node == self._node:
-                busy.add(job.slot)
+                busy.update(job.slots)
         elif child is not None:
             # It lives but does not beat: stopped, or stuck for good. Its watcher settles the job, so its slot is free by the next round or so.
             _log.warning("the worker of %s has not beaten for its lease and is ended", job.name)
             child.kill_group()
-            busy.add(job.slot)
+            busy.update(job.slots)
         elif job.state is JobState.CANCELLING:
             await asyncio.to_thread(self._finish_cancel, job)
         else:
@@ -212,7 +230,7 @@ class Dispatcher:
 
         self.records.update(job.name, change)
 
-    def _claim(self, job: Job, slot: int) -> Job | None:
+    def _claim(self, job: Job, slots: tuple[int, ...]) -> Job | None:
         """Takes the next attempt by compare-and-swap; None where somebody else was faster or the job has failed for good."""
         claimed = False
 
@@ -230,29 +248,29 @@ class Dispatcher:
                 attempt=current.attempt + 1,
                 start_time=current.start_time or now,
                 node=self._node,
-                slot=slot,
+                slots=slots,
                 crashes=crashes,
             )
 
         taken = self.records.update(job.name, change)
         return taken if claimed else None
 
-    async def _claim_and_spawn(self, job: Job, slot: int) -> bool:
+    async def _claim_and_spawn(self, job: Job, slots: tuple[int, ...]) -> bool:
         scratch = self._scratch_root / f"{job.name.project}-{job.name.id}-{job.attempt + 1}"
         await asyncio.to_thread(scratch.mkdir, parents=True, exist_ok=True)  # before the claim: where the disk is full nothing is claimed
-        claimed = await asyncio.to_thread(self._claim, job, slot)
+        claimed = await asyncio.to_thread(self._claim, job, slots)
         if claimed is None:
             with suppress(OSError):
                 scratch.rmdir()  # empty unless another dispatcher of this machine has just claimed the same attempt
             return False
         try:
-            child = await self._spawn(claimed, {**self._slots[slot], SCRATCH_VARIABLE: str(scratch)}, scratch / LOG_FILE)
+            child = await self._spawn(claimed, {**self._environment(slots), SCRATCH_VARIABLE: str(scratch)}, scratch / LOG_FILE)
         except OSError:
             await asyncio.to_thread(self._requeue, claimed, crashed=False)
             raise
         _log.info(
             "worker started",
-            extra={"job": str(claimed.name), "attempt": claimed.attempt, "pid": child.pid, "slot": slot, "request_id": claimed.request_id},
+            extra={"job": str(claimed.name), "attempt": claimed.attempt, "pid": child.pid, "slots": list(slots), "request_id": claimed.request_id},
         )
         self._children[str(claimed.name)] = child
         self._watched.add(scratch)
@@ -261,6 +279,9 @@ class Dispatcher:
         watcher.add_done_callback(self._watchers.discard)
         self._changed()
         return True
+
+    def _environment(self, slots: tuple[int, ...]) -> dict[str, str]:
+        return {name: ",".join(self._slots[slot][name] for slot in slots) for name in self._slots[slots[0]]}
 
     async def _spawn(self, job: Job, environment: dict[str, str], output: Path) -> Child:
         """A worker with the job: the one that waited for it, else a new one."""
@@ -277,7 +298,7 @@ class Dispatcher:
         _log.info("worker ended", extra={"job": str(job.name), "attempt": job.attempt, "pid": child.pid, "exit_code": code})
         child.kill_group()
         self._changed()
-        if code not in {0, EXIT_GIVEN_BACK}:
+        if code not in {0, EXIT_GIVEN_BACK, EXIT_CRASHED}:
             await asyncio.to_thread(joblog.merge, self.records.store, job.name, job.attempt, scratch / LOG_FILE)
         await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
         self._watched.discard(scratch)

@@ -32,6 +32,10 @@ class Preempted(Exception):
     """The worker was told to go (SIGTERM); the job goes back to the queue."""
 
 
+class Crashed(Exception):
+    """A process that the work needs has died: the attempt ends as if its worker had, so the job is taken up again, a limited number of times."""
+
+
 class StopCause(enum.Enum):
     """Why a worker must stop, strongest first."""
 
@@ -94,7 +98,7 @@ class Lease:
             self._wake.set()
 
     def _write(self) -> None:
-        body = {"node": self._job.node, "host": socket.gethostname(), "pid": os.getpid(), "slot": self._job.slot}
+        body = {"node": self._job.node, "host": socket.gethostname(), "pid": os.getpid(), "slots": list(self._job.slots)}
         self._records.store.put(heartbeat_key(self._job.name, self._job.attempt), json.dumps(body).encode())
 
     def _beat(self) -> None:
@@ -122,6 +126,22 @@ class Lease:
             self._ask(StopCause.CANCELLED)
 
 
-def on_sigterm(lease: Lease) -> None:
+class Follower:
+    """What a process of an attempt's group has in place of the lease, which the group's leader holds: it stops where that one tells it to (SIGTERM)."""
+
+    def __init__(self) -> None:
+        self._cause: StopCause | None = None
+
+    @property
+    def cause(self) -> StopCause | None:
+        """Why the work must stop, or None while it may go on."""
+        return self._cause
+
+    def preempt(self, *_: object) -> None:
+        """The SIGTERM handler's part: asks the work to stop."""
+        self._cause = StopCause.PREEMPTED
+
+
+def on_sigterm(lease: Lease | Follower) -> None:
     """Takes SIGTERM as a preemption. Call it from the main thread."""
     signal.signal(signal.SIGTERM, lease.preempt)

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from visionyard.jobs.v1 import job_pb2 as _job_pb2
 import builtins as _builtins
 import sys
@@ -20,6 +21,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Launcher:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LauncherEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Launcher.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LAUNCHER_UNSPECIFIED: _Launcher.ValueType  # 0
+    """The same as LAUNCHER_LOCAL."""
+    LAUNCHER_LOCAL: _Launcher.ValueType  # 1
+    """The service, on the machine that takes the job."""
+    LAUNCHER_RAY: _Launcher.ValueType  # 2
+    """The Ray cluster that the service knows, on its nodes."""
+
+class Launcher(_Launcher, metaclass=_LauncherEnumTypeWrapper):
+    """Who starts the processes of a training."""
+
+LAUNCHER_UNSPECIFIED: Launcher.ValueType  # 0
+"""The same as LAUNCHER_LOCAL."""
+LAUNCHER_LOCAL: Launcher.ValueType  # 1
+"""The service, on the machine that takes the job."""
+LAUNCHER_RAY: Launcher.ValueType  # 2
+"""The Ray cluster that the service knows, on its nodes."""
+Global___Launcher: _TypeAlias = Launcher  # noqa: Y015
 
 @_typing.final
 class TrainingJob(_message.Message):
@@ -132,6 +157,9 @@ class TrainingSpec(_message.Message):
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
     IMAGE_SIZE_PX_FIELD_NUMBER: _builtins.int
     OVERRIDES_FIELD_NUMBER: _builtins.int
+    GPUS_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    LAUNCHER_FIELD_NUMBER: _builtins.int
     dataset_version: _builtins.str
     """`projects/{project}/datasets/{dataset}/versions/{number}`; "-" as the number means the newest, and the job holds the number that it was."""
     model_version: _builtins.str
@@ -150,6 +178,14 @@ class TrainingSpec(_message.Message):
     """Images a step; from 1 to 65,536. 0: Ultralytics' default, 16."""
     image_size_px: _builtins.int
     """The image's side at training in pixels, a multiple of 32; from 32 to 8192. 0: Ultralytics' default, 640."""
+    gpus: _builtins.int
+    """How many processes train together on each machine, each with a GPU of its own or, where there is none, a share of the CPU; from 1 to 64. The batch is
+    that of all together, and a multiple of their number. 0: one.
+    """
+    nodes: _builtins.int
+    """On how many machines; from 1 to 256, more than one by Ray only. 0: one."""
+    launcher: Global___Launcher.ValueType
+    """Who starts the processes."""
     @_builtins.property
     def overrides(self) -> _struct_pb2.Struct:
         """Any other training argument of Ultralytics by its own name. Those that the service sets itself are refused."""
@@ -166,10 +202,13 @@ class TrainingSpec(_message.Message):
         batch_size: _builtins.int = ...,
         image_size_px: _builtins.int = ...,
         overrides: _struct_pb2.Struct | None = ...,
+        gpus: _builtins.int = ...,
+        nodes: _builtins.int = ...,
+        launcher: Global___Launcher.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "initial_model", b"initial_model", "model_version", b"model_version", "model_yaml", b"model_yaml", "overrides", b"overrides"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "batch_size", b"batch_size", "dataset_version", b"dataset_version", "epochs", b"epochs", "image_size_px", b"image_size_px", "initial_model", b"initial_model", "model", b"model", "model_version", b"model_version", "model_yaml", b"model_yaml", "overrides", b"overrides"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "batch_size", b"batch_size", "dataset_version", b"dataset_version", "epochs", b"epochs", "gpus", b"gpus", "image_size_px", b"image_size_px", "initial_model", b"initial_model", "launcher", b"launcher", "model", b"model", "model_version", b"model_version", "model_yaml", b"model_yaml", "nodes", b"nodes", "overrides", b"overrides"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_initial_model: _TypeAlias = _typing.Literal["model_version", "architecture", "model_yaml"]  # noqa: Y015
     _WhichOneofArgType_initial_model: _TypeAlias = _typing.Literal["initial_model", b"initial_model"]  # noqa: Y015
@@ -210,6 +249,7 @@ class TrainingProgress(_message.Message):
     METRICS_FIELD_NUMBER: _builtins.int
     GPU_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
+    PROCESSES_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """Epochs finished, and in the bucket."""
     epochs: _builtins.int
@@ -222,6 +262,8 @@ class TrainingProgress(_message.Message):
     """GPU memory in use by the worker in bytes; 0 without a GPU."""
     device: _builtins.str
     """What it trains on: "cpu", or "cuda:0 (NVIDIA ...)"."""
+    processes: _builtins.int
+    """How many processes train together, once they do; on a Ray cluster on all its nodes. 0 before."""
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Ultralytics' own keys and values of the last epoch ("train/box_loss", "metrics/mAP50(B)", ...), running losses of the epoch under way."""
@@ -236,10 +278,11 @@ class TrainingProgress(_message.Message):
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         gpu_memory_bytes: _builtins.int = ...,
         device: _builtins.str = ...,
+        processes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "epoch", b"epoch", "epochs", b"epochs", "gpu_memory_bytes", b"gpu_memory_bytes", "metrics", b"metrics", "step", b"step", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "epoch", b"epoch", "epochs", b"epochs", "gpu_memory_bytes", b"gpu_memory_bytes", "metrics", b"metrics", "processes", b"processes", "step", b"step", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

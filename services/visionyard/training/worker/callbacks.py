@@ -22,6 +22,7 @@ from ultralytics.utils.callbacks import get_default_callbacks
 
 from visionyard.kit.cpus import usable_cpus
 from visionyard.kit.jobs.worker import JobContext
+from visionyard.training.spec import TrainingSpec
 from visionyard.training.worker.checkpoints import ARGUMENTS, RESULTS, CheckpointStore, Saved
 from visionyard.training.worker.threads import ThreadTrial
 
@@ -52,6 +53,7 @@ class TrainingHooks:
             "metrics": {},
             "gpu_memory_bytes": 0,
             "device": device_name,
+            "processes": TrainingSpec.from_json(spec).processes,
         }
         self._saved_epoch = stored_epoch
         self._epoch_metrics: dict[int, dict[str, float]] = {}
@@ -87,7 +89,7 @@ class TrainingHooks:
         self._context.check()
 
     def _train_start(self, trainer: Any) -> None:
-        if trainer.device.type == "cpu":
+        if trainer.device.type == "cpu" and self._detail["processes"] == 1:  # several have shares of the cores, and wait for each other
             self._threads = ThreadTrial(usable_cpus(), torch.set_num_threads)
         if not trainer.args.time:
             trainer.train_time_start -= _trained_seconds(trainer.csv)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 from visionyard.kit.artifacts.dataset import read_dataset_version
 from visionyard.kit.artifacts.materialise import materialise
 from visionyard.kit.errors import Reason, YardError
-from visionyard.kit.jobs.lease import JobCancelled, LeaseLost, Preempted
+from visionyard.kit.jobs.lease import Crashed, JobCancelled, LeaseLost, Preempted
 from visionyard.kit.jobs.worker import JobContext
 from visionyard.kit.names import VersionName
 from visionyard.kit.objectstore.port import StoreUnavailable
 from visionyard.training.config import TrainingSettings
 from visionyard.training.spec import TrainingSpec
+from visionyard.training.worker.group import is_trained, train_together, trains_together
 from visionyard.training.worker.offline import prepare_training
 
 _log = logging.getLogger(__name__)
-_PASSED_ON = (JobCancelled, Preempted, LeaseLost, StoreUnavailable, YardError, OSError)
+_PASSED_ON = (Crashed, JobCancelled, Preempted, LeaseLost, StoreUnavailable, YardError, OSError)
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED", "bad alloc")
 _OUT_OF_SHARED_MEMORY = ("bus error", "shared memory", "/dev/shm")  # noqa: S108 - words of messages, no path that is used
 _PATH = re.compile(r"(?:/[\w.@+~-]+){2,}/?")
@@ -43,23 +47,39 @@ def handle(context: JobContext) -> dict[str, Any]:
     return {"model_version": results.publish(context, spec, model)}
 
 
-def _train(context: JobContext, spec: TrainingSpec) -> dict[str, Any]:
+@contextmanager
+def prepared(context: JobContext, spec: TrainingSpec, *, speaks: bool = True) -> Iterator[tuple[str, Path]]:
+    """Gives the dataset's task and what Ultralytics takes as ``data``, which stays there until the block ends.
+
+    Args:
+        context: The job.
+        spec: What to train.
+        speaks: Whether it reports how far it is.
+    """
     settings = cast("TrainingSettings", context.settings)
     version = read_dataset_version(context.store, VersionName.parse(spec.dataset_version, "datasets"))
 
     def fetched(done: int, total: int) -> None:
         context.check()
-        context.report("fetching images", done, total, "images")
+        if speaks:
+            context.report("fetching images", done, total, "images")
 
     with materialise(context.store, version, settings.work_dir / "datasets", settings.dataset_cache_bytes, fetched) as folder:
-        context.report("starting")
+        if speaks:
+            context.report("starting")
+        yield version.task, folder if version.task == "classify" else folder / "data.yaml"
+
+
+def _train(context: JobContext, spec: TrainingSpec) -> dict[str, Any]:
+    if trains_together(spec) and not is_trained(context):
+        train_together(context, spec)
+    with prepared(context, spec) as (task, data):
         try:
             # Only now, with the lease beating: torch takes seconds to import.
             from visionyard.training.worker import results, trainer  # noqa: PLC0415 - see the line above
 
             model = results.initial_model(context, spec, context.scratch)
-            data = folder if version.task == "classify" else folder / "data.yaml"
-            run = trainer.train(context, spec.arguments(), model, version.task, data)
+            run = trainer.train(context, spec.arguments(), model, task, data)
             trainer.log_outcome(run)
             return results.store_run(context, run, spec)
         except _PASSED_ON:

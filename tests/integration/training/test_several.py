@@ -1,0 +1,144 @@
+"""Trainings by several processes: two ranks on one machine (gloo), and two Ray nodes."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+import psutil
+import pytest
+from shapes import RECIPE, publish_shapes
+
+from conftest import PROJECT, Room
+from visionyard.kit.artifacts.model import read_model_version
+from visionyard.kit.errors import Reason
+from visionyard.kit.jobs import joblog
+from visionyard.kit.jobs.model import Job, JobState
+from visionyard.kit.names import ResourceName, VersionName
+from visionyard.training.mapping import job_to_proto
+from visionyard.training.spec import TrainingSpec
+
+EPOCHS = 12
+WITHIN = 0.03
+
+
+def spec_of(dataset: str, **changes: Any) -> TrainingSpec:
+    spec = TrainingSpec(
+        dataset,
+        "projects/default/models/m",
+        architecture="yolov8n.yaml",
+        epochs=EPOCHS,
+        batch_size=8,
+        image_size_px=64,
+        overrides={**RECIPE, "plots": False},
+        gpus=2,
+    )
+    return TrainingSpec(**{**vars(spec), **changes})
+
+
+def begin(room: Room, spec: TrainingSpec) -> ResourceName:
+    return room.trainings.create(PROJECT, spec, "").job.name
+
+
+def epoch_of(room: Room, name: ResourceName) -> int:
+    return int((room.trainings.jobs.get(name).pointers.get("checkpoint") or {}).get("epoch", 0))
+
+
+def log_of(room: Room, job: Job) -> str:
+    return b"".join(data for _, data in joblog.read(room.store, job.name, job.attempt, 0)).decode(errors="replace")
+
+
+async def finished(room: Room, name: ResourceName, seconds: float) -> Job:
+    await room.until(lambda: room.trainings.jobs.get(name).state.finished, seconds)
+    job = room.trainings.jobs.get(name)
+    assert (job.state, job.error) == (JobState.SUCCEEDED, None), log_of(room, job)[-3000:]
+    return job
+
+
+def epochs_told(room: Room, name: ResourceName) -> list[int]:
+    text = room.store.get(room.trainings.files(name)["results.csv"].key).data.decode()
+    return [int({key.strip(): value for key, value in row.items()}["epoch"]) for row in csv.DictReader(io.StringIO(text))]
+
+
+def quality(room: Room, job: Job) -> float:
+    version = read_model_version(room.store, VersionName.parse(job.pointers["model_version"], "models"))
+    return version.metrics["metrics/mAP50(B)"]
+
+
+def ranks(room: Room) -> list[psutil.Process]:
+    """The processes that train, rank 0 first."""
+    found = []
+    for process in room.workers():
+        try:
+            if "visionyard.training.worker.rank" in process.cmdline() and "RANK" in process.environ():
+                found.append(process)
+        except psutil.Error:
+            continue
+    return sorted(found, key=lambda process: int(process.environ()["RANK"]))
+
+
+@pytest.mark.timeout(900)
+async def test_two_processes_learn_what_one_learns(room: Room) -> None:
+    dataset = publish_shapes(room.store)
+    async with room.dispatching():
+        alone, together = [await finished(room, begin(room, spec_of(dataset, gpus=gpus)), 600) for gpus in (1, 2)]
+        await room.until(lambda: not room.workers(), 20)
+    assert job_to_proto(room.trainings.get(together.name)).training_progress.processes == 2
+    assert epochs_told(room, together.name) == list(range(1, EPOCHS + 1))
+    assert quality(room, together) == pytest.approx(quality(room, alone), abs=WITHIN)
+
+
+@pytest.mark.timeout(900)
+async def test_a_rank_that_is_killed_costs_an_epoch_at_most_and_a_cancellation_leaves_no_process(room: Room) -> None:
+    dataset = publish_shapes(room.store, train=32, val=8)
+    name = begin(room, spec_of(dataset, epochs=500))
+    jobs = room.trainings.jobs
+    async with room.dispatching():
+        for killed, epoch in ((1, 1), (0, 3)):
+            await room.until(lambda epoch=epoch: epoch_of(room, name) >= epoch, 240)
+            first = jobs.get(name).attempt
+            before = ranks(room)
+            assert len(before) == 2
+            before[killed].kill()
+            await room.until(lambda first=first: jobs.get(name).attempt > first, 60)
+            reached = epoch_of(room, name)
+            await room.until(lambda before=before: not any(process.is_running() for process in before), 20)
+        await room.until(lambda: epoch_of(room, name) > reached, 240)
+        room.trainings.cancel(name)
+        await room.until(lambda: jobs.get(name).state is JobState.CANCELLED, 30)
+        await room.until(lambda: not room.workers(), 20)
+        reached = epoch_of(room, name)
+        assert epochs_told(room, name) == list(range(1, reached + 1))
+        room.trainings.resume(name, reached + 1)
+        job = await finished(room, name, 240)
+        await room.until(lambda: not room.workers(), 20)
+    assert epochs_told(room, name) == list(range(1, reached + 2))
+    assert job.attempt == 4
+
+
+@pytest.mark.timeout(600)
+async def test_no_rank_outlives_its_worker_and_service(room: Room) -> None:
+    """The worker and its service die together, so that nobody is left to end the ranks, which have sessions of their own."""
+    name = begin(room, spec_of(publish_shapes(room.store, train=32, val=8), epochs=500))
+    async with room.dispatching():
+        await room.until(lambda: epoch_of(room, name) >= 1, 240)
+    left = ranks(room)
+    (leader,) = [process for process in room.workers() if "--attempt" in process.cmdline()] or [None]
+    if leader is not None:
+        leader.kill()
+    await room.until(lambda: not any(process.is_running() for process in left), 20)
+
+
+@pytest.mark.timeout(600)
+async def test_what_a_rank_fails_with_is_told(room: Room) -> None:
+    name = begin(room, spec_of(publish_shapes(room.store, train=16, val=8), overrides={**RECIPE, "freeze": 100}))
+    async with room.dispatching():
+        await room.until(lambda: room.trainings.jobs.get(name).state.finished, 120)
+        await room.until(lambda: not room.workers(), 20)
+    job = room.trainings.jobs.get(name)
+    assert job.state is JobState.FAILED
+    assert job.error is not None
+    assert job.error.reason is Reason.TRAINING_FAILED
+    assert "froze the entire model" in job.error.message
+    assert job.attempt == 1
