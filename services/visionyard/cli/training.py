@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict, cast
 
 import typer
 import yaml
@@ -34,6 +35,21 @@ class _Numbers(TypedDict):
     epochs: int
     batch_size: int
     image_size_px: int
+
+
+class _Processes(TypedDict, total=False):
+    """How many processes train together; what is not asked for is left out."""
+
+    gpus: int
+    nodes: int
+    launcher: str
+
+
+class Launcher(enum.StrEnum):
+    """Who starts the processes of a training."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 class _When(TypedDict):
@@ -103,6 +119,14 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any other training argument of Ultralytics; may be given several times."),
     ] = None,
+    gpus: Annotated[
+        int | None,
+        typer.Option("--gpus", min=1, max=64, help="Processes that train together on each machine, each with a GPU, or a share of the CPU."),
+    ] = None,
+    nodes: Annotated[int | None, typer.Option("--nodes", min=1, max=256, help="Machines that train together; with --launcher ray.")] = None,
+    launcher: Annotated[
+        Launcher | None, typer.Option("--launcher", help="Who starts the processes: the service, or the Ray cluster that it knows.")
+    ] = None,
     priority: Annotated[int, typer.Option("--priority", min=-1000, max=1000, help="Jobs of a higher one get slots first.")] = 0,
     after: Annotated[
         str, typer.Option("--after", metavar="JOB", help="Begin when this training has succeeded, and fail where it does not.")
@@ -121,12 +145,16 @@ def train(
         version = (await session.client.datasets.get_version(dataset)).name
         initial = await _initial_model(session, model)
         numbers: _Numbers = {"epochs": epochs or 0, "batch_size": batch or 0, "image_size_px": imgsz or 0}
+        asked = {"gpus": gpus, "nodes": nodes, "launcher": launcher.value if launcher else None}
+        processes = cast("_Processes", {key: value for key, value in asked.items() if value})
         followed = await _followed(session, after)
         when: _When = {"priority": priority, "after": followed}
-        arguments = {"model": target, **numbers, "overrides": overrides, **initial, **(when if priority or after else {})}
+        arguments = {"model": target, **numbers, **processes, "overrides": overrides, **initial, **(when if priority or after else {})}
 
         async def create(request_id: str) -> training_job_pb2.TrainingJob:
-            return await jobs.create(version, model=target, overrides=overrides, request_id=request_id, **numbers, **initial, **when)
+            return await jobs.create(
+                version, model=target, overrides=overrides, request_id=request_id, **numbers, **initial, **processes, **when
+            )
 
         with session.pending("train", dataset=version, **arguments) as pending:
             job = await following.begin(session, pending, create, jobs.get)
@@ -143,7 +171,8 @@ def train(
 def trained(job: training_job_pb2.TrainingJob) -> None:
     """A training that ended well, for people."""
     progress = job.training_progress
-    output.write(f"{short(job.model_version)}: trained for {progress.epoch} epochs on {progress.device or 'cpu'}")
+    together = f", {progress.processes} processes together" if progress.processes > 1 else ""
+    output.write(f"{short(job.model_version)}: trained for {progress.epoch} epochs on {progress.device or 'cpu'}{together}")
     output.fields([(key, f"{value:.4g}") for key, value in sorted(progress.metrics.items()) if key.startswith("metrics/")])
 
 

@@ -23,6 +23,19 @@ CREATE_TIMEOUT_S = 180.0
 """A service that has just started asks Ultralytics for its arguments first, which takes a minute on a busy machine."""
 
 
+_LAUNCHERS = {
+    "": training_job_pb2.LAUNCHER_UNSPECIFIED,
+    "local": training_job_pb2.LAUNCHER_LOCAL,
+    "ray": training_job_pb2.LAUNCHER_RAY,
+}
+
+
+def _launcher(name: str) -> training_job_pb2.Launcher:
+    if name not in _LAUNCHERS:
+        raise local(Reason.INVALID_FIELD, f"there is no launcher {name!r}: choose local or ray", {"field": "training_job.spec.launcher"})
+    return _LAUNCHERS[name]
+
+
 class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
     """The training jobs of a project."""
 
@@ -45,6 +58,9 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
         batch_size: int = 0,
         image_size_px: int = 0,
         overrides: Mapping[str, Any] | None = None,
+        gpus: int = 0,
+        nodes: int = 0,
+        launcher: str = "",
         priority: int = 0,
         after: str = "",
         request_id: str = "",
@@ -61,6 +77,9 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
             batch_size: Images a step; 0: Ultralytics' default, 16.
             image_size_px: The image's side in pixels; 0: Ultralytics' default, 640.
             overrides: Other training arguments of Ultralytics by their own names.
+            gpus: How many processes train together on each machine, each with a GPU or, where there is none, a share of the CPU; 0 for one.
+            nodes: On how many machines; 0 for one.
+            launcher: ``ray`` where a Ray cluster is to start the processes, ``local`` or empty where the service is.
             priority: From -1000 to 1000; jobs of a higher one get slots first.
             after: A training job that it follows, an id or resource name; empty for none.
             request_id: A UUID; the same one again gives the same job. Empty: a fresh one.
@@ -75,6 +94,9 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
             epochs=epochs,
             batch_size=batch_size,
             image_size_px=image_size_px,
+            gpus=gpus,
+            nodes=nodes,
+            launcher=_launcher(launcher),
         )
         if model_version:
             spec.model_version = self._names.version("models", model_version)

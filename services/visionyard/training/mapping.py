@@ -33,16 +33,18 @@ _TASKS = {
 _LAUNCHERS = {training_job_pb2.LAUNCHER_LOCAL: Launcher.LOCAL, training_job_pb2.LAUNCHER_RAY: Launcher.RAY}
 
 
-def _launcher(number: training_job_pb2.Launcher) -> Launcher:
+def _launcher(number: int) -> Launcher:
     """The launcher that is asked for.
 
     Raises:
         YardError: INVALID_FIELD, one that this service does not know.
     """
-    known = {training_job_pb2.LAUNCHER_UNSPECIFIED: Launcher.LOCAL, **_LAUNCHERS}
-    if number not in known:
+    if number == training_job_pb2.LAUNCHER_UNSPECIFIED:
+        return Launcher.LOCAL
+    found = next((launcher for known, launcher in _LAUNCHERS.items() if known == number), None)
+    if found is None:
         raise invalid_field("training_job.spec.launcher", f"takes local or ray, not the number {number}")
-    return known[number]
+    return found
 
 
 def spec_from_proto(spec: training_job_pb2.TrainingSpec) -> TrainingSpec:

@@ -55,7 +55,7 @@ def slots_taken(slots: Sequence[Mapping[str, str]]) -> Callable[[Mapping[str, An
     machine = this_machine(slots)
 
     def taken(spec: Mapping[str, Any]) -> int:
-        processes = max(1, spec.get("gpus", 0))
+        processes = max(1, int(spec.get("gpus", 0)))
         if spec.get("launcher") == Launcher.RAY.value:
             return 1
         if machine.gpus:
@@ -88,7 +88,9 @@ def check_processes(spec: TrainingSpec, machine: Machine) -> None:
 def _check_here(spec: TrainingSpec, machine: Machine) -> None:
     if machine.gpus:
         if spec.gpus > machine.gpus:
-            raise invalid_field("training_job.spec.gpus", f"is {spec.gpus}, and this machine has {machine.gpus} for trainings: ask for fewer")
+            raise invalid_field(
+                "training_job.spec.gpus", f"is {spec.gpus}, and this machine has {machine.gpus} for trainings: ask for fewer"
+            )
     elif spec.gpus > machine.cores:
         raise invalid_field(
             "training_job.spec.gpus",
@@ -98,7 +100,9 @@ def _check_here(spec: TrainingSpec, machine: Machine) -> None:
 
 def _check_ray(machine: Machine) -> None:
     if not machine.ray_installed:
-        raise _no_ray("Ray is not installed where this service runs: install Visionyard with the extra ray, pip install 'visionyard[training,ray]'")
+        raise _no_ray(
+            "Ray is not installed where this service runs: install Visionyard with the extra ray, pip install 'visionyard[training,ray]'"
+        )
     if not machine.ray_address:
         raise _no_ray("this service knows no Ray cluster: set VISIONYARD_RAY_ADDRESS to the cluster's address and start the service again")
 
@@ -111,7 +115,9 @@ def _check_batch(spec: TrainingSpec) -> None:
     """The batch is that of all processes together, and each takes the same share of it."""
     batch = spec.arguments().get("batch", DEFAULT_BATCH)
     if not isinstance(batch, int) or batch < 1:
-        raise invalid_field("training_job.spec.batch_size", f"must be a number where several processes train together, not {batch}: give --batch")
+        raise invalid_field(
+            "training_job.spec.batch_size", f"must be a number where several processes train together, not {batch}: give --batch"
+        )
     if batch % spec.processes:
         near = max(spec.processes, batch - batch % spec.processes)
         raise invalid_field(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
+from collections.abc import Iterator
 from typing import Any
 
 import psutil
 import pytest
+from ray_cluster import RayCluster
 from shapes import RECIPE, publish_shapes
 
 from conftest import PROJECT, Room
@@ -17,7 +20,9 @@ from visionyard.kit.jobs import joblog
 from visionyard.kit.jobs.model import Job, JobState
 from visionyard.kit.names import ResourceName, VersionName
 from visionyard.training.mapping import job_to_proto
+from visionyard.training.processes import Machine
 from visionyard.training.spec import TrainingSpec
+from visionyard.training.trainings import Trainings
 
 EPOCHS = 12
 WITHIN = 0.03
@@ -78,15 +83,27 @@ def ranks(room: Room) -> list[psutil.Process]:
     return sorted(found, key=lambda process: int(process.environ()["RANK"]))
 
 
+_alone: list[float] = []
+
+
+async def quality_alone(room: Room, dataset: str) -> float:
+    """What one process reaches; trained once for all tests."""
+    if not _alone:
+        _alone.append(quality(room, await finished(room, begin(room, spec_of(dataset, gpus=1)), 600)))
+        assert _alone[0] > 0.9, "it has not learned, so nothing can be compared"
+    return _alone[0]
+
+
 @pytest.mark.timeout(900)
 async def test_two_processes_learn_what_one_learns(room: Room) -> None:
     dataset = publish_shapes(room.store)
     async with room.dispatching():
-        alone, together = [await finished(room, begin(room, spec_of(dataset, gpus=gpus)), 600) for gpus in (1, 2)]
+        alone = await quality_alone(room, dataset)
+        job = await finished(room, begin(room, spec_of(dataset)), 600)
         await room.until(lambda: not room.workers(), 20)
-    assert job_to_proto(room.trainings.get(together.name)).training_progress.processes == 2
-    assert epochs_told(room, together.name) == list(range(1, EPOCHS + 1))
-    assert quality(room, together) == pytest.approx(quality(room, alone), abs=WITHIN)
+    assert job_to_proto(room.trainings.get(job.name)).training_progress.processes == 2
+    assert epochs_told(room, job.name) == list(range(1, EPOCHS + 1))
+    assert quality(room, job) == pytest.approx(alone, abs=WITHIN)
 
 
 @pytest.mark.timeout(900)
@@ -142,3 +159,70 @@ async def test_what_a_rank_fails_with_is_told(room: Room) -> None:
     assert job.error.reason is Reason.TRAINING_FAILED
     assert "froze the entire model" in job.error.message
     assert job.attempt == 1
+
+
+@pytest.fixture
+def cluster(room: Room, monkeypatch: pytest.MonkeyPatch) -> Iterator[RayCluster]:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install '.[ray]'")
+    cluster = RayCluster({})
+    monkeypatch.setenv("VISIONYARD_RAY_ADDRESS", cluster.address)
+    monkeypatch.setenv("VISIONYARD_RAY_DEVICE", "cpu")
+    room.trainings = Trainings(room.store, room.trainings._table, room.outbox, Machine(0, 2, cluster.address, ray_installed=True))
+    yield cluster
+    cluster.close()
+
+
+@pytest.mark.timeout(1200)
+async def test_two_ray_nodes_learn_what_one_process_learns_though_one_is_lost(room: Room, cluster: RayCluster) -> None:
+    dataset = publish_shapes(room.store)
+    jobs = room.trainings.jobs
+    async with room.dispatching():
+        alone = await quality_alone(room, dataset)
+        await asyncio.to_thread(cluster.add, room.work_dir / "node0")
+        name = begin(room, spec_of(dataset, gpus=1, nodes=2, launcher="ray"))
+
+        def waiting() -> bool:
+            status = job_to_proto(room.trainings.get(name)).status
+            return (status.progress.phase, status.progress.done, status.progress.total) == ("waiting for Ray nodes", 1, 2)
+
+        await room.until(waiting, 120)
+        assert not ranks(room), "it begins when all nodes are there"
+        lost = await asyncio.to_thread(cluster.add, room.work_dir / "node1")
+        await room.until(lambda: epoch_of(room, name) >= 3, 300)
+        assert {process.environ()["VISIONYARD_WORK_DIR"][-5:] for process in ranks(room)} == {"node0", "node1"}
+        attempt = jobs.get(name).attempt
+        await asyncio.to_thread(cluster.kill, lost)
+        await room.until(lambda: jobs.get(name).attempt > attempt, 120)
+        await room.until(waiting, 120)
+        await room.until(lambda: not ranks(room), 30)
+        await asyncio.to_thread(cluster.add, room.work_dir / "node2")
+        job = await finished(room, name, 600)
+        await room.until(lambda: not ranks(room), 30)
+    assert epochs_told(room, name) == list(range(1, EPOCHS + 1))
+    assert job.attempt == 2
+    for node in ("node0", "node1", "node2"):
+        assert any((room.work_dir / node / "datasets").glob("*/images")), "each fetches the set itself"
+    assert quality(room, job) == pytest.approx(alone, abs=WITHIN)
+
+
+@pytest.mark.timeout(900)
+async def test_a_training_on_ray_that_is_cancelled_or_whose_worker_dies_leaves_no_rank(room: Room, cluster: RayCluster) -> None:
+    for node in ("node0", "node1"):
+        await asyncio.to_thread(cluster.add, room.work_dir / node)
+    jobs = room.trainings.jobs
+    name = begin(room, spec_of(publish_shapes(room.store, train=16, val=8), epochs=500, gpus=1, nodes=2, launcher="ray"))
+    async with room.dispatching():
+        await room.until(lambda: epoch_of(room, name) >= 1, 300)
+        left = ranks(room)
+        assert len(left) == 2
+        (leader,) = [process for process in room.workers() if process.cmdline()[1:3] == ["-m", "visionyard.training.worker"]]
+        leader.kill()
+        await room.until(lambda: not any(process.is_running() for process in left), 60)
+        await room.until(lambda: jobs.get(name).attempt == 2, 60)
+        reached = epoch_of(room, name)
+        await room.until(lambda: epoch_of(room, name) > reached, 300)
+        room.trainings.cancel(name)
+        await room.until(lambda: jobs.get(name).state is JobState.CANCELLED, 40)
+        await room.until(lambda: not ranks(room), 30)
+    for node in ("node0", "node1"):
+        assert list((room.work_dir / node / "scratch" / "ray").iterdir()) == []

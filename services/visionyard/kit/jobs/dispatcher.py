@@ -270,7 +270,13 @@ class Dispatcher:
             raise
         _log.info(
             "worker started",
-            extra={"job": str(claimed.name), "attempt": claimed.attempt, "pid": child.pid, "slots": list(slots), "request_id": claimed.request_id},
+            extra={
+                "job": str(claimed.name),
+                "attempt": claimed.attempt,
+                "pid": child.pid,
+                "slots": list(slots),
+                "request_id": claimed.request_id,
+            },
         )
         self._children[str(claimed.name)] = child
         self._watched.add(scratch)

@@ -27,7 +27,14 @@ from visionyard.training.worker.handler import failure, prepared
 from visionyard.training.worker.ranks import tell
 
 _log = logging.getLogger(__name__)
-_LOST_PEER = ("connection closed by peer", "connection reset by peer", "broken pipe", "socket closed", "remote process exited", "nccl error")
+_LOST_PEER = (
+    "connection closed by peer",
+    "connection reset by peer",
+    "broken pipe",
+    "socket closed",
+    "remote process exited",
+    "nccl error",
+)
 """What torch says of a rank that is gone, by gloo and by NCCL."""
 
 
@@ -90,7 +97,7 @@ def main() -> int:
     except (JobCancelled, Preempted, LeaseLost) as stopped:
         _log.info("rank %d stops: %s", rank, type(stopped).__name__)
         return 1
-    except Exception:
+    except Exception:  # noqa: BLE001 - whatever it is, the others must not wait for this rank
         _log.exception("rank %d ends", rank)
         return 1
     if error is None:

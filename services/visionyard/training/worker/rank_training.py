@@ -10,10 +10,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -86,14 +87,18 @@ def _group(device: str, ranks: int) -> Iterator[Callable[[], None]]:
     if device != "cpu":
         torch.cuda.set_device(int(device))
     distributed.init_process_group("gloo" if device == "cpu" else "nccl", timeout=_WAIT)
-    yield distributed.barrier
+    yield _meet
     distributed.destroy_process_group()  # not after an exception: it would wait for ranks that are gone
+
+
+def _meet() -> None:
+    distributed.barrier()  # type: ignore[no-untyped-call]
 
 
 class _OnCpu(nn.parallel.DistributedDataParallel):
     """Takes the ``device_ids`` that Ultralytics gives, ``[None]`` on a CPU, where torch wants none."""
 
-    def __init__(self, module: nn.Module, device_ids: object, **options: Any) -> None:
+    def __init__(self, module: nn.Module, device_ids: object, **options: Any) -> None:  # noqa: ARG002 - see above
         super().__init__(module, **options)
 
 
@@ -128,13 +133,8 @@ class _GroupMember:
     def _setup_train(self) -> None:
         # Ultralytics has taken all cores but one for each rank.
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-        whole = nn.parallel.DistributedDataParallel
-        try:
-            if self.device.type == "cpu":
-                nn.parallel.DistributedDataParallel = _OnCpu
+        with mock.patch.object(nn.parallel, "DistributedDataParallel", _OnCpu) if self.device.type == "cpu" else nullcontext():
             super()._setup_train()  # type: ignore[misc]  # the trainer's own, which comes behind
-        finally:
-            nn.parallel.DistributedDataParallel = whole
 
     def _handle_nan_recovery(self, epoch: int) -> bool:
         """Ultralytics goes back to ``last.pt``, which only rank 0's machine has."""
