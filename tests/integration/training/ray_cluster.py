@@ -43,7 +43,7 @@ class RayCluster:
                 "--include-dashboard",
                 "false",
                 "--ray-client-server-port",
-                "0",
+                str(_free_port()),
             ]
             if not self._nodes
             else ["--address", self.address]

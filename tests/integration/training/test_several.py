@@ -151,7 +151,7 @@ async def test_no_rank_outlives_its_worker_and_service(room: Room) -> None:
 async def test_what_a_rank_fails_with_is_told(room: Room) -> None:
     name = begin(room, spec_of(publish_shapes(room.store, train=16, val=8), overrides={**RECIPE, "freeze": 100}))
     async with room.dispatching():
-        await room.until(lambda: room.trainings.jobs.get(name).state.finished, 120)
+        await room.until(lambda: room.trainings.jobs.get(name).state.finished, 300)
         await room.until(lambda: not room.workers(), 20)
     job = room.trainings.jobs.get(name)
     assert job.state is JobState.FAILED
