@@ -36,6 +36,9 @@ def _shown(found: training_job_service_pb2.GetTrainingQueueResponse) -> None:
         right=frozenset({0, 3}),
         empty="no training runs or waits",
     )
+    for slot in found.closed_slots:
+        free, wanted = output.size(slot.free_memory_bytes), output.size(slot.wanted_memory_bytes)
+        output.write(f"\n{slot.device} gets no training: others hold its memory, {free} are free and {wanted} must be")
     if found.others_running or found.others_waiting:
         output.write(f"\nof other projects {found.others_running} run and {found.others_waiting} wait")
 
@@ -52,7 +55,8 @@ def _progress(job: Any) -> str:
     if job.status.queue_position:
         return f"after {short(job.scheduling.after)}" if job.scheduling.after else ""
     step = running_step(job)
-    return ", ".join(part for part in (step.what, step.amount()) if part)
+    room = f"makes room for {short(job.yields_to)}" if job.yields_to else ""
+    return ", ".join(part for part in (step.what, step.amount(), room) if part)
 
 
 @jobs_app.command("resume", epilog=example("yard job resume 7f3k", "yard job resume 7f3k --epochs 200"))

@@ -121,7 +121,9 @@ def train(
     ] = None,
     gpus: Annotated[
         int | None,
-        typer.Option("--gpus", min=1, max=64, help="Processes that train together on each machine, each with a GPU, or a share of the CPU."),
+        typer.Option(
+            "--gpus", min=1, max=64, help="Processes that train together on each machine, each with a GPU, or a share of the CPU."
+        ),
     ] = None,
     nodes: Annotated[int | None, typer.Option("--nodes", min=1, max=256, help="Machines that train together; with --launcher ray.")] = None,
     launcher: Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -23,6 +24,7 @@ from visionyard.kit.transfer.uploads import UploadStore
 from visionyard.training.child import ChildFailed
 from visionyard.training.config import TrainingSettings
 from visionyard.training.files import TrainingFiles
+from visionyard.training.gpus import gpu_state
 from visionyard.training.inspection import convert, inspect
 from visionyard.training.metrics import Metrics
 from visionyard.training.model_servicer import ModelServicer
@@ -35,7 +37,7 @@ from visionyard.training.notifications.posting import Poster
 from visionyard.training.processes import slots_taken, this_machine
 from visionyard.training.pushed_files import PushedFiles, clear_leftovers
 from visionyard.training.servicer import TrainingJobServicer
-from visionyard.training.slots import training_slots
+from visionyard.training.slots import DEVICES, FreeMemory, training_slots
 from visionyard.training.trainings import Trainings
 from visionyard.training.turns import Turns
 from visionyard.training.ultralytics_facts import UltralyticsFacts
@@ -69,6 +71,7 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
     metrics, facts = Metrics(registry), UltralyticsFacts()
     slots = training_slots(settings.cpu_slots)
     metrics.slots(slots)
+    memory = FreeMemory(slots, settings.gpu_free_ratio)
     uploads = UploadStore(store, settings.upload_limit_bytes, ProjectQuota(store, settings.project_quota_bytes))
     channels = Channels(store, private=settings.notify_private)
     outbox, post = Outbox(store, channels), Poster(private=settings.notify_private).post
@@ -89,11 +92,12 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
         stop_workers=settings.stop_workers,
         events=outbox,
         width=slots_taken(slots),
+        open_slots=memory.open,
     )
     trainings.jobs.tell(dispatcher.wake)
     dispatcher.tell(trainings.jobs.look)
     transfers = TransferServicer(store, uploads, TrainingFiles(trainings, models))
-    jobs = TrainingJobServicer(trainings)
+    jobs = TrainingJobServicer(trainings, lambda: memory.closed)
     opening = ThreadPoolExecutor(settings.inspections, thread_name_prefix=f"{BLOCKING_THREADS}-push")
     pushes = Turns(
         opening, settings.inspections, _PUSH_WAIT_S, "as many weight files are being opened as this machine has room for: try again"
@@ -115,19 +119,21 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
         tasks=[
             BackgroundTask("dispatcher", partial(readiness.then, dispatcher.run)),
             BackgroundTask("notifier", partial(readiness.then, notifier.run)),
-            BackgroundTask("queue metrics", partial(_watch_queue, trainings.jobs.records, metrics, facts)),
+            BackgroundTask("queue metrics", partial(_watch_queue, trainings.jobs.records, metrics, facts, slots)),
         ],
         endless_methods=frozenset({_READ_LOGS}),
     )
 
 
-async def _watch_queue(records: JobRecords, metrics: Metrics, facts: UltralyticsFacts) -> None:
-    """Asks Ultralytics about itself, so that the first job need not wait for it; then keeps the queue's metrics fresh."""
+async def _watch_queue(records: JobRecords, metrics: Metrics, facts: UltralyticsFacts, slots: Sequence[dict[str, str]]) -> None:
+    """Asks Ultralytics about itself, so that the first job need not wait for it; then keeps the metrics of the queue and the GPUs fresh."""
     try:
         await asyncio.to_thread(facts.table)
     except ChildFailed:
         _log.exception("Ultralytics could not be asked for its arguments; each new training tries again")
     while True:
+        for gpu in filter(None, (slot[DEVICES] for slot in slots)):
+            metrics.gpu(gpu, await asyncio.to_thread(gpu_state, gpu))
         try:
             metrics.unfinished(await asyncio.to_thread(records.states))
         except StoreUnavailable as error:

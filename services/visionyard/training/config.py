@@ -34,6 +34,18 @@ class TrainingSettings(JobServiceSettings):
     ray_wait_s: float = Field(
         3600.0, gt=0, le=604_800, description="How long a training waits until all its Ray nodes are there, in seconds; then it fails."
     )
+    gpu_free_ratio: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="A GPU gets a training only while at least this share of its memory is free, whoever uses the rest (0 to 1; 0: always).",
+    )
+    finish_epoch_s: float = Field(
+        600.0,
+        ge=0,
+        le=86_400,
+        description="How long a training may go on to the end of its epoch when a job of a higher priority wants its slot, in seconds.",
+    )
     inspection_timeout_s: float = Field(180.0, gt=0, le=3600, description="How long opening a pushed weight file may take, in seconds.")
     inspections: int = Field(
         2,

@@ -16,9 +16,10 @@ from visionyard.kit.names import ResourceName
 from visionyard.training.models import ModelView
 from visionyard.training.processes import Launcher
 from visionyard.training.scheduling import Scheduling
+from visionyard.training.slots import ClosedSlot
 from visionyard.training.spec import TrainingSpec
 from visionyard.training.trainings import TrainingView
-from visionyard.training.v1 import model_pb2, training_job_pb2
+from visionyard.training.v1 import model_pb2, training_job_pb2, training_job_service_pb2
 from visionyard.transfer.v1 import transfer_service_pb2
 
 _TASKS = {
@@ -120,7 +121,13 @@ def job_to_proto(view: TrainingView) -> training_job_pb2.TrainingJob:
         model_version=job.pointers.get("model_version", ""),
         scheduling=_scheduling_to_proto(job),
         resumptions=job.resumptions,
+        yields_to=job.yields_to,
     )
+
+
+def closed_slot_to_proto(slot: ClosedSlot) -> training_job_service_pb2.ClosedSlot:
+    """A slot that gets no job on the wire."""
+    return training_job_service_pb2.ClosedSlot(device=slot.device, free_memory_bytes=slot.free_bytes, wanted_memory_bytes=slot.wanted_bytes)
 
 
 def _progress(view: TrainingView) -> training_job_pb2.TrainingProgress:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import ParamSpec
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from visionyard.kit.errors import YardError
 from visionyard.kit.jobs.model import JobState
+from visionyard.training.gpus import GpuState
 from visionyard.training.inspection import WeightFacts
 
 P = ParamSpec("P")
@@ -34,6 +36,15 @@ class Metrics:
             registry=registry,
         )
         self._slots = Gauge("visionyard_training_slots", "Trainings that can run at once on this machine.", ["device"], registry=registry)
+        self._gpu_utilisation = Gauge(
+            "visionyard_training_gpu_utilisation_ratio",
+            "Share of the last moment in which the GPU computed, for whomever, 0 to 1.",
+            ["gpu"],
+            registry=registry,
+        )
+        self._gpu_memory = Gauge(
+            "visionyard_training_gpu_memory_bytes", "The GPU's memory, used by whomever and free.", ["gpu", "state"], registry=registry
+        )
         self._unfinished = Gauge(
             "visionyard_training_jobs_unfinished", "Training jobs that have not ended, by state.", ["state"], registry=registry
         )
@@ -54,6 +65,20 @@ class Metrics:
         tally = Tally("gpu" if slot.get("CUDA_VISIBLE_DEVICES") else "cpu" for slot in slots)
         for device in ("gpu", "cpu"):
             self._slots.labels(device).set(tally[device])
+
+    def gpu(self, gpu: str, state: GpuState | None) -> None:
+        """Notes how a GPU is; forgets it where that cannot be told."""
+        if state is None or state.utilisation_ratio is None:
+            with suppress(KeyError):
+                self._gpu_utilisation.remove(gpu)
+        else:
+            self._gpu_utilisation.labels(gpu).set(state.utilisation_ratio)
+        for name, value in (("free", state.free_bytes), ("used", state.total_bytes - state.free_bytes)) if state else ():
+            self._gpu_memory.labels(gpu, name).set(value)
+        if state is None:
+            for name in ("free", "used"):
+                with suppress(KeyError):
+                    self._gpu_memory.remove(gpu, name)
 
     def unfinished(self, states: Iterable[JobState]) -> None:
         """Notes the states of all jobs that have not ended."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from visionyard.kit.names import ProjectName, ResourceName
 from visionyard.kit.server.listing import list_page
 from visionyard.training import mapping
 from visionyard.training.logs import follow_log
+from visionyard.training.slots import ClosedSlot
 from visionyard.training.trainings import Trainings
 from visionyard.training.v1 import training_job_pb2, training_job_service_pb2_grpc
 from visionyard.training.v1 import training_job_service_pb2 as messages
@@ -31,10 +32,12 @@ class TrainingJobServicer(training_job_service_pb2_grpc.TrainingJobServiceServic
 
     Args:
         trainings: The use cases.
+        closed_slots: Gives the slots of this machine that get no job now.
     """
 
-    def __init__(self, trainings: Trainings) -> None:
+    def __init__(self, trainings: Trainings, closed_slots: Callable[[], Sequence[ClosedSlot]]) -> None:
         self._trainings = trainings
+        self._closed_slots = closed_slots
 
     async def CreateTrainingJob(self, request: messages.CreateTrainingJobRequest, _context: Context) -> messages.CreateTrainingJobResponse:
         """Queues a job."""
@@ -71,7 +74,10 @@ class TrainingJobServicer(training_job_service_pb2_grpc.TrainingJobServiceServic
         """Reads the queue."""
         views, queue = await asyncio.to_thread(self._trainings.queue, ProjectName.parse(request.parent))
         return messages.GetTrainingQueueResponse(
-            training_jobs=map(mapping.job_to_proto, views), others_running=queue.others_running, others_waiting=queue.others_waiting
+            training_jobs=map(mapping.job_to_proto, views),
+            others_running=queue.others_running,
+            others_waiting=queue.others_waiting,
+            closed_slots=map(mapping.closed_slot_to_proto, self._closed_slots()),
         )
 
     async def WatchTrainingJob(

@@ -22,6 +22,7 @@ def handle(context: JobContext) -> dict[str, object]:
 
         os.kill(os.getpid(), signal.SIGKILL)
     for step in range(context.job.pointers.get("step", 0), spec["steps"]):
+        context.make_room()
         end = time.monotonic() + spec["step_s"]
         while time.monotonic() < end:
             if not spec.get("deaf"):

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.jobs import dispatcher as dispatcher_module
 from visionyard.kit.jobs import joblog
 from visionyard.kit.jobs import service as service_module
 from visionyard.kit.jobs.child import Child
@@ -283,6 +284,36 @@ async def test_jobs_run_in_the_order_in_which_they_came(s3_store, worker_environ
     ends = [job.end_time for job in done]
     starts = [job.start_time for job in done]
     assert all(start >= end for start, end in zip(starts[1:], ends[:-1], strict=True)), "two ran at once in one slot"
+
+
+async def test_a_running_job_makes_room_for_one_of_a_higher_priority_and_goes_on_behind_it(s3_store, worker_environment, monkeypatch):
+    monkeypatch.setattr(dispatcher_module, "_ELSEWHERE_S", 0.5)
+    service = JobService(s3_store, JobKind.EXPORT)
+    low = service.create("default", {"steps": 12, "step_s": 0.3}, "", priority=-5)
+    async with dispatching(s3_store, worker_environment):
+        await until(lambda: service.get(low.name).pointers.get("step", 0) >= 1)
+        equal = service.create("default", {"steps": 1, "step_s": 0.1}, "", priority=-5)
+        high = service.create("default", {"steps": 2, "step_s": 0.3}, "", priority=5)
+        asked = await until(lambda: (job := service.get(low.name)).yields_to and job)
+        done = {name: await until(job_in(service, name, JobState.SUCCEEDED)) for name in (high.name, low.name, equal.name)}
+    assert asked.yields_to == str(high.name)
+    assert (done[low.name].attempt, done[low.name].crashes, done[low.name].yields_to) == (2, 0, "")
+    assert done[high.name].end_time <= done[low.name].end_time <= done[equal.name].start_time, "it goes on before what came later"
+    steps = sorted(int(entry.key.rpartition("/")[2]) for entry in s3_store.list(f"{low.name}/attempts/") if "/steps/" in entry.key)
+    assert steps == list(range(12)), "no step was done twice or lost"
+
+
+async def test_a_machine_with_a_free_slot_spares_the_other_one_the_preemption(s3_store, worker_environment, monkeypatch):
+    monkeypatch.setattr(dispatcher_module, "_ELSEWHERE_S", 2.0)
+    service = JobService(s3_store, JobKind.EXPORT)
+    low = service.create("default", {"steps": 10, "step_s": 0.4}, "")
+    async with dispatching(s3_store, worker_environment / "a"):
+        await until(job_in(service, low.name, JobState.RUNNING))
+        async with dispatching(s3_store, worker_environment / "b"):
+            high = service.create("default", {"steps": 1, "step_s": 0.1}, "", priority=5)
+            await until(job_in(service, high.name, JobState.SUCCEEDED))
+            done = await until(job_in(service, low.name, JobState.SUCCEEDED))
+    assert done.attempt == 1
 
 
 def _claim(settings, barrier, name, results):

@@ -26,7 +26,8 @@ class RayCluster:
     """Nodes with a CPU each; node 0 is the head."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **environment}
+        patient = {"RAY_raylet_start_wait_time_s": "180", "RAY_health_check_failure_threshold": "30"}  # the machine may be a busy one
+        self._environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **patient, **environment}
         self._folder = Path(tempfile.mkdtemp(prefix="vyray", dir="/tmp"))  # short, for the paths of Unix sockets
         self._nodes: list[subprocess.Popen[bytes]] = []
         self.address = f"127.0.0.1:{_free_port()}"
@@ -58,7 +59,7 @@ class RayCluster:
         return len(self._nodes) - 1
 
     def _wait_for(self, log: str) -> None:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 240
         while "Ray runtime started" not in (told := Path(log).read_text(errors="replace")):
             assert self._nodes[-1].poll() is None, told
             assert time.monotonic() < end, told

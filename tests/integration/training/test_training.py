@@ -14,9 +14,11 @@ from shapes import NAMES, RECIPE, publish_shapes
 from conftest import PROJECT, Room
 from visionyard.kit.artifacts.model import fetch_weights, read_model_version
 from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.jobs import joblog
 from visionyard.kit.jobs.model import Job, JobState
 from visionyard.kit.names import VersionName
 from visionyard.training.mapping import job_to_proto
+from visionyard.training.scheduling import Scheduling
 from visionyard.training.spec import TrainingSpec
 
 EPOCHS = 12
@@ -122,6 +124,30 @@ async def test_an_ended_training_goes_on_where_it_was(room: Room) -> None:
         with pytest.raises(YardError) as refused:
             room.trainings.resume(name, epochs)
         assert refused.value.reason is reason
+
+
+@pytest.mark.timeout(600)
+async def test_an_urgent_training_takes_the_slot_at_the_end_of_an_epoch_and_nothing_is_lost(room: Room) -> None:
+    dataset, quiet = publish_shapes(room.store), {**RECIPE, "plots": False}
+    jobs = room.trainings.jobs
+    low = room.trainings.create(PROJECT, _spec(dataset, epochs=8, overrides=quiet), "").job.name
+    async with room.dispatching():
+        await room.until(lambda: _checkpoint(jobs.get(low)).get("epoch", 0) >= 1, 120)
+        high = room.trainings.create(PROJECT, _spec(dataset, epochs=1, overrides=quiet), "", Scheduling(priority=10)).job.name
+        asked = await room.until(lambda: (job := jobs.get(low)).yields_to and job, 30)
+        assert job_to_proto(room.trainings.view(asked)).yields_to == str(high)
+        left = await room.until(lambda: (job := jobs.get(low)).state is JobState.QUEUED and job, 60)
+        reached = _checkpoint(left)["epoch"]
+        await room.until(lambda: jobs.get(high).state.finished, 120)
+        await room.until(lambda: jobs.get(low).state.finished, 240)
+    first, second = jobs.get(high), jobs.get(low)
+    assert (first.state, second.state, second.attempt) == (JobState.SUCCEEDED, JobState.SUCCEEDED, 2)
+    assert first.end_time < second.end_time
+    assert [int(row["epoch"]) for row in _results(room, second)] == list(range(1, 9))
+    log = b"".join(data for _, data in joblog.read(room.store, low, 2, 0)).decode()
+    assert f"going on after epoch {reached}" in log
+    told = b"".join(data for _, data in joblog.read(room.store, low, 1, 0)).decode()
+    assert f"{reached + 1}/8" not in told, "it left between two epochs"
 
 
 async def test_a_training_that_cannot_work_fails_with_a_sentence(room: Room) -> None:

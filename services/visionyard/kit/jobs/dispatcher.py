@@ -22,8 +22,9 @@ from visionyard.kit.jobs import joblog
 from visionyard.kit.jobs.child import Child
 from visionyard.kit.jobs.events import JobEvents
 from visionyard.kit.jobs.holding import release
+from visionyard.kit.jobs.making_room import least_priority, who_makes_room
 from visionyard.kit.jobs.model import Job, JobKind, JobState, heartbeat_key
-from visionyard.kit.jobs.queue import Place, fair_order
+from visionyard.kit.jobs.queue import Marker, Place, fair_order
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.jobs.scratch import sweep
 from visionyard.kit.jobs.signals import signalled
@@ -37,6 +38,8 @@ _STOP_WORKERS_S = 8.0
 _SETTLE_S = 3.0
 _SWEEP_EVERY_S = 15.0
 _NO_WORKER_PAUSE_S = 5.0
+_ELSEWHERE_S = 3.0
+"""How long a waiting job is left to other machines, which may have a free slot, before a running one of this machine makes room for it."""
 _START = timedelta(seconds=60)
 """How long a child may take to its first beat; on a crowded machine an interpreter starts slowly, and a child that dies over it is noticed anyway."""
 
@@ -74,6 +77,7 @@ class Dispatcher:
         standby: Where a worker may wait for its job; a job that ended well has one wait for the next, and the dispatcher ends it with itself.
         events: Hears of every change that is made here.
         width: Tells, by a job's spec, how many slots it takes; where that is more than there are, it is left to other machines.
+        open_slots: Gives those of the slots without a job that may get one now; None for all. May block.
     """
 
     def __init__(
@@ -90,6 +94,7 @@ class Dispatcher:
         standby: Standby | None = None,
         events: JobEvents | None = None,
         width: Callable[[Mapping[str, Any]], int] = _one,
+        open_slots: Callable[[Sequence[int]], Sequence[int]] | None = None,
     ) -> None:
         self.records = JobRecords(store, kind, events)
         self._width = width
@@ -103,7 +108,10 @@ class Dispatcher:
         self._poll_s = poll_s
         self._stop_workers = stop_workers
         self._standby = standby
+        self._open_slots = open_slots or (lambda free: free)
         self._seen: dict[str, _Seen] = {}
+        self._wait_since: dict[Marker, float] = {}
+        self._too_wide: set[Marker] = set()
         self._children: dict[str, Child] = {}
         self._watched: set[Path] = set()
         self._watchers: set[asyncio.Task[None]] = set()
@@ -159,30 +167,78 @@ class Dispatcher:
         busy: set[int] = set()
         dead = [job for job in running if await self._is_dead(job, busy)]
         free = [slot for slot in range(len(self._slots)) if slot not in busy]
-        reserved = False
-        for job in dead:
-            reserved |= await self._give(job, free)
-        if not free or reserved:
-            return
+        known_free, free = len(free), list(await asyncio.to_thread(self._open_slots, free))
+        most = len(self._slots) - (known_free - len(free))
+        reserved = [job for job in dead if await self._give(job, free, most)]
         await asyncio.to_thread(release, self.records)
+        head = await self._deal(free, most, running) if free and not reserved else None
+        if head is not None or not free:
+            await asyncio.to_thread(self._have_room_made, running, head)
+
+    async def _deal(self, free: list[int], most: int, running: Sequence[Job]) -> Marker | None:
+        """Gives waiting jobs the free slots in their order; the marker of the one, if any, that waits for more slots than are free."""
         by_project = Counter(job.name.project for job in running)
         for marker in fair_order(await asyncio.to_thread(self.records.markers, Place.WAITING), by_project):
             waiting = await asyncio.to_thread(self.records.at, marker)
             if waiting is None or waiting.state is not JobState.QUEUED or waiting.held:
                 continue
-            if await self._give(waiting, free) or not free:
-                return
+            if await self._give(waiting, free, most):
+                return marker
+            if not free:
+                break
+        return None
 
-    async def _give(self, job: Job, free: list[int]) -> bool:
-        """Gives a job as many of the free slots as it takes; whether it has to wait for more of them, so that none behind it may have those there are."""
+    async def _give(self, job: Job, free: list[int], most: int) -> bool:
+        """Gives a job as many of the free slots as it takes.
+
+        Args:
+            job: The job.
+            free: The free slots; those that it gets are taken out.
+            most: How many may become free at best.
+
+        Returns:
+            Whether it waits for more of them, so that no job behind it may have those that are free.
+        """
         width = self._width(job.spec)
-        if width > len(self._slots):
+        if width > most:
             return False
         if width > len(free):
             return True
         if await self._claim_and_spawn(job, tuple(free[:width])):
             del free[:width]
         return False
+
+    def _have_room_made(self, running: Sequence[Job], head: Marker | None) -> None:
+        """Asks workers of this machine to give way to waiting jobs of a higher priority, for which no machine had a free slot.
+
+        Args:
+            running: The running jobs of all machines.
+            head: The only one of the waiting jobs for which others are to make room, where the free slots are kept for it; they do so one after the other.
+        """
+        own = [job for job in running if job.node == self._node]
+        least = least_priority(own)
+        waiting = self.records.waiting_above(least) if least is not None else []
+        now = time.monotonic()
+        self._wait_since = {marker: self._wait_since.get(marker, now) for marker in waiting}
+        self._too_wide &= set(waiting)
+        urgent = [marker for marker, since in self._wait_since.items() if now - since >= _ELSEWHERE_S and marker not in self._too_wide]
+        if head is not None:
+            urgent = [marker for marker in urgent if marker == head]
+        for job, marker in who_makes_room(urgent, running, own):
+            there = self.records.at(marker)
+            if there is not None and self._width(there.spec) > len(self._slots):
+                self._too_wide.add(marker)
+            elif there is not None and there.marker == marker:
+                self._ask_for_room(job, there)
+
+    def _ask_for_room(self, job: Job, waiting: Job) -> None:
+        def change(current: Job, _: datetime) -> Job | None:
+            if current.attempt != job.attempt or current.state is not JobState.RUNNING or current.yields_to:
+                return None
+            return current.changed(yields_to=str(waiting.name))
+
+        self.records.update(job.name, change)
+        _log.info("%s makes room for %s, which has a higher priority", job.name, waiting.name)
 
     async def _is_dead(self, job: Job, busy: set[int]) -> bool:
         """Whether a running job's worker is dead and its job is to be claimed; notes the slots of this machine that are not free."""

@@ -67,12 +67,18 @@ class Lease:
         self._closed = threading.Event()
         self._cause: StopCause | None = None
         self._asked_at = 0.0
+        self._yields_since: float | None = None
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
 
     @property
     def cause(self) -> StopCause | None:
         """Why the work must stop, or None while it may go on."""
         return self._cause
+
+    @property
+    def yields_for_s(self) -> float:
+        """For how many seconds a job of a higher priority has been waiting for this one's slot; 0 while none does."""
+        return 0.0 if self._yields_since is None else time.monotonic() - self._yields_since
 
     def start(self) -> None:
         """Beats once at once, then in the background."""
@@ -124,6 +130,9 @@ class Lease:
             self._ask(StopCause.LEASE_LOST)
         elif job.state is JobState.CANCELLING:
             self._ask(StopCause.CANCELLED)
+        elif job.yields_to and self._yields_since is None:
+            _log.info("%s has a higher priority and waits for this slot", job.yields_to)
+            self._yields_since = time.monotonic()
 
 
 class Follower:
@@ -131,15 +140,45 @@ class Follower:
 
     def __init__(self) -> None:
         self._cause: StopCause | None = None
+        self._yields_since: float | None = None
+        self._closed = threading.Event()
 
     @property
     def cause(self) -> StopCause | None:
         """Why the work must stop, or None while it may go on."""
         return self._cause
 
+    @property
+    def yields_for_s(self) -> float:
+        """For how many seconds a job of a higher priority has been waiting for the group's slots; 0 while none does, or :meth:`watch` was not called."""
+        return 0.0 if self._yields_since is None else time.monotonic() - self._yields_since
+
     def preempt(self, *_: object) -> None:
         """The SIGTERM handler's part: asks the work to stop."""
         self._cause = StopCause.PREEMPTED
+
+    def watch(self, records: JobRecords, job: Job, interval_s: float) -> None:
+        """Looks now and then, from a thread of its own, whether the job has been asked to make room.
+
+        Args:
+            records: The jobs of this kind.
+            job: The job.
+            interval_s: Seconds between two looks.
+        """
+
+        def look() -> None:
+            while self._yields_since is None and not self._closed.wait(interval_s):
+                try:
+                    if records.get(job.name).yields_to:
+                        self._yields_since = time.monotonic()
+                except (StoreUnavailable, YardError) as error:
+                    _log.warning("the job's document could not be read: %s", error)
+
+        threading.Thread(target=look, name="follower", daemon=True).start()
+
+    def close(self) -> None:
+        """Looks no more."""
+        self._closed.set()
 
 
 def on_sigterm(lease: Lease | Follower) -> None:

@@ -23,7 +23,15 @@ from visionyard.kit.request_id import set_request_id
 
 @contextmanager
 def joined(
-    kind: JobKind, job_name: str, attempt: int, scratch: Path, settings: JobServiceSettings, follower: Follower, events: MakeEvents | None
+    kind: JobKind,
+    job_name: str,
+    attempt: int,
+    scratch: Path,
+    settings: JobServiceSettings,
+    follower: Follower,
+    events: MakeEvents | None,
+    *,
+    watches: bool,
 ) -> Iterator[JobContext]:
     """Joins a running attempt.
 
@@ -33,7 +41,8 @@ def joined(
         attempt: The attempt that the leader has.
         scratch: A folder of this process's machine, removed by whoever started it.
         settings: The room's settings.
-        follower: Says when to stop.
+        follower: Says when to stop, and when to make room where it watches.
+        watches: Whether it does, which one process of the group is enough for.
         events: As for :func:`.worker.run`.
 
     Yields:
@@ -52,7 +61,10 @@ def joined(
     reporter = Reporter(store, job)
     reporter.continue_from(records.progress(job).sequence)
     reporter.start()
+    if watches:
+        follower.watch(records, job, settings.heartbeat_s)
     try:
         yield JobContext(job, records, follower, reporter, scratch, settings)
     finally:
+        follower.close()
         reporter.close()

@@ -72,6 +72,7 @@ class Job:
         held: Whether that one has not succeeded yet.
         turn: Counts its moves from one place of the queue to another; see :mod:`.queue`.
         resumptions: How often it was resumed after it had ended.
+        yields_to: The resource name of the waiting job of a higher priority for which its worker has been asked to make room; empty for none.
         revision: Counts the document's changes.
         etag: The document's etag.
     """
@@ -96,6 +97,7 @@ class Job:
     held: bool = False
     turn: int = 1
     resumptions: int = 0
+    yields_to: str = ""
     revision: int = 0
     etag: str = ""
 
@@ -124,6 +126,7 @@ class Job:
             held=body.get("held", False),
             turn=body.get("turn", 1),
             resumptions=body.get("resumptions", 0),
+            yields_to=body.get("yields_to", ""),
             revision=body["revision"],
             etag=document.etag,
         )
@@ -148,6 +151,7 @@ class Job:
             "held": self.held,
             "turn": self.turn,
             "resumptions": self.resumptions,
+            "yields_to": self.yields_to,
             "revision": self.revision,
         }
 
@@ -163,7 +167,9 @@ class Job:
         return Marker(Place.WAITING, self.name, self.turn, self.priority)
 
     def changed(self, **changes: Any) -> Job:
-        """A copy with other fields and the next revision."""
+        """A copy with other fields and the next revision; with another state it has no room to make any more."""
+        if "state" in changes:
+            changes.setdefault("yields_to", "")
         return replace(self, revision=self.revision + 1, **changes)
 
 

@@ -233,6 +233,18 @@ class JobRecords:
         found = (Marker.parse(entry.key, kind, collection) for entry in self.store.list(place_prefix(kind, place)))
         return [marker for marker in found if marker is not None]
 
+    def waiting_above(self, priority: int) -> Sequence[Marker]:
+        """The markers of waiting jobs of a higher priority, in no order; their keys sort first, so that mostly one listing's first page is read."""
+        kind, collection = self.kind.value, self.kind.collection
+        found: list[Marker] = []
+        for entry in self.store.list(place_prefix(kind, Place.WAITING)):
+            marker = Marker.parse(entry.key, kind, collection)
+            if marker is not None and marker.priority <= priority:
+                break
+            if marker is not None:
+                found.append(marker)
+        return found
+
     def at(self, marker: Marker) -> Job | None:
         """The job of a marker, which may stand elsewhere by now; None where it has ended or never began. A marker that is left over is cleared."""
         try:

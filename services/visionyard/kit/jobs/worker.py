@@ -99,6 +99,23 @@ class JobContext:
         if self._lease.cause is not None:
             raise self._lease.cause.value
 
+    @property
+    def asked_for_room(self) -> bool:
+        """Whether a job of a higher priority waits for this one's slot."""
+        return self._lease.yields_for_s > 0
+
+    def make_room(self, longest_s: float = 0.0) -> None:
+        """Gives the job back where one of a higher priority waits for its slot. Call it where little would be lost.
+
+        Args:
+            longest_s: Only where that one has waited for longer, in seconds.
+
+        Raises:
+            Preempted: it does.
+        """
+        if self._lease.yields_for_s > longest_s:
+            raise Preempted
+
     def report(self, phase: str, done: int = 0, total: int = 0, unit: str = "", detail: dict[str, Any] | None = None) -> None:
         """Says how far the work is; cheap, the newest wins. ``detail`` is the room's own JSON and replaces the one before."""
         self._reporter.report(ProgressSnapshot(0, phase, done, total, unit, detail or {}))

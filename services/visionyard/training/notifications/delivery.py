@@ -46,7 +46,11 @@ class Delivery:
 
     def due(self, now: datetime) -> bool:
         """Whether somebody should try now."""
-        return now >= self.next and (self.until is None or now >= self.until)
+        return now >= self.next and not self.claimed_at(now)
+
+    def claimed_at(self, now: datetime) -> bool:
+        """Whether a try is under way."""
+        return self.until is not None and now < self.until
 
     def claimed(self, claim: str, now: datetime) -> Delivery:
         """With a try under way."""

@@ -111,17 +111,18 @@ class Notifier:
                     continue
             kept[entry.key] = document
         self._cache = kept
+        behind: set[ResourceName] = set()
         for document in sorted(kept.values(), key=_order):
-            self._look_at(document, now)
+            self._look_at(document, now, behind)
 
-    def _look_at(self, document: Document, now: datetime) -> None:
+    def _look_at(self, document: Document, now: datetime, behind: set[ResourceName]) -> None:
         if now - document.last_modified > _OLDEST:
             self._drop(document.key, "it is too old")
         elif self._broken.get(document.key) != document.etag:
             try:
                 planned = document if document.body["deliveries"] is not None else self._plan(document, now)
                 if planned is not None:
-                    self._send_due(planned, now)
+                    self._send_due(planned, now, behind)
             except StoreUnavailable:
                 raise
             except Exception:  # noqa: BLE001 - one odd event must not keep the others, nor end the service
@@ -159,15 +160,26 @@ class Notifier:
         except Conflict:
             return None
 
-    def _send_due(self, document: Document, now: datetime) -> None:
-        """Claims what is due and can be sent right now, and has it sent."""
+    def _send_due(self, document: Document, now: datetime, behind: set[ResourceName]) -> None:
+        """Claims what is due and can be sent right now, and has it sent.
+
+        Args:
+            document: The event.
+            now: By the store's clock.
+            behind: Channels to which an earlier event is being sent, here or by another service, or would be if there were room: what happened later
+                waits for that. Those of this event are added.
+        """
         deliveries = delivery.from_json(document.body["deliveries"])
         if not deliveries:
             self._store.delete(document.key)
             return
         project = document.key.removeprefix(PREFIX).partition("/")[0]
-        due = [channel for channel, entry in deliveries.items() if entry.due(now)]
-        taken = [channel for channel in due if self._take(ResourceName(project, COLLECTION, channel))]
+        names = {channel: ResourceName(project, COLLECTION, channel) for channel in deliveries}
+        due = [channel for channel, entry in deliveries.items() if entry.due(now) and names[channel] not in behind]
+        taken = [channel for channel in due if self._take(names[channel])]
+        behind.update(
+            names[channel] for channel, entry in deliveries.items() if entry.claimed_at(now) or (entry.due(now) and channel not in taken)
+        )
         if not taken:
             return
         claim, submitted = uuid.uuid4().hex, 0
@@ -178,11 +190,11 @@ class Notifier:
             if swapped is not None:
                 message = Message.from_json(document.body["message"])
                 for channel in taken:
-                    self._threads.submit(self._deliver, document.key, ResourceName(project, COLLECTION, channel), claim, message)
+                    self._threads.submit(self._deliver, document.key, names[channel], claim, message)
                     submitted += 1
         finally:
             for channel in taken[submitted:]:
-                self._release(ResourceName(project, COLLECTION, channel))
+                self._release(names[channel])
 
     def _take(self, name: ResourceName) -> bool:
         """A channel is sent one message at a time, and those that fail leave half of the room to others."""
@@ -252,7 +264,7 @@ class Notifier:
 
 
 def _order(document: Document) -> tuple[str, int, str]:
-    """Events in the order in which they happened; what has to be told again may come behind what happened later."""
+    """Events in the order in which they happened; what a channel failed to take may come behind what happened later."""
     body = document.body
     time = (body.get("message") or {}).get("time") or document.last_modified.isoformat()
     return str(time), int(body.get("revision") or 0), document.key

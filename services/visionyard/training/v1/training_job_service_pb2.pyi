@@ -313,6 +313,7 @@ class GetTrainingQueueResponse(_message.Message):
     TRAINING_JOBS_FIELD_NUMBER: _builtins.int
     OTHERS_RUNNING_FIELD_NUMBER: _builtins.int
     OTHERS_WAITING_FIELD_NUMBER: _builtins.int
+    CLOSED_SLOTS_FIELD_NUMBER: _builtins.int
     others_running: _builtins.int
     """How many jobs of other projects run."""
     others_waiting: _builtins.int
@@ -321,20 +322,55 @@ class GetTrainingQueueResponse(_message.Message):
     def training_jobs(self) -> _containers.RepeatedCompositeFieldContainer[_training_job_pb2.TrainingJob]:
         """The project's jobs: those that run, then those that wait for a slot, the next one first, then those that wait for another job. At most 1,000."""
 
+    @_builtins.property
+    def closed_slots(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClosedSlot]:
+        """GPUs of the answering service's machine that get no job now, because others hold their memory."""
+
     def __init__(
         self,
         *,
         training_jobs: _abc.Iterable[_training_job_pb2.TrainingJob] | None = ...,
         others_running: _builtins.int = ...,
         others_waiting: _builtins.int = ...,
+        closed_slots: _abc.Iterable[Global___ClosedSlot] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["others_running", b"others_running", "others_waiting", b"others_waiting", "training_jobs", b"training_jobs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed_slots", b"closed_slots", "others_running", b"others_running", "others_waiting", b"others_waiting", "training_jobs", b"training_jobs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetTrainingQueueResponse: _TypeAlias = GetTrainingQueueResponse  # noqa: Y015
+
+@_typing.final
+class ClosedSlot(_message.Message):
+    """A GPU that gets no job, though none of the service runs on it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_FIELD_NUMBER: _builtins.int
+    FREE_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    WANTED_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    device: _builtins.str
+    """The GPU, for people: "GPU 0 (NVIDIA ...)"."""
+    free_memory_bytes: _builtins.int
+    """How much of its memory is free, in bytes."""
+    wanted_memory_bytes: _builtins.int
+    """How much must be free for it to get a job, in bytes."""
+    def __init__(
+        self,
+        *,
+        device: _builtins.str = ...,
+        free_memory_bytes: _builtins.int = ...,
+        wanted_memory_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "free_memory_bytes", b"free_memory_bytes", "wanted_memory_bytes", b"wanted_memory_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClosedSlot: _TypeAlias = ClosedSlot  # noqa: Y015
 
 @_typing.final
 class WatchTrainingJobRequest(_message.Message):

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import yaml
@@ -22,6 +22,7 @@ from ultralytics.utils.callbacks import get_default_callbacks
 
 from visionyard.kit.cpus import usable_cpus
 from visionyard.kit.jobs.worker import JobContext
+from visionyard.training.config import TrainingSettings
 from visionyard.training.spec import TrainingSpec
 from visionyard.training.worker.checkpoints import ARGUMENTS, RESULTS, CheckpointStore, Saved
 from visionyard.training.worker.threads import ThreadTrial
@@ -59,6 +60,7 @@ class TrainingHooks:
         self._epoch_metrics: dict[int, dict[str, float]] = {}
         self._best_written_ns = 0
         self._reported_at = 0.0
+        self._finish_epoch_s = cast("TrainingSettings", context.settings).finish_epoch_s
         self._threads: ThreadTrial | None = None
         self.checkpoints = CheckpointStore(context, self._stored)
 
@@ -100,12 +102,16 @@ class TrainingHooks:
 
     def _epoch_start(self, trainer: Any) -> None:
         self._context.check()
+        if self._context.asked_for_room:
+            self.checkpoints.wait()  # between two epochs nothing is lost
+            self._context.make_room()
         with self._lock:
             # The batch may have been halved for want of memory, and `time` changes the number of epochs.
             self._detail |= {"epochs": int(trainer.epochs), "steps": len(trainer.train_loader), "step": 0}
 
     def _batch_start(self, _: Any) -> None:
         self._context.check()
+        self._context.make_room(self._finish_epoch_s)
         if self._threads is not None:
             self._threads.batch_begins()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from visionyard.kit.jobs.lease import Crashed
+from visionyard.kit.jobs.lease import Crashed, Preempted
 from visionyard.kit.jobs.worker import JobContext
 from visionyard.training.processes import Launcher
 from visionyard.training.spec import TrainingSpec
@@ -52,6 +52,8 @@ def train_together(context: JobContext, spec: TrainingSpec) -> None:
     context.catch_up()
     if ended.error is not None:
         raise ended.error
+    if ended.code and context.asked_for_room:
+        raise Preempted  # at the end of an epoch rank 0 did what it was asked for
     if ended.code or not is_trained(context):
         raise Crashed(f"one of the {spec.processes} processes that train together has died (torchrun ended with {ended.code})")
 

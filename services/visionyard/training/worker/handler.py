@@ -61,6 +61,7 @@ def prepared(context: JobContext, spec: TrainingSpec, *, speaks: bool = True) ->
 
     def fetched(done: int, total: int) -> None:
         context.check()
+        context.make_room()
         if speaks:
             context.report("fetching images", done, total, "images")
 

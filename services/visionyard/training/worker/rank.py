@@ -92,7 +92,7 @@ def main() -> int:
     if rank == 0:
         on_sigterm(follower)
     try:
-        with joined(JobKind.TRAINING, job_name, attempt, scratch, settings, follower, Outbox) as context:
+        with joined(JobKind.TRAINING, job_name, attempt, scratch, settings, follower, Outbox, watches=rank == 0) as context:
             error = _train(context, rank)
     except (JobCancelled, Preempted, LeaseLost) as stopped:
         _log.info("rank %d stops: %s", rank, type(stopped).__name__)

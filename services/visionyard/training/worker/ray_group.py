@@ -68,6 +68,11 @@ class RayGroup:
             self.stop()
             raise
 
+    def _stop_if_asked(self) -> None:
+        """As long as nothing is trained there is nothing to be lost, so it makes room at once."""
+        self._context.check()
+        self._context.make_room()
+
     def _connect(self) -> None:
         """Connects to the cluster, as soon as it answers."""
         # Nothing is told to Ray's makers, and a line is written as often as a rank writes it.
@@ -75,7 +80,7 @@ class RayGroup:
         ours = signal.getsignal(signal.SIGTERM)
         while True:
             self._context.report(_PHASE, 0, self._nodes, "nodes")
-            self._context.check()
+            self._stop_if_asked()
             try:
                 ray.init(address=self._settings.ray_address, namespace="visionyard", log_to_driver=True, configure_logging=False)
             except (ConnectionError, RuntimeError, ValueError, RayError) as error:
@@ -91,7 +96,7 @@ class RayGroup:
         """Waits until each node has what its ranks take."""
         self._placed = placement_group([self._bundle] * self._nodes, strategy="STRICT_SPREAD")
         while not self._placed.wait(_LOOK_S):
-            self._context.check()
+            self._stop_if_asked()
             there = sum(self._fits(node) for node in ray.nodes())
             self._context.report(_PHASE, min(there, self._nodes), self._nodes, "nodes")
             self._must_not_be_late(there)
@@ -111,7 +116,7 @@ class RayGroup:
     def _pause(self) -> None:
         end = time.monotonic() + _AWAY_S
         while time.monotonic() < end:
-            self._context.check()
+            self._stop_if_asked()
             time.sleep(0.1)
 
     def _begin(self) -> None:
@@ -136,7 +141,7 @@ class RayGroup:
 
     def _answer(self, asked: Any) -> Any:
         while not ray.wait([asked], timeout=_LOOK_S)[0]:
-            self._context.check()
+            self._stop_if_asked()
         return _got(asked)
 
     def wait(self, seconds: float) -> Ended | None:

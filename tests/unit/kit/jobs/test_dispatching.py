@@ -231,3 +231,38 @@ async def test_a_wide_job_gets_its_slots_though_small_ones_wait_behind_it(store,
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+async def test_one_after_the_other_makes_room_for_a_wide_job_of_a_higher_priority(store, service, tmp_path, sleepers, monkeypatch):
+    monkeypatch.setattr(module, "_ELSEWHERE_S", 0.0)
+    low = [service.create("default", {"width": 1}, "", priority=priority) for priority in (0, 1)]
+    slots = [{"CUDA_VISIBLE_DEVICES": name} for name in ("a", "b")]
+    dispatcher = Dispatcher(store, JobKind.EXPORT, "nothing", slots, tmp_path, 15.0, poll_s=0.02, width=lambda spec: spec["width"])
+    task = asyncio.create_task(dispatcher.run())
+
+    async def until(condition):
+        async with asyncio.timeout(30):
+            while not condition():
+                await asyncio.sleep(0.02)
+
+    def gives_way(job):
+        service.records.update(job.name, lambda current, _: current.changed(state=JobState.QUEUED, node=""))
+        sleepers[service.get(job.name).slots[0]].kill_group()
+
+    try:
+        await until(lambda: all(service.get(job.name).attempt for job in low))
+        too_wide = service.create("default", {"width": 3}, "", priority=9)
+        await asyncio.sleep(0.3)
+        assert [service.get(job.name).yields_to for job in low] == ["", ""], "it fits no machine like this one"
+        wide = service.create("default", {"width": 2}, "", priority=5)
+        await until(lambda: service.get(low[0].name).yields_to == str(wide.name))
+        assert service.get(low[1].name).yields_to == ""
+        gives_way(low[0])
+        await until(lambda: service.get(low[1].name).yields_to == str(wide.name))
+        gives_way(low[1])
+        await until(lambda: service.get(wide.name).attempt)
+        assert [service.get(job.name).attempt for job in (*low, too_wide)] == [1, 1, 0]
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

@@ -222,6 +222,40 @@ def test_a_channel_is_sent_one_message_at_a_time_and_failing_ones_leave_room(ben
     assert len(held.waiting) == 2, "all three failed: they share half of the room"
 
 
+def test_what_happened_later_waits_though_the_channel_is_free_by_then(bench, held, monkeypatch):
+    bench.channel()
+    notifier = bench.notifier(held)
+    job = bench.job()
+    notifier.look()
+    bench.runs(job)
+    bench.change(job, state=JobState.QUEUED, node="", crashes=0)
+    take = notifier._take
+
+    def take_and_then_free(name):
+        taken = take(name)
+        held.go()  # "queued" is delivered in the moment in which "started" was found to have to wait for it
+        return taken
+
+    monkeypatch.setattr(notifier, "_take", take_and_then_free)
+    notifier.look()
+    for _ in range(4):
+        notifier.look()
+        held.go()
+    assert bench.told() == ["queued", "started", "preempted"]
+
+
+def test_what_happened_later_waits_for_what_another_service_is_sending(bench, held):
+    bench.channel()
+    one, two = bench.notifier(held), bench.notifier()
+    bench.runs(bench.job())
+    one.look()
+    two.look()
+    assert bench.told() == []
+    held.go()
+    two.look()
+    assert bench.told() == ["queued", "started"]
+
+
 def test_a_deleted_channel_is_told_nothing_more(bench, held):
     channel = bench.channel("ops", (Event.FINISHED,))
     bench.ends(bench.runs(bench.job()))
