@@ -30,7 +30,7 @@ _LAUNCHERS = {
 }
 
 
-def _launcher(name: str) -> training_job_pb2.Launcher:
+def _launcher(name: str) -> training_job_pb2.Launcher.ValueType:
     if name not in _LAUNCHERS:
         raise local(Reason.INVALID_FIELD, f"there is no launcher {name!r}: choose local or ray", {"field": "training_job.spec.launcher"})
     return _LAUNCHERS[name]

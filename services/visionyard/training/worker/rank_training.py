@@ -92,7 +92,7 @@ def _group(device: str, ranks: int) -> Iterator[Callable[[], None]]:
 
 
 def _meet() -> None:
-    distributed.barrier()  # type: ignore[no-untyped-call]
+    distributed.barrier()
 
 
 class _OnCpu(nn.parallel.DistributedDataParallel):
