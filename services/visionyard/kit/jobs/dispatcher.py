@@ -22,7 +22,7 @@ from visionyard.kit.jobs import joblog
 from visionyard.kit.jobs.child import Child
 from visionyard.kit.jobs.events import JobEvents
 from visionyard.kit.jobs.holding import release
-from visionyard.kit.jobs.making_room import least_priority, who_makes_room
+from visionyard.kit.jobs.making_room import RoomMaker
 from visionyard.kit.jobs.model import Job, JobKind, JobState, heartbeat_key
 from visionyard.kit.jobs.queue import Marker, Place, fair_order
 from visionyard.kit.jobs.records import JobRecords
@@ -110,8 +110,7 @@ class Dispatcher:
         self._standby = standby
         self._open_slots = open_slots or (lambda free: free)
         self._seen: dict[str, _Seen] = {}
-        self._wait_since: dict[Marker, float] = {}
-        self._too_wide: set[Marker] = set()
+        self._room = RoomMaker(self.records, lambda job: width(job.spec) <= len(slots))
         self._children: dict[str, Child] = {}
         self._watched: set[Path] = set()
         self._watchers: set[asyncio.Task[None]] = set()
@@ -173,7 +172,8 @@ class Dispatcher:
         await asyncio.to_thread(release, self.records)
         head = await self._deal(free, most, running) if free and not reserved else None
         if head is not None or not free:
-            await asyncio.to_thread(self._have_room_made, running, head)
+            own = [job for job in running if job.node == self._node]
+            await asyncio.to_thread(self._room.ask, running, own, head, _ELSEWHERE_S)
 
     async def _deal(self, free: list[int], most: int, running: Sequence[Job]) -> Marker | None:
         """Gives waiting jobs the free slots in their order; the marker of the one, if any, that waits for more slots than are free."""
@@ -207,38 +207,6 @@ class Dispatcher:
         if await self._claim_and_spawn(job, tuple(free[:width])):
             del free[:width]
         return False
-
-    def _have_room_made(self, running: Sequence[Job], head: Marker | None) -> None:
-        """Asks workers of this machine to give way to waiting jobs of a higher priority, for which no machine had a free slot.
-
-        Args:
-            running: The running jobs of all machines.
-            head: The only one of the waiting jobs for which others are to make room, where the free slots are kept for it; they do so one after the other.
-        """
-        own = [job for job in running if job.node == self._node]
-        least = least_priority(own)
-        waiting = self.records.waiting_above(least) if least is not None else []
-        now = time.monotonic()
-        self._wait_since = {marker: self._wait_since.get(marker, now) for marker in waiting}
-        self._too_wide &= set(waiting)
-        urgent = [marker for marker, since in self._wait_since.items() if now - since >= _ELSEWHERE_S and marker not in self._too_wide]
-        if head is not None:
-            urgent = [marker for marker in urgent if marker == head]
-        for job, marker in who_makes_room(urgent, running, own):
-            there = self.records.at(marker)
-            if there is not None and self._width(there.spec) > len(self._slots):
-                self._too_wide.add(marker)
-            elif there is not None and there.marker == marker:
-                self._ask_for_room(job, there)
-
-    def _ask_for_room(self, job: Job, waiting: Job) -> None:
-        def change(current: Job, _: datetime) -> Job | None:
-            if current.attempt != job.attempt or current.state is not JobState.RUNNING or current.yields_to:
-                return None
-            return current.changed(yields_to=str(waiting.name))
-
-        self.records.update(job.name, change)
-        _log.info("%s makes room for %s, which has a higher priority", job.name, waiting.name)
 
     async def _is_dead(self, job: Job, busy: set[int]) -> bool:
         """Whether a running job's worker is dead and its job is to be claimed; notes the slots of this machine that are not free."""

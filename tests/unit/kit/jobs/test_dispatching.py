@@ -211,19 +211,19 @@ async def test_a_wide_job_gets_its_slots_though_small_ones_wait_behind_it(store,
     dispatcher = Dispatcher(store, JobKind.EXPORT, "nothing", slots, tmp_path, 15.0, poll_s=0.02, width=lambda spec: spec["width"])
     task = asyncio.create_task(dispatcher.run())
 
-    async def begun(job):
+    async def begun(job, children):
         async with asyncio.timeout(30):
-            while service.get(job.name).attempt < 1:
+            while service.get(job.name).attempt < 1 or len(sleepers) < children:
                 await asyncio.sleep(0.02)
 
     try:
-        await begun(small)
+        await begun(small, 1)
         await asyncio.sleep(0.3)
         assert [service.get(job.name).attempt for job in (wide, behind)] == [0, 0], "the free slot is kept for the one that takes two"
         for ended, next_one in ((0, wide), (1, behind)):
             service.cancel((small, wide)[ended].name)
             sleepers[ended].kill_group()
-            await begun(next_one)
+            await begun(next_one, ended + 2)
         assert service.get(wide.name).slots == (0, 1)
         assert [environment["CUDA_VISIBLE_DEVICES"] for environment in environments] == ["a", "a,b", "a"]
         assert service.get(too_wide.name).attempt == 0, "left to other machines"
@@ -250,7 +250,7 @@ async def test_one_after_the_other_makes_room_for_a_wide_job_of_a_higher_priorit
         sleepers[service.get(job.name).slots[0]].kill_group()
 
     try:
-        await until(lambda: all(service.get(job.name).attempt for job in low))
+        await until(lambda: all(service.get(job.name).attempt for job in low) and len(sleepers) == 2)
         too_wide = service.create("default", {"width": 3}, "", priority=9)
         await asyncio.sleep(0.3)
         assert [service.get(job.name).yields_to for job in low] == ["", ""], "it fits no machine like this one"
