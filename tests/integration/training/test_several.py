@@ -225,4 +225,6 @@ async def test_a_training_on_ray_that_is_cancelled_or_whose_worker_dies_leaves_n
         await room.until(lambda: jobs.get(name).state is JobState.CANCELLED, 40)
         await room.until(lambda: not ranks(room), 30)
     for node in ("node0", "node1"):
-        assert list((room.work_dir / node / "scratch" / "ray").iterdir()) == []
+        assert list((room.work_dir / node / "scratch" / "ray").iterdir()) == [], (
+            "what the first attempt left is swept, and the second leaves nothing"
+        )

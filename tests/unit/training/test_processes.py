@@ -91,7 +91,7 @@ def test_what_was_told_first_is_why(tmp_path):
     started._scratch = tmp_path
     started._process = ranks.subprocess.Popen(command, stdin=ranks.subprocess.PIPE)
     ended = started.wait(60)
-    started.stop()
+    started.stop(1.0)
     assert ended is not None
     assert (ended.code, ended.error.message) == (1, "out of memory")
     assert json.loads((tmp_path / "told" / "1.json").read_text())

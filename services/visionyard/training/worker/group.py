@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from visionyard.kit.jobs.lease import Crashed, Preempted
+from visionyard.kit.jobs.lease import Crashed, JobCancelled, Preempted
 from visionyard.kit.jobs.worker import JobContext
 from visionyard.training.processes import Launcher
 from visionyard.training.spec import TrainingSpec
 from visionyard.training.worker.ranks import Ended, local_ranks
 
 _LOOK_S = 0.2
+_PATIENCE_S, _PATIENCE_CANCELLED_S = 3.0, 20.0
+"""What the processes get to stop. Shorter than the grace of the worker itself, which is long only where a job is cancelled."""
 
 
 class Group(Protocol):
@@ -23,8 +25,8 @@ class Group(Protocol):
     def wait(self, seconds: float) -> Ended | None:
         """Waits for the end of the first machine's processes, at most so long; None where all go on."""
 
-    def stop(self) -> None:
-        """Ends them all."""
+    def stop(self, patience_s: float) -> None:
+        """Asks them all to stop, gives them so long, and ends what is left."""
 
 
 def trains_together(spec: TrainingSpec) -> bool:
@@ -42,12 +44,15 @@ def train_together(context: JobContext, spec: TrainingSpec) -> None:
     """
     context.report("starting")
     context.flush_report()  # from here on rank 0 reports
-    group = _start(context, spec)
+    group, patience_s = _start(context, spec), _PATIENCE_S
     try:
         while (ended := group.wait(_LOOK_S)) is None:
             context.check()
+    except JobCancelled:
+        patience_s = _PATIENCE_CANCELLED_S
+        raise
     finally:
-        group.stop()
+        group.stop(patience_s)
     context.check()
     context.catch_up()
     if ended.error is not None:

@@ -25,8 +25,6 @@ from visionyard.kit.jobs.worker import SCRATCH_VARIABLE
 LOOPBACK = "127.0.0.1"
 _RANK_MODULE = "visionyard.training.worker.rank"
 _TOLD = "told"
-_SAVING_S = 3.5
-"""How long ranks that are to stop may take, to store the epoch that they are storing; shorter than the worker's own grace."""
 _GONE_S = 10.0
 _JOIN_S = 900
 
@@ -118,13 +116,13 @@ class Ranks:
             return None
         return Ended(code, self._told())
 
-    def stop(self) -> None:
-        """Asks them to stop, and ends what has not stopped soon."""
+    def stop(self, patience_s: float) -> None:
+        """Asks them to stop, gives them so long, to store the epoch that they are storing, and ends what is left."""
         ranks = self._descendants()
         if self._process.poll() is None:
             self._process.terminate()
             with suppress(subprocess.TimeoutExpired):
-                self._process.wait(_SAVING_S)
+                self._process.wait(patience_s)
         if self._process.stdin is not None:
             self._process.stdin.close()  # the leash
         for process in {*ranks, *self._descendants()}:

@@ -32,8 +32,8 @@ _LOOK_S = 1.0
 _AWAY_S = 3.0
 _TELL_S = 3.0
 """What the other nodes get to say why, once one has ended without a reason."""
-_STOP_S = 4.5
-"""What the nodes get to end their ranks: shorter than the grace of a worker that is preempted."""
+_ANSWER_S = 1.0
+"""What the nodes get to say that their ranks have stopped."""
 _PHASE = "waiting for Ray nodes"
 
 
@@ -65,7 +65,7 @@ class RayGroup:
             self._place()
             self._begin()
         except BaseException:
-            self.stop()
+            self.stop(0.0)
             raise
 
     def _stop_if_asked(self) -> None:
@@ -159,14 +159,14 @@ class RayGroup:
             return next((end for end in failed if end.error is not None), failed[0])
         return None if going else Ended(0, None)
 
-    def stop(self) -> None:
-        """Ends the ranks of all nodes, and lets the cluster go."""
+    def stop(self, patience_s: float) -> None:
+        """Asks the ranks of all nodes to stop, gives them so long, ends what is left, and lets the cluster go."""
         if not ray.is_initialized():
             return
         with suppress(Exception):  # a node that is gone cannot be asked; what follows ends the rest
-            stopping = [actor.stop.remote() for actor in self._actors]
+            stopping = [actor.stop.remote(patience_s) for actor in self._actors]
             if stopping:
-                ray.wait(stopping, num_returns=len(stopping), timeout=_STOP_S)
+                ray.wait(stopping, num_returns=len(stopping), timeout=patience_s + _ANSWER_S)
         with suppress(Exception):  # likewise
             for actor in self._actors:
                 ray.kill(actor)

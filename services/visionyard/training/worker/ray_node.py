@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,7 @@ class RayNode:
         os.environ.update({**variables, **own})
         self._address = str(ray.util.get_node_ip_address())
         self._ranks: Ranks | None = None
+        self._over = threading.Event()
 
     def meeting_point(self) -> tuple[str, int]:
         """An address and a free port of this node."""
@@ -52,14 +54,16 @@ class RayNode:
                 while (ended := self._ranks.wait(_LOOK_S)) is None:
                     pass
             finally:
-                self._ranks.stop()
+                self._ranks.stop(0.0)
                 shutil.rmtree(scratch, ignore_errors=True)
+                self._over.set()
         return ended.code, ended.error.to_json() if ended.error else None
 
-    def stop(self) -> None:
-        """Ends the ranks; :meth:`run` returns."""
+    def stop(self, patience_s: float) -> None:
+        """Asks the ranks to stop, gives them so long, and ends what is left; then :meth:`run` has cleaned up."""
         if self._ranks is not None:
-            self._ranks.stop()
+            self._ranks.stop(patience_s)
+            self._over.wait(patience_s)
 
     def _cores(self, processes: int) -> int:
         """The cores that the ranks share: as many as the node has for Ray, but of those of this machine."""
