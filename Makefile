@@ -29,7 +29,7 @@ export DATA MODEL EPOCHS IMGSZ SEED
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-datumaro run test lint proto bench up down faults import-kills fuzz fuzz-replay compose-test
+.PHONY: help setup setup-datumaro run test lint proto bench up down faults import-kills training-kills fuzz fuzz-replay compose-test
 
 help: ## Lists what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -64,8 +64,12 @@ up: setup ## Starts the embedded stack in the background
 down: ## Stops the embedded stack
 	@$(BIN)/yard down
 
-faults: setup ## Kills each process in each phase; writes docs/reliability.md
+faults: setup ## Kills each process in each phase, and at 30 random moments of a training; writes docs/reliability.md and docs/training-kills.md (SEED=…)
 	$(BIN)/python tests/e2e/faults.py
+	$(BIN)/python tests/e2e/training_kills.py $(if $(SEED),--seed "$$SEED")
+
+training-kills: setup ## Kills worker, service, store and the whole stack at 30 random moments of a training; writes docs/training-kills.md (SEED=…)
+	$(BIN)/python tests/e2e/training_kills.py $(if $(SEED),--seed "$$SEED")
 
 import-kills: setup ## Kills client, service, worker and store at 30 random moments of an import; writes docs/import-kills.md (SEED=…)
 	$(BIN)/python tests/e2e/import_kills.py $(if $(SEED),--seed "$$SEED")

@@ -8,15 +8,18 @@ import sys
 import tempfile
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))  # as pytest does for the tests
+
 import imports
 import predictions
+import queue_of_jobs
 import training
 from stack import running, say
 
 DATA = Path(os.environ.get("VISIONYARD_TEST_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
 
 
-PARTS = ("imports", "predictions", "training")
+PARTS = ("imports", "queue", "predictions", "training")
 
 
 def main() -> None:
@@ -28,6 +31,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="visionyard-bench-files-") as folder, running() as stack:
         if "imports" in parts:
             imports.measure(stack, Path(folder))
+        if "queue" in parts:
+            queue_of_jobs.measure(stack, Path(folder))
         if not DATA.is_dir():
             say(f"train, predict: no test data at {DATA}; set VISIONYARD_TEST_DATA")
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tarfile
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,15 +53,19 @@ class Evidence:
 
     Args:
         home: Its state directory.
+        kind: The kind of job that is killed.
+        emptied: Folders below the state directory of which nothing may be left.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, kind: JobKind = JobKind.IMPORT, emptied: Sequence[str] = ("work/dataset", "pending")) -> None:
+        self._kind = kind
+        self._emptied = emptied
         self.state = StateDir(home)
         keys = seaweed.credentials(self.state.store)
         endpoint = next(str(p["address"]) for p in self.state.processes() if p["name"] == "store")
         self._settings = S3Settings(endpoint, seaweed.BUCKET, keys.access_key, keys.secret_key, seaweed.REGION)
-        self._store = S3ObjectStore(self._settings, retry_for_s=_PATIENCE_S)
-        self._records = JobRecords(self._store, JobKind.IMPORT)
+        self.store = S3ObjectStore(self._settings, retry_for_s=_PATIENCE_S)
+        self._records = JobRecords(self.store, kind)
 
     def jobs(self, project: str) -> list[Job]:
         """The project's import jobs, newest first."""
@@ -76,7 +80,7 @@ class Evidence:
         """
         job = next((job for job in self.jobs(project) if job.name not in before), None)
         if job is None:
-            begun = next(iter(self._store.list(f"projects/{project}/uploads/", limit=1)), None)
+            begun = next(iter(self.store.list(f"projects/{project}/uploads/", limit=1)), None)
             return "client: uploading" if begun else "client: starting, reading the source"
         if job.state is JobState.QUEUED:
             return "queued"
@@ -87,7 +91,7 @@ class Evidence:
     def inventory(self, project: str) -> dict[Kind, Amount]:
         """What lies in a project, by kind."""
         inventory = Inventory(project)
-        for _ in inventory.take(self._store):
+        for _ in inventory.take(self.store):
             pass
         return inventory.amounts
 
@@ -101,20 +105,20 @@ class Evidence:
         services = Counter(module for p in living for flag, module in zip(p.arguments, p.arguments[1:], strict=False) if flag == "-m")
         yield from (f"{module} runs {count} times" for module, count in services.items() if count > 1)
         yield from (
-            f"the queue holds {entry.key}" for entry in self._store.list(queue_prefix(JobKind.IMPORT.value)) if f"/{project}/" in entry.key
+            f"the queue holds {entry.key}" for entry in self.store.list(queue_prefix(self._kind.value)) if f"/{project}/" in entry.key
         )
-        for folder in (self.state.work("dataset"), self.state.root / "pending"):
-            yield from (f"{path} is left" for path in folder.rglob("*") if not path.is_dir())
+        for folder in self._emptied:
+            yield from (f"{path} is left" for path in (self.state.root / folder).rglob("*") if not path.is_dir())
 
     def problems(self, project: str, dataset: str, expected: Expected) -> Iterator[str]:
         """What is not as after the undisturbed run. Call it after a collection."""
-        versions = list(list_dataset_versions(self._store, ResourceName(project, "datasets", dataset)))
+        versions = list(list_dataset_versions(self.store, ResourceName(project, "datasets", dataset)))
         if len(versions) != expected.versions:
             yield f"{len(versions)} versions, not {expected.versions}"
         if not versions or versions[0].digest != expected.digest:
             yield f"the newest version is {versions[0].digest if versions else 'not there'}, not {expected.digest}"
-        keys = {entry.key for entry in self._store.list(f"projects/{project}/")}
-        rows = [row for version in versions for row in read_manifest(self._store, version)]
+        keys = {entry.key for entry in self.store.list(f"projects/{project}/")}
+        rows = [row for version in versions for row in read_manifest(self.store, version)]
         yield from self._unexplained(project, keys, rows, versions)
         yield from self._images(project, keys, rows)
         for begun in unfinished(self._settings, f"projects/{project}/"):
@@ -145,7 +149,7 @@ class Evidence:
             yield f"manifests tell several places of {_some(twice)}"
         stored = Counter[str]()
         for key in sorted(key for key in keys if key.startswith(f"projects/{project}/shards/")):
-            with self._store.open(key) as file, tarfile.open(fileobj=file, mode="r|") as tar:
+            with self.store.open(key) as file, tarfile.open(fileobj=file, mode="r|") as tar:
                 for member in tar:
                     content = tar.extractfile(member)
                     sha256 = member.name.partition(".")[0]
@@ -156,7 +160,7 @@ class Evidence:
             yield f"stored twice: {_some(twice)}"
         if stored.keys() != places.keys():
             yield f"shards and manifests differ in {_some(stored.keys() ^ places.keys())}"
-        known = KnownImages.read(self._store, project)
+        known = KnownImages.read(self.store, project)
         for sha256, found in places.items():
             place = known.find(sha256)
             if place is None or (place.shard, place.offset) not in found:

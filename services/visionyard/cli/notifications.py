@@ -70,23 +70,33 @@ def add(
     ] = "finished,failed",
     name: Annotated[str, typer.Option("--name", metavar="ID", help="What the channel is called; else its kind, with a number.")] = "",
     secret: Annotated[
-        str, typer.Option("--secret", metavar="SECRET", help="What messages are signed with: DingTalk's or Feishu's signature setting.")
+        str,
+        typer.Option(
+            "--secret",
+            metavar="SECRET",
+            help="What messages are signed with: DingTalk's or Feishu's signature setting; '-' reads it from stdin, behind the address.",
+        ),
     ] = "",
     as_json: AsJson = False,
     directory: Directory = None,
 ) -> None:
     """Have somebody told what becomes of trainings; the address is kept, and never shown again."""
     events = _events(on)
-    address = sys.stdin.readline().strip() if url == "-" else url
+    address, signature = _given(url), _given(secret)
 
     async def work(session: Session) -> None:
-        made = await session.client.notifications.create(kind.value, address, on=events, channel=name, secret=secret)
+        made = await session.client.notifications.create(kind.value, address, on=events, channel=name, secret=signature)
         session.show(
             notification_service_pb2.CreateNotificationChannelResponse(notification_channel=made),
             lambda: output.write(f"{short(made.name)}: told of {_events_of(made)}; try it with `yard notify test {short(made.name)}`"),
         )
 
     run(work, as_json=as_json, directory=directory)
+
+
+def _given(value: str) -> str:
+    """An option's value; the next line of stdin for '-'."""
+    return sys.stdin.readline().strip() if value == "-" else value
 
 
 def _kind_of(channel: notification_pb2.NotificationChannel) -> str:

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from visionyard.dataset.catalogue import Catalogue
@@ -17,6 +18,7 @@ from visionyard.kit.errors import YardError, invalid_field
 from visionyard.kit.jobs.model import Job, JobState, ProgressSnapshot
 from visionyard.kit.jobs.service import JobService
 from visionyard.kit.names import SHARED_PROJECT, ProjectName, ResourceName, VersionName, may_refer
+from visionyard.kit.objectstore.ahead import read_ahead
 from visionyard.kit.transfer.uploads import UploadStore
 
 _CACHED_BYTES = 64 << 20
@@ -167,7 +169,7 @@ class Imports:
             YardError: INVALID_FIELD, INVALID_PAGE_TOKEN.
         """
         jobs, token = self.jobs.list(project.project, page_size, page_token)
-        return [self.view(job, with_report=False) for job in jobs], token
+        return list(read_ahead(partial(self.view, with_report=False), jobs)), token
 
     def cancel(self, name: ResourceName) -> ImportView:
         """Cancels a job; the upload of one that no worker had begun goes at once.

@@ -11,6 +11,7 @@ from visionyard.kit.artifacts.exported import Artifact
 from visionyard.kit.jobs.model import Job, JobState, ProgressSnapshot
 from visionyard.kit.jobs.service import JobService
 from visionyard.kit.names import ArtifactName, ProjectName, ResourceName, VersionName
+from visionyard.kit.objectstore.ahead import read_ahead
 from visionyard.kit.objectstore.port import ObjectStore
 from visionyard.kit.pagination import paginate
 
@@ -71,7 +72,7 @@ class Exports:
             YardError: INVALID_FIELD, INVALID_PAGE_TOKEN.
         """
         jobs, token = self.jobs.list(project.project, page_size, page_token)
-        return [self.view(job) for job in jobs], token
+        return list(read_ahead(self.view, jobs)), token
 
     def cancel(self, name: ResourceName) -> ExportView:
         """Cancels a job.

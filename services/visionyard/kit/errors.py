@@ -186,3 +186,8 @@ class YardError(Exception):
 def invalid_field(name: str, description: str) -> YardError:
     """An INVALID_FIELD error for one field of a request."""
     return YardError(Reason.INVALID_FIELD, f"{name}: {description}", {"field": name}, (FieldViolation(name, description),))
+
+
+def encodable(text: str) -> str:
+    """A text of a stranger's as UTF-8 and protobuf can carry it: halves of surrogate pairs, which a pickle's strings may hold alone, are written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()

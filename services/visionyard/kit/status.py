@@ -16,7 +16,7 @@ from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
-from visionyard.kit.errors import Code, FieldViolation, Reason, YardError
+from visionyard.kit.errors import Code, FieldViolation, Reason, YardError, encodable
 
 DOMAIN = "visionyard"
 """The ``ErrorInfo`` domain of every reason of the catalogue."""
@@ -74,6 +74,7 @@ _GRPC_SEND_FAILED = "Internal error from Core"
 
 
 def _short(text: str, limit: int) -> str:
+    text = encodable(text)
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 

@@ -52,6 +52,7 @@ _READ_LOGS = "/visionyard.training.v1.TrainingJobService/ReadLogs"
 _QUEUE_METRICS_S = 5.0
 _PUSH_WAIT_S = 10.0
 _POSTS = 8
+_TEST_POSTS = 4
 
 
 async def build_app(settings: TrainingSettings, registry: CollectorRegistry) -> App:
@@ -103,6 +104,8 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
         opening, settings.inspections, _PUSH_WAIT_S, "as many weight files are being opened as this machine has room for: try again"
     )
     posting = ThreadPoolExecutor(_POSTS, thread_name_prefix=f"{BLOCKING_THREADS}-notify")
+    trying = ThreadPoolExecutor(_TEST_POSTS, thread_name_prefix=f"{BLOCKING_THREADS}-notify-test")
+    tries = Turns(trying, _TEST_POSTS, _PUSH_WAIT_S, "as many test messages are under way as are sent at once: try again")
     notifier = Notifier(store, trainings.jobs.records, channels, post, posting, _POSTS, metrics.notified)
     readiness = StoreReadiness(store)
     return App(
@@ -111,7 +114,7 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
             Service("visionyard.training.v1.ModelService", partial(add_ModelServiceServicer_to_server, ModelServicer(models, pushes))),
             Service(
                 "visionyard.training.v1.NotificationService",
-                partial(add_NotificationServiceServicer_to_server, NotificationServicer(channels, post)),
+                partial(add_NotificationServiceServicer_to_server, NotificationServicer(channels, post, tries)),
             ),
             Service("visionyard.transfer.v1.TransferService", partial(add_TransferServiceServicer_to_server, transfers)),
         ],

@@ -27,17 +27,16 @@ async def follow_log(jobs: JobService, name: ResourceName, offset: int, *, follo
         YardError: JOB_NOT_FOUND.
         StoreUnavailable: the store does not answer.
     """
-    last_round = False
+    last_round, reader = False, joblog.LogReader(jobs.records.store, name, offset)
     while True:
         job = await asyncio.to_thread(jobs.get, name)
         finished = job.state.finished
-        chunks = joblog.read(jobs.records.store, name, job.attempt, offset)
+        chunks = reader.read(job.attempt)
         while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
             start, data = chunk
             for piece in _pieces(data):
                 yield start, piece
                 start += len(piece)
-            offset = start
         if not follow or last_round:
             return
         # A worker ships the end of its log just after it has said how the job ended.

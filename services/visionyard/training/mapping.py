@@ -9,7 +9,7 @@ from typing import Any
 from google.protobuf import json_format, struct_pb2
 
 from visionyard.kit.artifacts.model import ModelFile, ModelVersion
-from visionyard.kit.errors import Reason, YardError, invalid_field
+from visionyard.kit.errors import Reason, YardError, encodable, invalid_field
 from visionyard.kit.jobs.mapping import job_status, timestamp
 from visionyard.kit.jobs.model import Job
 from visionyard.kit.names import ResourceName
@@ -164,7 +164,7 @@ def model_version_to_proto(version: ModelVersion) -> model_pb2.ModelVersion:
         name=str(version.name),
         digest=version.digest,
         task=_TASKS[version.task],
-        class_names=version.class_names,
+        class_names=map(encodable, version.class_names),
         parameter_count=version.parameter_count,
         image_size_px=version.image_size_px,
         dataset_version=version.dataset_version,

@@ -19,6 +19,7 @@ from visionyard.training.notifications.answers import Outcome
 from visionyard.training.notifications.channel import COLLECTION, Channel
 from visionyard.training.notifications.channels import Channels
 from visionyard.training.notifications.message import Message, trial_message
+from visionyard.training.turns import Turns
 from visionyard.training.v1 import notification_pb2, notification_service_pb2_grpc
 from visionyard.training.v1 import notification_service_pb2 as messages
 
@@ -35,11 +36,13 @@ class NotificationServicer(notification_service_pb2_grpc.NotificationServiceServ
     Args:
         channels: The use cases.
         post: Sends a message once.
+        turns: Where test messages are sent: a receiver may hold a thread for half a minute.
     """
 
-    def __init__(self, channels: Channels, post: Callable[[Channel, Message], Outcome]) -> None:
+    def __init__(self, channels: Channels, post: Callable[[Channel, Message], Outcome], turns: Turns) -> None:
         self._channels = channels
         self._post = post
+        self._turns = turns
 
     async def CreateNotificationChannel(
         self, request: messages.CreateNotificationChannelRequest, _context: Context
@@ -79,7 +82,7 @@ class NotificationServicer(notification_service_pb2_grpc.NotificationServiceServ
         name = _channel_name(request.name)
         channel = await asyncio.to_thread(self._channels.get, name)
         message = trial_message(name.project, name.id, datetime.now(UTC), socket.gethostname())
-        outcome = await asyncio.to_thread(self._post, channel, message)
+        outcome = await self._turns.take(partial(self._post, channel, message))
         if not outcome.delivered:
             raise YardError(
                 Reason.MESSAGE_NOT_DELIVERED,

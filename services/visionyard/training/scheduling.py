@@ -12,6 +12,7 @@ from visionyard.kit.jobs.model import Job, JobKind
 from visionyard.kit.jobs.queue import HIGHEST_PRIORITY, LEAST_PRIORITY, Marker, Place, fair_order
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.names import ProjectName, ResourceName
+from visionyard.kit.objectstore.ahead import read_ahead
 
 _MOST_SHOWN = 1000
 
@@ -69,7 +70,7 @@ def read_queue(records: JobRecords, project: ProjectName) -> Queue:
     order = [*_oldest_first(running), *fair_order(waiting, Counter(m.job.project for m in running)), *_oldest_first(held)]
     own = (marker for marker in order if marker.job.project == project.project)
     # A job that moves meanwhile has two markers.
-    jobs = {job.name: job for job in map(records.at, islice(own, _MOST_SHOWN)) if job is not None}
+    jobs = {job.name: job for job in read_ahead(records.at, islice(own, _MOST_SHOWN)) if job is not None}
     return Queue(list(jobs.values()), _others(running, project), _others(waiting, project))
 
 

@@ -13,6 +13,7 @@ from visionyard.kit.jobs.events import JobEvents
 from visionyard.kit.jobs.model import Job, JobKind, JobState, ProgressSnapshot
 from visionyard.kit.jobs.service import JobService
 from visionyard.kit.names import ProjectName, ResourceName, VersionName, may_refer
+from visionyard.kit.objectstore.ahead import read_ahead
 from visionyard.kit.objectstore.port import ObjectStore
 from visionyard.training.arguments import ArgumentTable
 from visionyard.training.processes import Machine, check_processes, this_machine
@@ -101,7 +102,7 @@ class Trainings:
     def list_jobs(self, project: ProjectName, page_size: int, page_token: str) -> tuple[list[TrainingView], str]:
         """A page of jobs, newest first, and the next page's token; raises YardError (INVALID_PAGE_TOKEN, INVALID_FIELD)."""
         jobs, token = self.jobs.list(project.project, page_size, page_token)
-        return [self.view(job) for job in jobs], token
+        return list(read_ahead(self.view, jobs)), token
 
     def cancel(self, name: ResourceName) -> TrainingView:
         """Cancels a job; raises YardError (JOB_NOT_FOUND, JOB_FINISHED)."""
@@ -145,7 +146,7 @@ class Trainings:
     def queue(self, project: ProjectName) -> tuple[list[TrainingView], Queue]:
         """The project's jobs that have not ended, in the order in which they get slots, and the queue that they are of."""
         queue = read_queue(self.jobs.records, project)
-        return [self.view(job) for job in queue.jobs], queue
+        return list(read_ahead(self.view, queue.jobs)), queue
 
     def files(self, name: ResourceName) -> dict[str, ModelFile]:
         """What the job has made so far, by path: all at the end, the newest checkpoint before; raises YardError (JOB_NOT_FOUND)."""

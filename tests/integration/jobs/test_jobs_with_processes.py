@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from claims import race
 
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.jobs import dispatcher as dispatcher_module
@@ -326,7 +327,7 @@ def _claim(settings, barrier, name, results):
     dispatcher = Dispatcher(store, JobKind.EXPORT, "sleepy_worker", [{}], Path("/nowhere"), LEASE_S)
     job = dispatcher.records.get(name)
     barrier.wait()
-    results.put(dispatcher._claim(job, 0) is not None)
+    results.put(dispatcher._claim(job, (0,)) is not None)
 
 
 def test_of_twelve_claimers_one_wins(s3_store, seaweed_settings):
@@ -343,6 +344,18 @@ def test_of_twelve_claimers_one_wins(s3_store, seaweed_settings):
             claimer.join(30)
         assert won.count(True) == 1
         assert service.get(job.name).attempt == 1
+
+
+async def test_two_services_on_one_bucket_never_run_a_job_twice(s3_store, worker_environment):
+    service = JobService(s3_store, JobKind.TRAINING)
+    queued = {str(service.create(f"p{n % 3}", {"n": n}, "", priority=n % 2).name) for n in range(40)}
+    told = await race(dict(os.environ), [worker_environment / name for name in ("a", "b")])
+    claimed = [claim["job"] for claims in told for claim in claims]
+    assert len(claimed) == len(set(claimed))
+    assert set(claimed) == queued
+    assert all(told), "one of them did all"
+    assert {claim["attempt"] for claims in told for claim in claims} == {1}
+    assert list(s3_store.list("queue/")) == []
 
 
 async def test_a_marker_without_a_job_does_no_harm(s3_store, worker_environment):

@@ -13,12 +13,15 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
+from ultralytics.nn.tasks import DetectionModel
 
 from visionyard.kit.artifacts.model import fetch_weights, sha256_of
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.names import ProjectName, ResourceName, VersionName
 from visionyard.kit.objectstore.memory import MemoryObjectStore
 from visionyard.training.inspection import convert, inspect
+from visionyard.training.mapping import model_to_proto
 from visionyard.training.models import Models, file_name
 
 MODEL = ResourceName("default", "models", "m")
@@ -90,6 +93,15 @@ def test_real_weights_are_accepted(
     assert (version.pushed_file, version.training_job, dict(version.metrics)) == (file, "", {})
     assert fetch_weights(store, version, tmp_path / "w.pt").read_bytes() == path.read_bytes()
     assert uploads.files == {}
+
+
+def test_a_class_whose_name_is_no_text_does_not_end_the_list_of_models(models: Models, uploads: Uploads, tmp_path: Path) -> None:
+    model = DetectionModel("yolov8n.yaml", nc=1, verbose=False)
+    model.names, model.task = {0: "\ud800cat"}, "detect"
+    torch.save({"epoch": -1, "model": model, "ema": None, "train_args": {"task": "detect", "imgsz": 64}}, tmp_path / "odd.pt")
+    assert models.push(MODEL, uploads.add(tmp_path / "odd.pt"), "odd.pt").class_names == ("\\ud800cat",)
+    views, _ = models.list_models(ProjectName(MODEL.project), 50, "")
+    assert [list(model_to_proto(view).latest_version.class_names) for view in views] == [["\\ud800cat"]]
 
 
 def test_the_same_bytes_again_are_the_same_version_and_other_bytes_the_next(test_data: Path, models: Models, uploads: Uploads) -> None:

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,7 +48,39 @@ async def _trained(room: Room, spec: TrainingSpec) -> ModelVersion:
     return read_model_version(room.store, VersionName.parse(job.pointers["model_version"], "models"))
 
 
+PLAIN = """
+import json, sys
+from ultralytics import YOLO
+asked = json.loads(sys.argv[1])
+trained = YOLO(asked.pop("model")).train(**asked)
+sys.stdout.write("\\n" + json.dumps({key: float(value) for key, value in trained.results_dict.items() if key.startswith("metrics/")}))
+"""
+
+
+@pytest.fixture
+def as_many_cores_as_ultralytics_uses() -> Iterator[None]:
+    """One less than there are: threads share sums out, so another number of them rounds otherwise, and twenty epochs make something of that."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[: max(1, (os.cpu_count() or 1) - 1)])
+    yield
+    os.sched_setaffinity(0, before)
+
+
+def _plain(work_dir: Path, task: str, spec: TrainingSpec) -> dict[str, float]:
+    """The metrics of plain Ultralytics with the same arguments, on the folder that the worker had trained on."""
+    [folder] = {path.parent for path in (work_dir / "datasets").rglob("data.yaml" if task != "classify" else "classes.json")}
+    data = folder if task == "classify" else folder / "data.yaml"
+    asked = {**spec.arguments(), "model": spec.architecture, "data": str(data), "project": str(work_dir / "plain"), "device": "cpu"}
+    environment = {**os.environ, "YOLO_CONFIG_DIR": str(work_dir / "yolo"), "YOLO_OFFLINE": "1", "YOLO_AUTOINSTALL": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", PLAIN, json.dumps(asked)], env=environment, cwd=work_dir, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("as_many_cores_as_ultralytics_uses")
 @pytest.mark.parametrize(
     ("task", "epochs", "names", "wanted"),
     [
@@ -55,10 +94,13 @@ async def _trained(room: Room, spec: TrainingSpec) -> ModelVersion:
 async def test_a_task_is_learned(room: Room, task: str, epochs: int, names: tuple[str, ...], wanted: dict[str, float]) -> None:
     suffix = {"segment": "seg", "classify": "cls"}.get(task, task)
     dataset = publish_shapes(room.store, task, task=task, names=names)
-    version = await _trained(room, _spec(dataset, epochs, architecture=f"yolov8n-{suffix}.yaml"))
+    spec = _spec(dataset, epochs, architecture=f"yolov8n-{suffix}.yaml")
+    version = await _trained(room, spec)
     assert (version.task, version.class_names, version.image_size_px) == (task, names, 64)
     for metric, least in wanted.items():
         assert version.metrics[metric] >= least
+    plain = await asyncio.to_thread(_plain, room.work_dir, task, spec)
+    assert version.metrics == pytest.approx(plain, abs=0.005)
 
 
 @pytest.mark.timeout(300)

@@ -27,6 +27,7 @@ _BAD: dict[str, tuple[Callable[[Tensors], Any], str]] = {
     "number": (lambda t: t | {"bn1.weight": torch.tensor(1.0)}, "bn1.weight is a single number"),
     "whole": (lambda t: t | {"bn1.weight": torch.ones(64, dtype=torch.int64)}, "bn1.weight holds other than plain numbers"),
     "nan": (lambda t: t | {"bn1.bias": torch.full((64,), torch.nan)}, "NaN"),
+    "too large": (lambda t: t | {"bn1.bias": torch.full((64,), 1e300, dtype=torch.float64)}, "infinite"),
     "nested": (lambda t: {"state_dict": t, "epoch": 3}, "more than a state dict"),
     "list": (lambda t: list(t.values()), "more than a state dict"),
     "one": (lambda t: t["conv1.weight"], "more than a state dict"),

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from visionyard.kit.jobs.model import Job, attempt_prefix
@@ -106,27 +107,68 @@ def merge(store: ObjectStore, name: ResourceName, attempt: int, path: Path) -> N
         _log.warning("the log of %s could not be merged: %s", name, error)
 
 
-def read(store: ObjectStore, name: ResourceName, attempts: int, offset: int) -> Iterator[tuple[int, bytes]]:
-    """The log of all attempts, one after the other, from ``offset`` on, as (offset, bytes) of whole lines."""
-    base = 0
-    for attempt in range(1, attempts + 1):
-        position = 0
-        for entry in list(store.list(log_prefix(name, attempt))):
+class LogReader:
+    """Reads the log of all attempts, one after the other, and goes on where it was: a look at what has come since costs two requests, however long the log is.
+
+    Args:
+        store: The bucket.
+        name: The job.
+        offset: Where to begin, in bytes.
+    """
+
+    def __init__(self, store: ObjectStore, name: ResourceName, offset: int) -> None:
+        self._store = store
+        self._name = name
+        self._offset = offset
+        self._attempt = 1
+        self._base = 0
+        self._position = 0
+        self._last = ""
+
+    def read(self, attempts: int) -> Iterator[tuple[int, bytes]]:
+        """What there is behind what was read, as (offset, bytes) of whole lines.
+
+        Args:
+            attempts: How many the job has had.
+        """
+        while True:
+            yield from self._new()
+            if self._attempt >= attempts:
+                return
+            self._base, self._position, self._last = self._base + self._position, 0, ""
+            self._attempt += 1
+
+    def _new(self) -> Iterator[tuple[int, bytes]]:
+        for entry in list(self._store.list(log_prefix(self._name, self._attempt), start_after=self._last)):
             start = int(entry.key.rsplit("/", 1)[1])
-            end = start + entry.size
-            wanted = max(position, offset - base)
-            position = max(position, end)
-            if wanted >= end:
-                continue
-            begin = max(wanted, start)
-            while begin < end:
-                length = min(CHUNK_BYTES, end - begin)
-                try:
-                    data = store.get(entry.key, begin - start, length).data
-                except NotFound:  # merged meanwhile: the reader comes again with the offset that it has
-                    return
-                if not data:
-                    return
-                yield base + begin, data
-                begin += len(data)
-        base += position
+            yield from self._from(entry.key, start, start + entry.size)
+            if self._position < start + entry.size:
+                break
+            self._last = entry.key
+        if not self._position:
+            return
+        # At its end an attempt's log lies whole in the place of its first chunk.
+        first = _chunk_key(self._name, self._attempt, 0)
+        with suppress(NotFound):
+            yield from self._from(first, 0, self._store.head(first).size)
+
+    def _from(self, key: str, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+        """What of a chunk was not read yet."""
+        begin = max(self._position, start, self._offset - self._base)
+        while begin < end:
+            length = min(CHUNK_BYTES, end - begin)
+            try:
+                data = self._store.get(key, begin - start, length).data
+            except NotFound:  # merged meanwhile
+                return
+            if not data:
+                return
+            self._position = begin + len(data)
+            yield self._base + begin, data
+            begin += len(data)
+        self._position = max(self._position, end)
+
+
+def read(store: ObjectStore, name: ResourceName, attempts: int, offset: int) -> Iterator[tuple[int, bytes]]:
+    """The log of all attempts from ``offset`` on, once; see :class:`LogReader`."""
+    yield from LogReader(store, name, offset).read(attempts)

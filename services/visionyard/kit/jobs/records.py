@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from visionyard.kit.errors import Reason, YardError
@@ -23,8 +24,9 @@ from visionyard.kit.jobs.model import (
 )
 from visionyard.kit.jobs.queue import Marker, Place, place_prefix
 from visionyard.kit.names import ResourceName
+from visionyard.kit.objectstore.ahead import read_ahead
 from visionyard.kit.objectstore.documents import Document, Documents
-from visionyard.kit.objectstore.port import Conflict, NotFound, ObjectStore
+from visionyard.kit.objectstore.port import Conflict, Listing, NotFound, ObjectStore
 
 _CACHE_LIMIT = 20_000
 _ORPHAN_MARKER_AGE = timedelta(hours=1)
@@ -214,18 +216,18 @@ class JobRecords:
             The jobs, and the last id where there may be more, else an empty string.
         """
         prefix = f"projects/{project}/{self.kind.collection}/"
-        jobs: list[Job] = []
         start = f"{prefix}{before}0" if before else ""
-        for entry in self.store.list(prefix, start_after=start, delimiter="/"):
-            if entry.is_prefix or not entry.key.endswith(".json"):
-                continue
+        listed = self.store.list(prefix, start_after=start, delimiter="/")
+        documents = (entry for entry in listed if not entry.is_prefix and entry.key.endswith(".json"))
+
+        def read(entry: Listing) -> Job:
             name = ResourceName(project, self.kind.collection, entry.key[len(prefix) : -len(".json")])
             with self._lock:
                 cached = self._cache.get(str(name))
-            jobs.append(Job.from_document(name, self.kind, cached) if cached and cached.etag == entry.etag else self.get(name))
-            if len(jobs) > limit:
-                return jobs[:limit], jobs[limit - 1].name.id
-        return jobs, ""
+            return Job.from_document(name, self.kind, cached) if cached and cached.etag == entry.etag else self.get(name)
+
+        jobs = list(read_ahead(read, islice(documents, limit + 1)))
+        return jobs[:limit], jobs[limit - 1].name.id if len(jobs) > limit else ""
 
     def markers(self, place: Place) -> Sequence[Marker]:
         """The markers of one place, in no order; one listing, no document is read. Some may be left over: see :meth:`at`."""

@@ -175,11 +175,13 @@ class JobService:
             return 0
         with self._queue_lock:
             read_at, places = self._queue
-            if time.monotonic() - read_at >= _QUEUE_FRESH_S or (job.name not in places and not job.held):
+            if time.monotonic() - read_at >= _QUEUE_FRESH_S:
                 running = Counter(marker.job.project for marker in self.records.markers(Place.RUNNING))
                 order = fair_order(self.records.markers(Place.WAITING), running)
                 places = {marker.job: place for place, marker in enumerate(order, 1)}
                 self._queue = (time.monotonic(), places)
+            if job.name not in places and not job.held:  # it has only just come
+                places[job.name] = len(places) + 1
         return places.get(job.name, len(places) + 1)
 
     async def watch(self, name: ResourceName, after_sequence: int) -> AsyncIterator[tuple[Job, ProgressSnapshot, int]]:

@@ -80,7 +80,8 @@ def events_between(before: Job | None, after: Job) -> list[JobEvent]:
     if (event := _of_state(before, after)) is not None:
         found.append(_event(event, before, after, after.attempt))
     epoch = stored_epoch(after)
-    if before is not None and epoch and _best(after) and _best(after) != _best(before):
+    # At the end best.pt is replaced by its own copy without the optimizer, which is no better.
+    if before is not None and epoch > stored_epoch(before) and _best(after) and _best(after) != _best(before):
         found.append(_event(Event.IMPROVED, before, after, epoch))
     return found
 

@@ -108,7 +108,8 @@ def _check_tensor(key: str, tensor: Any, like: Any, name: str, network: str) -> 
         raise unreadable(name, f"is no state dict of {network}: {key} is {_size(tensor)} in it and {_size(like)} in the network")
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_floating_point() != like.is_floating_point():
         raise unreadable(name, f"is no state dict of {network}: {key} holds other than plain numbers ({tensor.dtype})")
-    if not bool(torch.isfinite(tensor).all()):
+    # As they will be used: a double may be finite and too large for a float.
+    if not bool(torch.isfinite(tensor.float()).all()):
         raise unreadable(name, f"holds numbers in {key} that are infinite or none (NaN), so nothing can be trained from it")
 
 

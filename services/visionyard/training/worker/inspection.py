@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.errors import Reason, YardError, encodable
 from visionyard.kit.torchvision_classes import torchvision_classes
 from visionyard.kit.ultralytics_env import prepare
 from visionyard.training.model_modules import HEADS
@@ -81,7 +81,7 @@ def inspect_weights(path: Path, name: str) -> dict[str, Any]:
         "parameter_count": sum(parameter.numel() for parameter in model.parameters()),
         "image_size_px": _image_size(side),
         "stride": int(max(model.stride)) if hasattr(model, "stride") else 32,
-        "architecture": Path(str(document.get("yaml_file", ""))).name[:200],
+        "architecture": encodable(Path(str(document.get("yaml_file", ""))).name[:200]),
     }
     try:
         with torch.inference_mode():
@@ -106,7 +106,7 @@ def _class_names(names: Any, name: str) -> list[str]:
         names = [names[index] for index in range(len(names))]
     if not isinstance(names, list | tuple) or not 1 <= len(names) <= _MAX_CLASSES:
         raise unreadable(name, "does not name its classes from 0 on")
-    return [str(value)[:_MAX_NAME] for value in names]
+    return [encodable(str(value)[:_MAX_NAME]) for value in names]
 
 
 def _image_size(side: Any) -> int:

@@ -40,6 +40,13 @@ def test_long_texts_are_cut_so_that_the_error_arrives():
     assert from_status(status).metadata["0"].startswith("vvv")
 
 
+def test_what_utf8_cannot_write_arrives_as_escapes():
+    """A pickle's strings may hold half of a surrogate pair, and messages name keys of strangers' files."""
+    error = YardError(Reason.INVALID_FIELD, "lacks \ud800x", {"field": "\udfff"}, (FieldViolation("\ud800", "\ud800"),))
+    received = from_status(to_status(error))
+    assert (received.message, received.metadata["field"]) == ("lacks \\ud800x", "\\udfff")
+
+
 def detail_of(error, kind):
     message = kind()
     found = [detail for detail in to_status(error).details if detail.Is(kind.DESCRIPTOR)]

@@ -35,6 +35,14 @@ def test_a_jobs_life(bench):
     assert events_between(done, done.changed(state=JobState.CANCELLED)) == []
 
 
+def test_the_end_is_no_improvement_though_best_pt_is_stored_anew_without_its_optimizer(bench):
+    running = bench.runs(bench.job())
+    last = running.changed(pointers=checkpoint(5, "a"))
+    stripped = last.changed(pointers={**checkpoint(5, "b"), "files": {}, "trained": {}})
+    assert names(events_between(running, last)) == [("improved", 5)]
+    assert events_between(last, stripped) == []
+
+
 def test_a_preemption_is_told_and_a_crash_is_not(bench):
     running = bench.runs(bench.job())
     back = running.changed(state=JobState.QUEUED, node="", crashes=0)
