@@ -11,6 +11,7 @@ from contextlib import suppress
 
 import pytest
 import test_dataset_commands  # noqa: F401 - says what it covers
+import test_tuning_commands  # noqa: F401 - likewise
 from command_tree import COVERED, cancelled, covers, leaves, refused, wait_for_epoch
 from embedded import YARD
 from hooks import taking_hooks
@@ -235,7 +236,7 @@ def test_notify(stack):
 @covers("job show")
 def test_jobs(stack, line):
     everything = stack.json("job", "list")
-    assert {"import_jobs", "training_jobs", "export_jobs"} <= set(everything)
+    assert {"import_jobs", "training_jobs", "export_jobs", "tuning_jobs"} <= set(everything)
     assert set(stack.json("job", "list", "--kind", "train")) == {"training_jobs", "next_page_token"}
     for kind, field in (("import", "import_job"), ("train", "training_job"), ("export", "export_job")):
         name = line[kind][field]["name"]

@@ -15,6 +15,7 @@ from visionyard.cli.options import AsJson, example
 from visionyard.cli.output import write, write_json
 from visionyard.cli.predict import predict
 from visionyard.cli.training import train
+from visionyard.cli.tuning import tune
 
 _UNWRAPPED = 10_000
 """Columns of help without a terminal, where nothing is wrapped."""
@@ -64,6 +65,13 @@ def tree() -> typer.Typer:
         "train",
         epilog=example("yard train cones --model yolov8n.pt --epochs 50", "yard train cones@2 --model yolov8n.yaml --set lr0=0.005"),
     )(train)
+    app.command(
+        "tune",
+        epilog=example(
+            "yard tune cones --model yolov8n.pt --space space.yaml --trials 27 --epochs 27",
+            "yard tune cones --model yolov8n.pt --space space.yaml --trials 9 --time-limit 2h --html tuned.html",
+        ),
+    )(tune)
     app.command("queue", epilog=example("yard queue"))(queue.queue)
     app.command("export", epilog=example("yard export cones --format onnx"))(export)
     app.add_typer(jobs.app, name="job", epilog=example("yard job list"))

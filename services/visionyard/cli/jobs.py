@@ -1,4 +1,4 @@
-"""``yard job``: imports, trainings and exports under one noun."""
+"""``yard job``: imports, trainings, exports and searches under one noun."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from visionyard.cli.export import exported
 from visionyard.cli.options import AsJson, Directory, JobId, To, example
 from visionyard.cli.session import Session, run
 from visionyard.cli.training import trained
+from visionyard.cli.tuning_results import tuned
 from visionyard.client import AsyncClient
 from visionyard.client.errors import ClientError, local
 from visionyard.client.jobs import FINISHED, AsyncJobs, by_short_id, ended_well
@@ -27,9 +28,9 @@ from visionyard.dataset.v1 import import_job_service_pb2
 from visionyard.export.v1 import export_job_service_pb2
 from visionyard.jobs.v1 import job_pb2
 from visionyard.kit.errors import Code, Reason
-from visionyard.training.v1 import training_job_service_pb2
+from visionyard.training.v1 import training_job_service_pb2, tuning_job_service_pb2
 
-app = typer.Typer(help="Jobs of any kind: imports, trainings, exports.", no_args_is_help=True)
+app = typer.Typer(help="Jobs of any kind: imports, trainings, exports, searches.", no_args_is_help=True)
 
 
 class Kind(StrEnum):
@@ -38,6 +39,7 @@ class Kind(StrEnum):
     IMPORT = "import"
     TRAIN = "train"
     EXPORT = "export"
+    TUNE = "tune"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class KindOfJob:
         cancel_response: The message that ``cancel`` prints.
         list_response: The message that ``list`` prints.
         result: Prints what came of it, for people.
+        shows_all_along: Whether there is something to print before it has ended well.
     """
 
     collection: str
@@ -61,6 +64,7 @@ class KindOfJob:
     cancel_response: type[Message]
     list_response: type[Message]
     result: Callable[[Any], None]
+    shows_all_along: bool = False
 
 
 KINDS = {
@@ -90,6 +94,16 @@ KINDS = {
         export_job_service_pb2.CancelExportJobResponse,
         export_job_service_pb2.ListExportJobsResponse,
         exported,
+    ),
+    Kind.TUNE: KindOfJob(
+        "tuningJobs",
+        "tuning_job",
+        lambda client: client.tuning,
+        tuning_job_service_pb2.GetTuningJobResponse,
+        tuning_job_service_pb2.CancelTuningJobResponse,
+        tuning_job_service_pb2.ListTuningJobsResponse,
+        tuned,
+        shows_all_along=True,
     ),
 }
 
@@ -174,6 +188,8 @@ def _about(job: Any) -> str:
     spec = job.spec
     if job.DESCRIPTOR.name == "ImportJob":
         return f"{spec.source_name} to {short(spec.dataset)}"
+    if job.DESCRIPTOR.name == "TuningJob":
+        return f"{short(spec.training.model)} on {short(spec.training.dataset_version)}, {spec.trials} trials"
     if job.DESCRIPTOR.name == "TrainingJob":
         return f"{short(spec.model)} on {short(spec.dataset_version)}"
     return short(spec.model_version)
@@ -211,7 +227,7 @@ def _shown(kind: KindOfJob, job: Any) -> None:
         ("error", status.error.message),
     ]
     output.fields(rows)
-    if status.state == job_pb2.JOB_STATE_SUCCEEDED:
+    if status.state == job_pb2.JOB_STATE_SUCCEEDED or kind.shows_all_along:
         kind.result(job)
 
 

@@ -49,7 +49,7 @@ _TAIL = "</main>\n</body>\n</html>\n"
 
 async def save_report(session: Session, name: str, target: Path) -> None:
     """Writes the report's page and says where."""
-    target = _writable(target)
+    target = writable(target)
     session.progress.say("drawing the page")
     await session.client.datasets.report_page(name, target)
     document = {"name": name, "file": str(target), "size_bytes": target.stat().st_size}
@@ -65,7 +65,7 @@ async def save_preview(
     images = await session.client.datasets.preview(version.name, split=split, class_name=class_name, count=count, seed=seed)
     if not images:
         raise local(Reason.NO_IMAGES, f"no image of {short(version.name)} fits: leave out --split or --class", {"name": version.name})
-    file = _writable(target) if target else Path(tempfile.mkdtemp(prefix="yard-")) / f"{short(version.name)}.html"
+    file = writable(target) if target else Path(tempfile.mkdtemp(prefix="yard-")) / f"{short(version.name)}.html"
     file.write_text(preview_page(version, images), encoding="utf-8")
     opened = show and webbrowser.open(file.absolute().as_uri())
     document = {"name": version.name, "file": str(file), "image_count": len(images), "opened": opened}
@@ -89,10 +89,17 @@ def _labels(image: dataset_service_pb2.ImagePreview) -> str:
     return ", ".join(counts) or "no label"
 
 
-def _writable(target: Path) -> Path:
+def writable(target: Path, option: str = "html") -> Path:
+    """The file that an option names.
+
+    Raises:
+        ClientError: INVALID_ARGUMENT (INVALID_FIELD), nothing can be written there.
+    """
     target = target.expanduser()
     if target.is_dir():
-        raise local(Reason.INVALID_FIELD, f"{target} is a folder; give --html a file", {"field": "html"})
+        raise local(Reason.INVALID_FIELD, f"{target} is a folder; give --{option} a file", {"field": option})
     if not target.parent.is_dir():
-        raise local(Reason.INVALID_FIELD, f"{target.parent} is no folder; make it first, or give --html another file", {"field": "html"})
+        raise local(
+            Reason.INVALID_FIELD, f"{target.parent} is no folder; make it first, or give --{option} another file", {"field": option}
+        )
     return target

@@ -142,10 +142,10 @@ def train(
 
     async def work(session: Session) -> None:
         jobs = session.client.training
-        target = name or _dataset_id(session, dataset)
+        target = name or dataset_id(session, dataset)
         References(session.client.project).resource("models", target)
         version = (await session.client.datasets.get_version(dataset)).name
-        initial = await _initial_model(session, model)
+        initial = await initial_model(session, model)
         numbers: _Numbers = {"epochs": epochs or 0, "batch_size": batch or 0, "image_size_px": imgsz or 0}
         asked = {"gpus": gpus, "nodes": nodes, "launcher": launcher.value if launcher else None}
         processes = cast("_Processes", {key: value for key, value in asked.items() if value})
@@ -187,11 +187,12 @@ async def _followed(session: Session, text: str) -> str:
     return by_short_id([job.name for job in await session.client.training.list()], text)
 
 
-def _dataset_id(session: Session, dataset: str) -> str:
+def dataset_id(session: Session, dataset: str) -> str:
+    """The id of the dataset that ``DATASET[@V]`` names."""
     return References(session.client.project).version("datasets", dataset).split("/")[3]
 
 
-async def _initial_model(session: Session, text: str) -> _Initial:
+async def initial_model(session: Session, text: str) -> _Initial:
     """What ``--model`` means, as an argument of the client's ``create``."""
     kind, value = what_to_start_from(text)
     if kind == "weights":

@@ -21,6 +21,7 @@ from visionyard.client.storage import AsyncStorage, Storage
 from visionyard.client.sync import LoopThread
 from visionyard.client.training import AsyncTrainingJobs, TrainingJobs
 from visionyard.client.transport import Transport
+from visionyard.client.tuning import AsyncTuningJobs, TuningJobs
 from visionyard.client.uploads import AsyncUploads
 
 
@@ -37,6 +38,7 @@ class AsyncClient:
         datasets: Datasets and their versions.
         imports: Import jobs.
         training: Training jobs.
+        tuning: Searches for good training arguments.
         models: Models and their versions.
         notifications: Channels that are told what becomes of training jobs.
         exports: Export jobs.
@@ -67,6 +69,7 @@ class AsyncClient:
         self.datasets = AsyncDatasets(self._transport, names)
         self.imports = AsyncImportJobs(self._transport, names, self.uploads)
         self.training = AsyncTrainingJobs(self._transport, names, downloads)
+        self.tuning = AsyncTuningJobs(self._transport, names)
         self.models = AsyncModels(self._transport, names, self.uploads, downloads)
         self.notifications = AsyncNotificationChannels(self._transport, names)
         self.exports = AsyncExportJobs(self._transport, names)
@@ -116,6 +119,7 @@ class Client:
         self.datasets = Datasets(client.datasets, loop)
         self.imports = ImportJobs(client.imports, loop)
         self.training = TrainingJobs(client.training, loop)
+        self.tuning = TuningJobs(client.tuning, loop)
         self.models = Models(client.models, loop)
         self.notifications = NotificationChannels(client.notifications, loop)
         self.exports = ExportJobs(client.exports, loop)

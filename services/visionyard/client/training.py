@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from visionyard.client.downloads import Downloads, OnFile
-from visionyard.client.errors import local
 from visionyard.client.jobs import PAGE, AsyncJobs, Snapshot
 from visionyard.client.references import References
 from visionyard.client.sync import Blocking, BlockingIterator, Facade
+from visionyard.client.training_spec import training_spec
 from visionyard.client.transport import Patience, Transport
-from visionyard.kit.errors import Reason
 from visionyard.kit.request_id import new_request_id
 from visionyard.training.v1 import training_job_pb2, training_job_service_pb2
 from visionyard.training.v1.training_job_service_pb2_grpc import TrainingJobServiceStub
@@ -21,19 +20,6 @@ from visionyard.transfer.v1 import transfer_service_pb2
 SnapshotOfTraining = Snapshot[training_job_pb2.TrainingJob]
 CREATE_TIMEOUT_S = 180.0
 """A service that has just started asks Ultralytics for its arguments first, which takes a minute on a busy machine."""
-
-
-_LAUNCHERS = {
-    "": training_job_pb2.LAUNCHER_UNSPECIFIED,
-    "local": training_job_pb2.LAUNCHER_LOCAL,
-    "ray": training_job_pb2.LAUNCHER_RAY,
-}
-
-
-def _launcher(name: str) -> training_job_pb2.Launcher.ValueType:
-    if name not in _LAUNCHERS:
-        raise local(Reason.INVALID_FIELD, f"there is no launcher {name!r}: choose local or ray", {"field": "training_job.spec.launcher"})
-    return _LAUNCHERS[name]
 
 
 class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
@@ -88,29 +74,21 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
             ClientError: INVALID_ARGUMENT (INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID,
                 UNSUPPORTED_TASK), NOT_FOUND (DATASET_NOT_FOUND, MODEL_NOT_FOUND and their versions, JOB_NOT_FOUND).
         """
-        spec = training_job_pb2.TrainingSpec(
-            dataset_version=self._names.version("datasets", dataset),
-            model=self._names.resource("models", model),
+        spec = training_spec(
+            self._names,
+            dataset,
+            model=model,
+            model_version=model_version,
+            architecture=architecture,
+            model_yaml=model_yaml,
             epochs=epochs,
             batch_size=batch_size,
             image_size_px=image_size_px,
+            overrides=overrides,
             gpus=gpus,
             nodes=nodes,
-            launcher=_launcher(launcher),
+            launcher=launcher,
         )
-        if model_version:
-            spec.model_version = self._names.version("models", model_version)
-        if architecture:
-            spec.architecture = architecture
-        if model_yaml:
-            spec.model_yaml = model_yaml
-        try:
-            spec.overrides.update(dict(overrides or {}))
-        except (TypeError, ValueError) as error:
-            raise local(
-                Reason.INVALID_ARGUMENT_VALUE,
-                f"a training argument cannot be sent: {error}; use numbers, texts, booleans and lists of them",
-            ) from error
         followed = self._names.resource(self.collection, after) if after else ""
         scheduling = training_job_pb2.Scheduling(priority=priority, after=followed)
         request = training_job_service_pb2.CreateTrainingJobRequest(

@@ -67,7 +67,7 @@ class ResourceName:
 
     Attributes:
         project: The project's id.
-        collection: ``datasets``, ``models``, ``deployments``, ``uploads``, ``notificationChannels``, ``importJobs``, ``trainingJobs`` or ``exportJobs``.
+        collection: ``datasets``, ``models``, ``deployments``, ``uploads``, ``notificationChannels``, ``importJobs``, ``trainingJobs``, ``exportJobs`` or ``tuningJobs``.
         id: The resource's id in its collection.
     """
 

@@ -39,11 +39,15 @@ from visionyard.training.pushed_files import PushedFiles, clear_leftovers
 from visionyard.training.servicer import TrainingJobServicer
 from visionyard.training.slots import DEVICES, FreeMemory, training_slots
 from visionyard.training.trainings import Trainings
+from visionyard.training.tuning.tuner import Tuner
+from visionyard.training.tuning.tunings import Tunings
+from visionyard.training.tuning_servicer import TuningJobServicer
 from visionyard.training.turns import Turns
 from visionyard.training.ultralytics_facts import UltralyticsFacts
 from visionyard.training.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
 from visionyard.training.v1.notification_service_pb2_grpc import add_NotificationServiceServicer_to_server
 from visionyard.training.v1.training_job_service_pb2_grpc import add_TrainingJobServiceServicer_to_server
+from visionyard.training.v1.tuning_job_service_pb2_grpc import add_TuningJobServiceServicer_to_server
 from visionyard.transfer.v1.transfer_service_pb2_grpc import add_TransferServiceServicer_to_server
 
 _log = logging.getLogger(__name__)
@@ -104,6 +108,7 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
         opening, settings.inspections, _PUSH_WAIT_S, "as many weight files are being opened as this machine has room for: try again"
     )
     posting = ThreadPoolExecutor(_POSTS, thread_name_prefix=f"{BLOCKING_THREADS}-notify")
+    tunings = Tunings(store, trainings, facts.table, outbox)
     trying = ThreadPoolExecutor(_TEST_POSTS, thread_name_prefix=f"{BLOCKING_THREADS}-notify-test")
     tries = Turns(trying, _TEST_POSTS, _PUSH_WAIT_S, "as many test messages are under way as are sent at once: try again")
     notifier = Notifier(store, trainings.jobs.records, channels, post, posting, _POSTS, metrics.notified)
@@ -116,12 +121,14 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
                 "visionyard.training.v1.NotificationService",
                 partial(add_NotificationServiceServicer_to_server, NotificationServicer(channels, post, tries)),
             ),
+            Service("visionyard.training.v1.TuningJobService", partial(add_TuningJobServiceServicer_to_server, TuningJobServicer(tunings))),
             Service("visionyard.transfer.v1.TransferService", partial(add_TransferServiceServicer_to_server, transfers)),
         ],
         ready=readiness.ready,
         tasks=[
             BackgroundTask("dispatcher", partial(readiness.then, dispatcher.run)),
             BackgroundTask("notifier", partial(readiness.then, notifier.run)),
+            BackgroundTask("tuner", partial(readiness.then, Tuner(store, tunings, trainings).run)),
             BackgroundTask("queue metrics", partial(_watch_queue, trainings.jobs.records, metrics, facts, slots)),
         ],
         endless_methods=frozenset({_READ_LOGS}),

@@ -84,7 +84,8 @@ def _scheduling_to_proto(job: Job) -> training_job_pb2.Scheduling:
     return training_job_pb2.Scheduling(priority=job.priority, after=str(after))
 
 
-def _spec_to_proto(spec: TrainingSpec) -> training_job_pb2.TrainingSpec:
+def spec_to_proto(spec: TrainingSpec) -> training_job_pb2.TrainingSpec:
+    """What a job trains, on the wire."""
     overrides = struct_pb2.Struct()
     overrides.update(dict(spec.overrides))
     message = training_job_pb2.TrainingSpec(
@@ -112,7 +113,7 @@ def job_to_proto(view: TrainingView) -> training_job_pb2.TrainingJob:
     job = view.job
     return training_job_pb2.TrainingJob(
         name=str(job.name),
-        spec=_spec_to_proto(TrainingSpec.from_json(job.spec)),
+        spec=spec_to_proto(TrainingSpec.from_json(job.spec)),
         status=job_status(job, view.progress, view.queue_position),
         training_progress=_progress(view),
         create_time=timestamp(job.create_time),
@@ -121,6 +122,7 @@ def job_to_proto(view: TrainingView) -> training_job_pb2.TrainingJob:
         model_version=job.pointers.get("model_version", ""),
         scheduling=_scheduling_to_proto(job),
         resumptions=job.resumptions,
+        tuning_job=job.spec.get("tuning_job", ""),  # documents of earlier releases lack it
         yields_to=job.yields_to,
     )
 

@@ -11,16 +11,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
+from visionyard.kit import plain_yaml
 from visionyard.kit.errors import Reason, YardError
 from visionyard.training import backbones
 from visionyard.training.model_modules import ACTIVATIONS, HEADS, MODULES, OTHER_HEADS, SCALED_MODULES, TASK_OF_HEAD, WORDS
 
 MAX_TEXT_BYTES = 1 << 20
 """The longest text that is read."""
-_MAX_EVENTS = 50_000
-_MAX_DEPTH = 16
 _MAX_LAYERS = 300
 _MAX_REPEATS = 64
 _MAX_CHANNELS = 8192
@@ -75,29 +72,7 @@ def parse_plain_yaml(text: str) -> dict[str, Any]:
     Raises:
         YardError: MODEL_YAML_INVALID.
     """
-    if len(text.encode()) > MAX_TEXT_BYTES:
-        raise _invalid("the text", f"is longer than {MAX_TEXT_BYTES} bytes")
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    depth = 0
-    try:
-        for count, event in enumerate(yaml.parse(text, Loader=loader)):
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                raise _invalid(_line(event.start_mark), "holds an anchor or an alias")
-            if isinstance(event, yaml.NodeEvent) and getattr(event, "tag", None):
-                raise _invalid(_line(event.start_mark), "holds a tag")
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > _MAX_DEPTH or count > _MAX_EVENTS:
-                raise _invalid("the text", "is nested too deeply or holds too many values")
-        document = yaml.load(text, Loader=loader)  # noqa: S506 - a safe loader, the C one where there is one
-    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
-        raise _invalid(_line(getattr(error, "problem_mark", None)), "is not YAML") from None
-    if not isinstance(document, dict):
-        raise _invalid("the text", "is no mapping of names to values")
-    return document
-
-
-def _line(mark: Any) -> str:
-    return "the text" if mark is None else f"line {mark.line + 1}"
+    return plain_yaml.parse_plain_yaml(text, MAX_TEXT_BYTES, _invalid)
 
 
 def check_model_document(document: Mapping[str, Any], *, from_weights: bool = False) -> None:

@@ -38,6 +38,7 @@ class TrainingSpec:
         gpus: How many processes train together on each machine, each with a GPU or a share of the CPU; 0 for one.
         nodes: On how many machines; 0 for one.
         launcher: ``ray`` where a Ray cluster starts the processes, empty where the job's worker does.
+        tuning_job: The search whose trial it is; empty for none. Set by the service alone.
     """
 
     dataset_version: str
@@ -52,6 +53,7 @@ class TrainingSpec:
     gpus: int = 0
     nodes: int = 0
     launcher: str = ""
+    tuning_job: str = ""
 
     @property
     def processes(self) -> int:

@@ -67,6 +67,21 @@ class Trainings:
             YardError: INVALID_NAME, INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID, UNSUPPORTED_TASK,
                 DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND or REQUEST_ID_REUSED.
         """
+        resolved, _ = self.resolve(project, spec)
+        follows = scheduling.check(project, self.jobs.records)
+        asked = {**spec.to_json(), **({"scheduling": vars(scheduling)} if scheduling != AT_ITS_TURN else {})}
+        job = self.jobs.create(project.project, resolved.to_json(), request_id, asked=asked, priority=scheduling.priority, follows=follows)
+        return self.view(job)
+
+    def resolve(self, project: ProjectName, spec: TrainingSpec) -> tuple[TrainingSpec, str]:
+        """Checks what is asked for.
+
+        Returns:
+            The same with every name whole, every version numbered and every argument in Ultralytics' own type; and the task.
+
+        Raises:
+            YardError: what :meth:`create` raises.
+        """
         model = ResourceName.parse(spec.model, "models")
         dataset = VersionName.parse(spec.dataset_version, "datasets")
         if model.project != project.project:
@@ -77,11 +92,9 @@ class Trainings:
         version = read_dataset_version(self.store, dataset)
         initial = self._initial(project, checked)
         _must_fit(version, initial.task if initial else task, str(initial.name) if initial else checked.architecture or "the model YAML")
-        resolved = replace(checked, dataset_version=str(version.name), model=str(model), model_version=str(initial.name) if initial else "")
-        follows = scheduling.check(project, self.jobs.records)
-        asked = {**spec.to_json(), **({"scheduling": vars(scheduling)} if scheduling != AT_ITS_TURN else {})}
-        job = self.jobs.create(project.project, resolved.to_json(), request_id, asked=asked, priority=scheduling.priority, follows=follows)
-        return self.view(job)
+        named = str(initial.name) if initial else ""
+        resolved = replace(checked, dataset_version=str(version.name), model=str(model), model_version=named)
+        return resolved, version.task
 
     def _initial(self, project: ProjectName, spec: TrainingSpec) -> ModelVersion | None:
         """The model version that training starts from, if it does from one."""

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from visionyard.cli.pages import _writable, preview_page
+from visionyard.cli.pages import preview_page, writable
 from visionyard.client.errors import ClientError
 from visionyard.dataset.v1 import dataset_pb2, dataset_service_pb2
 
@@ -52,8 +52,8 @@ def test_what_strangers_wrote_is_only_shown():
 
 
 def test_a_page_goes_into_a_folder_that_is_there(tmp_path):
-    assert _writable(tmp_path / "page.html") == tmp_path / "page.html"
+    assert writable(tmp_path / "page.html") == tmp_path / "page.html"
     for wrong in (tmp_path, tmp_path / "none" / "page.html"):
         with pytest.raises(ClientError) as caught:
-            _writable(wrong)
+            writable(wrong)
         assert caught.value.reason == "INVALID_FIELD"

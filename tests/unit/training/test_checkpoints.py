@@ -34,3 +34,23 @@ def test_what_an_epoch_replaces_can_be_read_for_another_epoch(tmp_path):
     checkpoints.close(1.0)
     assert pointed[-1][BEST]["key"].endswith("000002/last.pt")
     assert pointed[-1][LAST]["key"].endswith("000005/last.pt")
+
+
+def test_what_a_resumed_training_had_made_is_not_taken_away(tmp_path):
+    """A version of the model holds the best.pt that the resumption goes on from."""
+    store, version = MemoryObjectStore(), "j/attempts/1/files/weights/best.pt"
+    store.put(version, b"of version 1")
+    started = {"files": {BEST: {"key": version, "size_bytes": 12, "sha256": ""}}}
+    context = SimpleNamespace(
+        store=store,
+        attempt_prefix="j/attempts/2/",
+        job=SimpleNamespace(pointers={"checkpoint": started}),
+        check=lambda: None,
+        point=lambda **_: None,
+    )
+    checkpoints = CheckpointStore(context, lambda _: None)
+    for epoch in range(2, 5):
+        checkpoints.save(saved(tmp_path, epoch, is_best=True))
+        checkpoints.wait()
+    checkpoints.close(1.0)
+    assert store.get(version).data == b"of version 1"

@@ -40,6 +40,7 @@ class JobKind(enum.Enum):
     IMPORT = "import"
     TRAINING = "training"
     EXPORT = "export"
+    TUNING = "tuning"
 
     @property
     def collection(self) -> str:

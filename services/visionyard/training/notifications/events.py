@@ -1,4 +1,4 @@
-"""What happened to a training job, told by how its document changes, and whether an announced event has really come to pass."""
+"""What happened to a training job or a search, told by how its document changes, and whether an announced event has really come to pass."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ class JobEvent:
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> JobEvent:
         """Reads what :meth:`to_json` wrote."""
-        job = ResourceName.parse(body["job"], JobKind.TRAINING.collection)
+        kind = JobKind.TUNING if f"/{JobKind.TUNING.collection}/" in body["job"] else JobKind.TRAINING
+        job = ResourceName.parse(body["job"], kind.collection)
         return cls(Event(body["event"]), job, int(body["number"]), str(body["host"]), int(body["revision"]))
 
 

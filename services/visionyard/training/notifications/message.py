@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from visionyard.kit.jobs.model import Job, ProgressSnapshot
+from visionyard.kit.jobs.model import Job, JobKind, ProgressSnapshot
 from visionyard.kit.objectstore.port import NotFound, ObjectStore
 from visionyard.training.notifications.events import Event, JobEvent, stored_epoch
 
@@ -91,7 +91,10 @@ class Message:
     @property
     def headline(self) -> str:
         """One line: ``Training finished: cones``."""
-        return f"{_HEADLINES[self.event]}: {self.model or self.project}"
+        headline = _HEADLINES[self.event]
+        if f"/{JobKind.TUNING.collection}/" in self.job:
+            headline = headline.replace("Training", "Search")
+        return f"{headline}: {self.model or self.project}"
 
     @property
     def main_metric(self) -> tuple[str, str, float] | None:
@@ -141,7 +144,8 @@ def compose(store: ObjectStore, event: JobEvent, job: Job, progress: ProgressSna
         epoch, metrics = 0, {}
     began = job.start_time if event.event not in {Event.QUEUED, Event.STARTED} else None
     ended = job.end_time if event.event in {Event.FINISHED, Event.FAILED} and job.end_time else time
-    project, _, dataset = str(job.spec.get("dataset_version", "")).removeprefix("projects/").partition("/datasets/")
+    spec = job.spec.get("training", job.spec)  # a search holds what its trials train
+    project, _, dataset = str(spec.get("dataset_version", "")).removeprefix("projects/").partition("/datasets/")
     dataset = dataset.replace("/versions/", "@")
     return Message(
         id=event.id,
@@ -152,7 +156,7 @@ def compose(store: ObjectStore, event: JobEvent, job: Job, progress: ProgressSna
         state=job.state.value,
         attempt=job.attempt,
         dataset=dataset if project == job.name.project else f"{project}/{dataset}",
-        model=str(job.spec.get("model", "")).rpartition("/")[2],
+        model=str(spec.get("model", "")).rpartition("/")[2],
         model_version=str(job.pointers.get("model_version", "")),
         epoch=epoch,
         epochs=epochs,

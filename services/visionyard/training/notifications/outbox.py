@@ -36,6 +36,8 @@ class Outbox:
 
     def changing(self, before: Job | None, after: Job) -> None:
         """See the port."""
+        if after.spec.get("tuning_job"):
+            return  # a trial: it is its search that is told of
         events = events_between(before, after)
         if before is not None and before.state.finished and (end := end_of(before)) is not None:
             self._confirm(end)  # the job is resumed: after that nobody could tell any more that it had ended

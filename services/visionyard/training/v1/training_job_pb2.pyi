@@ -62,6 +62,7 @@ class TrainingJob(_message.Message):
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     SCHEDULING_FIELD_NUMBER: _builtins.int
     RESUMPTIONS_FIELD_NUMBER: _builtins.int
+    TUNING_JOB_FIELD_NUMBER: _builtins.int
     YIELDS_TO_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`projects/{project}/trainingJobs/{job}`; made by the server."""
@@ -71,6 +72,8 @@ class TrainingJob(_message.Message):
     """The model version that it made, once it has succeeded: `projects/{project}/models/{model}/versions/{number}`."""
     resumptions: _builtins.int
     """How often it was resumed after it had ended."""
+    tuning_job: _builtins.str
+    """The search whose trial it is, `projects/{project}/tuningJobs/{job}`; empty for none."""
     yields_to: _builtins.str
     """While it runs: the waiting job of a higher priority for which it makes room at the end of its epoch; it goes on behind that one. Empty for none."""
     @_builtins.property
@@ -110,11 +113,12 @@ class TrainingJob(_message.Message):
         model_version: _builtins.str = ...,
         scheduling: Global___Scheduling | None = ...,
         resumptions: _builtins.int = ...,
+        tuning_job: _builtins.str = ...,
         yields_to: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "scheduling", b"scheduling", "spec", b"spec", "status", b"status", "training_progress", b"training_progress", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "etag", b"etag", "model_version", b"model_version", "name", b"name", "resumptions", b"resumptions", "scheduling", b"scheduling", "spec", b"spec", "status", b"status", "training_progress", b"training_progress", "update_time", b"update_time", "yields_to", b"yields_to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "etag", b"etag", "model_version", b"model_version", "name", b"name", "resumptions", b"resumptions", "scheduling", b"scheduling", "spec", b"spec", "status", b"status", "training_progress", b"training_progress", "tuning_job", b"tuning_job", "update_time", b"update_time", "yields_to", b"yields_to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

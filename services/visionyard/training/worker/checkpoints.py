@@ -156,6 +156,8 @@ class CheckpointStore:
         self._on_stored(saved.epoch)
         superseded = {entry["key"] for entry in self._files.values()} - {entry["key"] for entry in files.values()}
         self._files = files
+        # What a resumed training had made before is no checkpoint: a version of its model holds it.
+        superseded = {key for key in superseded if f"/{_FOLDER}/" in key}
         # Somebody may be reading what was replaced just now: it goes with the next epoch, or with the sweep at the end.
         store.delete_many(self._superseded)
         self._superseded = sorted(superseded)

@@ -80,7 +80,10 @@ def test_a_resource_is_named_with_its_message(reason):
     assert len(files) == 1, f"{info.resource_type} is no message"
 
 
-@pytest.mark.parametrize(("collection", "kind"), [("importJobs", "dataset.v1.ImportJob"), ("exportJobs", "export.v1.ExportJob"), ("", "")])
+@pytest.mark.parametrize(
+    ("collection", "kind"),
+    [("importJobs", "dataset.v1.ImportJob"), ("exportJobs", "export.v1.ExportJob"), ("tuningJobs", "training.v1.TuningJob"), ("", "")],
+)
 def test_a_job_is_of_its_collections_kind(collection, kind):
     info = detail_of(YardError(Reason.JOB_NOT_FOUND, "m", {"name": f"projects/p/{collection}/j"}), error_details_pb2.ResourceInfo)
     assert info.resource_type == (f"visionyard.{kind}" if kind else "")

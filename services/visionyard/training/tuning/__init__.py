@@ -1,0 +1,1 @@
+"""Hyper-parameter search: trials that are training jobs, and successive halving among them."""
