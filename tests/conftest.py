@@ -18,7 +18,7 @@ from visionyard.local import seaweed as weed_process
 from visionyard.local.ports import STORE_PORTS, PortClaims, address, choose
 
 ROOT = Path(__file__).parents[1]
-MAY_BE_SKIPPED = {"gpu", "compose", "datumaro"}
+MAY_BE_SKIPPED = {"gpu", "compose", "datumaro", "namespaces"}
 START_TIMEOUT_S = 60.0
 
 

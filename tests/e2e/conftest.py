@@ -62,7 +62,11 @@ def web():
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory, web):
-    sources = {"VISIONYARD_IMPORT_ALLOW": f"{web.root}/open, s3://sources", "VISIONYARD_IMPORT_S3_OWN_STORE": "true"}
+    sources = {
+        "VISIONYARD_IMPORT_ALLOW": f"{web.root}/open, s3://sources",
+        "VISIONYARD_IMPORT_S3_OWN_STORE": "true",
+        "VISIONYARD_WEIGHTS_MIRROR": f"{web.root}/weights",
+    }
     made = WiredStack(tmp_path_factory.mktemp("e2e") / "home", **sources)
     try:
         yield made

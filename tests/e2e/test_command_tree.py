@@ -11,6 +11,7 @@ from contextlib import suppress
 
 import pytest
 import test_dataset_commands  # noqa: F401 - says what it covers
+import test_training_choices  # noqa: F401 - likewise
 import test_tuning_commands  # noqa: F401 - likewise
 from command_tree import COVERED, cancelled, covers, leaves, refused, wait_for_epoch
 from embedded import YARD

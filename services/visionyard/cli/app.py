@@ -9,7 +9,7 @@ import typer
 import typer.main
 
 from visionyard import __version__
-from visionyard.cli import curation, deployments, jobs, models, notifications, queue, stack, storage
+from visionyard.cli import curation, deployments, fetching, jobs, notifications, presets, queue, stack, storage
 from visionyard.cli.export import export
 from visionyard.cli.options import AsJson, example
 from visionyard.cli.output import write, write_json
@@ -75,7 +75,7 @@ def tree() -> typer.Typer:
     app.command("queue", epilog=example("yard queue"))(queue.queue)
     app.command("export", epilog=example("yard export cones --format onnx"))(export)
     app.add_typer(jobs.app, name="job", epilog=example("yard job list"))
-    app.add_typer(models.app, name="model", epilog=example("yard model list"))
+    app.add_typer(fetching.app, name="model", epilog=example("yard model list"))
     app.command("deploy", epilog=example("yard deploy cones --name cones", "yard deploy cones@2 --name cones --letterbox square"))(
         deployments.deploy
     )
@@ -84,6 +84,7 @@ def tree() -> typer.Typer:
         "predict",
         epilog=example("yard predict cones a.jpg b.jpg --save ./boxes", "yard predict cones a.jpg --conf 0.5 --classes cone --json"),
     )(predict)
+    app.add_typer(presets.app, name="preset", epilog=example("yard preset list"))
     app.add_typer(notifications.app, name="notify", epilog=example("yard notify list"))
     app.add_typer(storage.app, name="storage", epilog=example("yard storage show"))
     app.command("sample", epilog=example("yard sample ./sample"))(stack.sample)

@@ -1,4 +1,4 @@
-"""``yard model``: list, show, push, download."""
+"""``yard model``: list, show, push, download; ``fetch`` is in :mod:`visionyard.cli.fetching`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from visionyard.client.references import References, short
 from visionyard.client.sources import Source, open_source
 from visionyard.training.v1 import model_pb2, model_service_pb2
 
-app = typer.Typer(help="Models: list, show, push, download.", no_args_is_help=True)
+app = typer.Typer(help="Models: list, show, push, fetch, download.", no_args_is_help=True)
 
 
 @app.command("list", epilog=example("yard model list"))
@@ -63,6 +63,8 @@ def shown(version: model_pb2.ModelVersion) -> None:
             ("parameters", f"{version.parameter_count:,}"),
             ("image size", f"{version.image_size_px} px"),
             ("from", _origin(version)),
+            ("fetched from", version.fetched_from),
+            ("best by", version.best_metric),
             ("head", "untrained: this is a start for training" if version.head_untrained else ""),
             ("dataset", short(version.dataset_version) if version.dataset_version else ""),
             ("digest", version.digest),
@@ -97,7 +99,7 @@ def push(
     run(work, as_json=as_json, directory=directory)
 
 
-async def push_file(session: Session, source: Source, name: str, architecture: str = "") -> model_pb2.ModelVersion:
+async def push_file(session: Session, source: Source, name: str, architecture: str = "", fetched_from: str = "") -> model_pb2.ModelVersion:
     """Uploads a weight file and makes a model version of it; an earlier, killed run's upload goes on."""
     digest = await source.sha256(following.transfer(session, source.name))
     with session.pending("model push", name=name, sha256=digest, architecture=architecture) as pending:
@@ -106,7 +108,12 @@ async def push_file(session: Session, source: Source, name: str, architecture: s
         )
         session.progress.bytes("opening it in a worker", 0, 0)
         return await session.client.models.create_version(
-            name, upload.name, source_name=output.plain(source.name), request_id=pending.request_id, architecture=architecture
+            name,
+            upload.name,
+            source_name=output.plain(source.name),
+            request_id=pending.request_id,
+            architecture=architecture,
+            fetched_from=fetched_from,
         )
 
 

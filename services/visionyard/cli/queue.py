@@ -59,21 +59,27 @@ def _progress(job: Any) -> str:
     return ", ".join(part for part in (step.what, step.amount(), room) if part)
 
 
-@jobs_app.command("resume", epilog=example("yard job resume 7f3k", "yard job resume 7f3k --epochs 200"))
+@jobs_app.command("resume", epilog=example("yard job resume 7f3k", "yard job resume 7f3k --epochs 200", "yard job resume 7f3k --from 21"))
 def resume(
     job: JobId,
     epochs: Annotated[
         int | None, typer.Option("--epochs", min=1, max=100_000, help="How many epochs it is to have in all; else as many as before.")
     ] = None,
+    from_epoch: Annotated[
+        int | None,
+        typer.Option(
+            "--from", metavar="EPOCH", min=1, max=100_000, help="Go on behind this kept epoch (--set save_period=N), not the last one."
+        ),
+    ] = None,
     as_json: AsJson = False,
     directory: Directory = None,
 ) -> None:
-    """Queue an ended training once more: it goes on behind its last stored epoch."""
+    """Queue an ended training once more: it goes on behind its last stored epoch, or one that it has kept."""
 
     async def work(session: Session) -> None:
         _, found = await find(session, job)
         only_training(found, "can be resumed")
-        resumed = await session.client.training.resume(found.name, epochs=epochs or 0)
+        resumed = await session.client.training.resume(found.name, epochs=epochs or 0, from_epoch=from_epoch or 0)
         behind = f" behind epoch {resumed.training_progress.epoch}" if resumed.training_progress.epoch else ""
         session.show(
             training_job_service_pb2.ResumeTrainingJobResponse(training_job=resumed),

@@ -28,6 +28,20 @@ _YAML_BYTES = 1 << 20
 _SCALE_IN_NAME = re.compile(r"yolo(?:e-)?v?\d+([nslmx])")
 """How Ultralytics tells a model's scale by its file's name (8.4.190, nn/tasks.py, guess_model_scale)."""
 
+Epochs = Annotated[int | None, typer.Option("--epochs", min=1, max=100_000, help="Epochs; Ultralytics' default is 100.")]
+BatchSize = Annotated[int | None, typer.Option("--batch", min=1, max=65_536, help="Images a step; Ultralytics' default is 16.")]
+ImageSize = Annotated[
+    int | None, typer.Option("--imgsz", min=32, max=8192, help="The image's side in pixels; Ultralytics' default is 640.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any other training argument of Ultralytics; may be given several times."),
+]
+BestMetric = Annotated[
+    str, typer.Option("--best", metavar="METRIC", help="What chooses best.pt and stops early: mAP50, recall, mAP50-95(M), top1, ...")
+]
+TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Keep event files for TensorBoard with the job's files.")]
+
 
 class _Numbers(TypedDict):
     """Arguments of the client's ``create`` that have options of their own; 0: Ultralytics' default."""
@@ -50,6 +64,15 @@ class Launcher(enum.StrEnum):
 
     LOCAL = "local"
     RAY = "ray"
+
+
+class _Choices(TypedDict):
+    """What is chosen beyond Ultralytics' arguments."""
+
+    pretrained: str
+    best_metric: str
+    tensorboard: bool
+    preset: str
 
 
 class _When(TypedDict):
@@ -110,15 +133,10 @@ def train(
     name: Annotated[
         str, typer.Option("--name", metavar="MODEL", help="The model that gets a new version; else named after the dataset.")
     ] = "",
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1, max=100_000, help="Epochs; Ultralytics' default is 100.")] = None,
-    batch: Annotated[int | None, typer.Option("--batch", min=1, max=65_536, help="Images a step; Ultralytics' default is 16.")] = None,
-    imgsz: Annotated[
-        int | None, typer.Option("--imgsz", min=32, max=8192, help="The image's side in pixels; Ultralytics' default is 640.")
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any other training argument of Ultralytics; may be given several times."),
-    ] = None,
+    epochs: Epochs = None,
+    batch: BatchSize = None,
+    imgsz: ImageSize = None,
+    settings: Settings = None,
     gpus: Annotated[
         int | None,
         typer.Option(
@@ -129,6 +147,15 @@ def train(
     launcher: Annotated[
         Launcher | None, typer.Option("--launcher", help="Who starts the processes: the service, or the Ray cluster that it knows.")
     ] = None,
+    pretrained: Annotated[
+        str,
+        typer.Option(
+            "--pretrained", metavar="FILE.pt|MODEL[@V]", help="Weights that the network of a YAML begins with, as far as layers fit."
+        ),
+    ] = "",
+    best: BestMetric = "",
+    tensorboard: TensorBoard = False,
+    preset: Annotated[str, typer.Option("--preset", metavar="NAME", help="Fill in what is not said here from a preset.")] = "",
     priority: Annotated[int, typer.Option("--priority", min=-1000, max=1000, help="Jobs of a higher one get slots first.")] = 0,
     after: Annotated[
         str, typer.Option("--after", metavar="JOB", help="Begin when this training has succeeded, and fail where it does not.")
@@ -145,17 +172,28 @@ def train(
         target = name or dataset_id(session, dataset)
         References(session.client.project).resource("models", target)
         version = (await session.client.datasets.get_version(dataset)).name
+        _may_begin_with(model, pretrained)
         initial = await initial_model(session, model)
         numbers: _Numbers = {"epochs": epochs or 0, "batch_size": batch or 0, "image_size_px": imgsz or 0}
         asked = {"gpus": gpus, "nodes": nodes, "launcher": launcher.value if launcher else None}
         processes = cast("_Processes", {key: value for key, value in asked.items() if value})
         followed = await _followed(session, after)
         when: _When = {"priority": priority, "after": followed}
-        arguments = {"model": target, **numbers, **processes, "overrides": overrides, **initial, **(when if priority or after else {})}
+        begin_with = await _weights_version(session, pretrained) if pretrained else ""
+        choices: _Choices = {"pretrained": begin_with, "best_metric": best, "tensorboard": tensorboard, "preset": preset}
+        arguments = {
+            "model": target,
+            "overrides": overrides,
+            **numbers,
+            **initial,
+            **processes,
+            **(when if priority or after else {}),
+            **{name: value for name, value in choices.items() if value},
+        }
 
         async def create(request_id: str) -> training_job_pb2.TrainingJob:
             return await jobs.create(
-                version, model=target, overrides=overrides, request_id=request_id, **numbers, **initial, **processes, **when
+                version, model=target, overrides=overrides, request_id=request_id, **numbers, **initial, **processes, **when, **choices
             )
 
         with session.pending("train", dataset=version, **arguments) as pending:
@@ -195,13 +233,33 @@ def dataset_id(session: Session, dataset: str) -> str:
 async def initial_model(session: Session, text: str) -> _Initial:
     """What ``--model`` means, as an argument of the client's ``create``."""
     kind, value = what_to_start_from(text)
-    if kind == "weights":
-        return {"model_version": await _pushed(session, Path(value))}
     if kind == "model_yaml":
         return {"model_yaml": value}
     if kind == "architecture":
         return {"architecture": value}
-    return {"model_version": (await session.client.models.get_version(value)).name}
+    return {"model_version": await _weights_version(session, text)}
+
+
+def _may_begin_with(model: str, pretrained: str) -> None:
+    """Refuses ``--pretrained`` where it says nothing, before anything is pushed.
+
+    Raises:
+        ClientError: INVALID_ARGUMENT (INVALID_FIELD).
+    """
+    if pretrained and what_to_start_from(model)[0] in {"weights", "model_version"}:
+        raise local(
+            Reason.INVALID_FIELD,
+            f"--pretrained goes with a model YAML, and --model {model} has weights of its own: leave one of the two out",
+            {"field": "pretrained"},
+        )
+    if pretrained and what_to_start_from(pretrained)[0] not in {"weights", "model_version"}:
+        raise local(Reason.INVALID_FIELD, f"--pretrained takes FILE.pt or a model, not {pretrained}", {"field": "pretrained"})
+
+
+async def _weights_version(session: Session, text: str) -> str:
+    """The model version that a weight file or a reference means; a file is pushed where its bytes are not known."""
+    kind, value = what_to_start_from(text)
+    return await _pushed(session, Path(value)) if kind == "weights" else (await session.client.models.get_version(value)).name
 
 
 def what_to_start_from(text: str) -> tuple[Literal["model_yaml", "architecture", "weights", "model_version"], str]:

@@ -16,6 +16,7 @@ from visionyard.client.imports import AsyncImportJobs, ImportJobs
 from visionyard.client.models import AsyncModels, Models
 from visionyard.client.notifications import AsyncNotificationChannels, NotificationChannels
 from visionyard.client.predictions import AsyncPredictions, Predictions
+from visionyard.client.presets import AsyncPresets, Presets
 from visionyard.client.references import References
 from visionyard.client.storage import AsyncStorage, Storage
 from visionyard.client.sync import LoopThread
@@ -40,6 +41,7 @@ class AsyncClient:
         training: Training jobs.
         tuning: Searches for good training arguments.
         models: Models and their versions.
+        presets: Ways to train, under names.
         notifications: Channels that are told what becomes of training jobs.
         exports: Export jobs.
         artifacts: What export jobs made.
@@ -71,6 +73,7 @@ class AsyncClient:
         self.training = AsyncTrainingJobs(self._transport, names, downloads)
         self.tuning = AsyncTuningJobs(self._transport, names)
         self.models = AsyncModels(self._transport, names, self.uploads, downloads)
+        self.presets = AsyncPresets(self._transport, names)
         self.notifications = AsyncNotificationChannels(self._transport, names)
         self.exports = AsyncExportJobs(self._transport, names)
         self.artifacts = AsyncArtifacts(self._transport, names)
@@ -121,6 +124,7 @@ class Client:
         self.training = TrainingJobs(client.training, loop)
         self.tuning = TuningJobs(client.tuning, loop)
         self.models = Models(client.models, loop)
+        self.presets = Presets(client.presets, loop)
         self.notifications = NotificationChannels(client.notifications, loop)
         self.exports = ExportJobs(client.exports, loop)
         self.artifacts = Artifacts(client.artifacts, loop)

@@ -11,6 +11,7 @@ from visionyard.client.jobs import PAGE, all_pages
 from visionyard.client.references import References
 from visionyard.client.sources import open_source
 from visionyard.client.sync import Blocking, Facade
+from visionyard.client.training import CREATE_TIMEOUT_S
 from visionyard.client.transport import Transport
 from visionyard.client.uploads import AsyncUploads, OnProgress
 from visionyard.kit.errors import Code
@@ -107,16 +108,34 @@ class AsyncModels:
             model: Its id or resource name.
             sha256: Of the file, 64 hexadecimal digits.
         """
+        return next((version for version in await self.versions_or_none(model) if version.digest == f"sha256:{sha256}"), None)
+
+    async def versions_or_none(self, model: str) -> Sequence[model_pb2.ModelVersion]:
+        """All versions of a model, newest first; none where there is no such model."""
         try:
-            versions = await self.list_versions(model)
+            return await self.list_versions(model)
         except ClientError as error:
             if error.code is Code.NOT_FOUND:
-                return None
+                return []
             raise
-        return next((version for version in versions if version.digest == f"sha256:{sha256}"), None)
+
+    async def locate_official_weights(self, file_name: str) -> str:
+        """Where weights that Ultralytics publishes are to be had: at its release, or at the mirror that the service's administrator has set.
+
+        Args:
+            file_name: Such as ``yolo11n-seg.pt``.
+
+        Raises:
+            ClientError: NOT_FOUND (FILE_NOT_FOUND), there are none of that name; INVALID_ARGUMENT (WEIGHTS_UNREADABLE), those of the original YOLOv5.
+        """
+        request = model_service_pb2.GetOfficialWeightsRequest(file_name=file_name)
+        response = await self._transport.unary(
+            "training", lambda channel: ModelServiceStub(channel).GetOfficialWeights, request, timeout_s=CREATE_TIMEOUT_S
+        )
+        return response.url
 
     async def create_version(
-        self, model: str, upload: str, *, source_name: str = "", request_id: str = "", architecture: str = ""
+        self, model: str, upload: str, *, source_name: str = "", request_id: str = "", architecture: str = "", fetched_from: str = ""
     ) -> model_pb2.ModelVersion:
         """Makes a version from a complete upload; the same bytes as the newest version's give that version again.
 
@@ -127,6 +146,7 @@ class AsyncModels:
             request_id: A UUID; the same one again gives the same version, also after its upload is gone. Empty: a fresh one.
             architecture: The classification network of torchvision that the file is a state dict of (``resnet34``). Empty: it is a checkpoint of
                 Ultralytics.
+            fetched_from: The address that the file was fetched from; its query is not kept. Empty: it is a file of one's own.
 
         Raises:
             ClientError: NOT_FOUND (UPLOAD_NOT_FOUND), INVALID_ARGUMENT (WEIGHTS_UNREADABLE, WEIGHTS_UNSAFE, INVALID_NAME, INVALID_FIELD),
@@ -138,6 +158,7 @@ class AsyncModels:
             source_name=source_name,
             request_id=request_id or new_request_id(),
             architecture=architecture,
+            fetched_from=fetched_from,
         )
         response = await self._transport.unary(
             "training", lambda channel: ModelServiceStub(channel).CreateModelVersion, request, timeout_s=INSPECTION_TIMEOUT_S
@@ -195,6 +216,8 @@ class Models(Facade[AsyncModels]):
     get_version = Blocking(AsyncModels.get_version)
     list_versions = Blocking(AsyncModels.list_versions)
     find_content = Blocking(AsyncModels.find_content)
+    versions_or_none = Blocking(AsyncModels.versions_or_none)
+    locate_official_weights = Blocking(AsyncModels.locate_official_weights)
     create_version = Blocking(AsyncModels.create_version)
     push = Blocking(AsyncModels.push)
     list_files = Blocking(AsyncModels.list_files)

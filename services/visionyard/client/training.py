@@ -47,6 +47,10 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
         gpus: int = 0,
         nodes: int = 0,
         launcher: str = "",
+        pretrained: str = "",
+        best_metric: str = "",
+        tensorboard: bool = False,
+        preset: str = "",
         priority: int = 0,
         after: str = "",
         request_id: str = "",
@@ -66,13 +70,17 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
             gpus: How many processes train together on each machine, each with a GPU or, where there is none, a share of the CPU; 0 for one.
             nodes: On how many machines; 0 for one.
             launcher: ``ray`` where a Ray cluster is to start the processes, ``local`` or empty where the service is.
+            pretrained: A model version, ``NAME[@V]`` or a resource name, whose tensors an architecture or a YAML begins with as far as they fit.
+            best_metric: What chooses the best epoch and stops early: ``mAP50``, ``recall``, ``mAP50-95(M)``, ``top1``, ...; empty: Ultralytics' own choice.
+            tensorboard: Whether event files for TensorBoard are kept with the job's files.
+            preset: A preset that fills in what is not said here, an id or resource name; empty for none.
             priority: From -1000 to 1000; jobs of a higher one get slots first.
             after: A training job that it follows, an id or resource name; empty for none.
             request_id: A UUID; the same one again gives the same job. Empty: a fresh one.
 
         Raises:
             ClientError: INVALID_ARGUMENT (INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID,
-                UNSUPPORTED_TASK), NOT_FOUND (DATASET_NOT_FOUND, MODEL_NOT_FOUND and their versions, JOB_NOT_FOUND).
+                UNSUPPORTED_TASK), NOT_FOUND (DATASET_NOT_FOUND, MODEL_NOT_FOUND and their versions, JOB_NOT_FOUND, PRESET_NOT_FOUND).
         """
         spec = training_spec(
             self._names,
@@ -89,30 +97,36 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
             nodes=nodes,
             launcher=launcher,
         )
+        spec.pretrained_model_version = self._names.version("models", pretrained) if pretrained else ""
+        spec.best_metric, spec.tensorboard = best_metric, tensorboard
         followed = self._names.resource(self.collection, after) if after else ""
         scheduling = training_job_pb2.Scheduling(priority=priority, after=followed)
         request = training_job_service_pb2.CreateTrainingJobRequest(
             parent=self._names.parent,
             training_job=training_job_pb2.TrainingJob(spec=spec, scheduling=scheduling),
             request_id=request_id or new_request_id(),
+            preset=self._names.resource("presets", preset) if preset else "",
         )
         response = await self._transport.unary(
             self.service, lambda channel: TrainingJobServiceStub(channel).CreateTrainingJob, request, timeout_s=CREATE_TIMEOUT_S
         )
         return response.training_job
 
-    async def resume(self, job: str, *, epochs: int = 0) -> training_job_pb2.TrainingJob:
-        """Queues an ended training once more: it goes on behind its last stored epoch.
+    async def resume(self, job: str, *, epochs: int = 0, from_epoch: int = 0) -> training_job_pb2.TrainingJob:
+        """Queues an ended training once more: it goes on behind its last stored epoch, or one that it has kept.
 
         Args:
             job: Its id or resource name.
             epochs: How many it is to have in all; 0: as many as before.
+            from_epoch: The finished epoch, from 1, that it goes on behind; what came later is trained anew. 0: the last one.
 
         Raises:
             ClientError: NOT_FOUND (JOB_NOT_FOUND), FAILED_PRECONDITION (JOB_UNFINISHED, JOB_FINISHED), INVALID_ARGUMENT (INVALID_FIELD),
                 DATA_LOSS (ARTIFACT_CORRUPT).
         """
-        request = training_job_service_pb2.ResumeTrainingJobRequest(name=self._names.resource(self.collection, job), epochs=epochs)
+        request = training_job_service_pb2.ResumeTrainingJobRequest(
+            name=self._names.resource(self.collection, job), epochs=epochs, from_epoch=from_epoch
+        )
         response = await self._transport.unary(self.service, lambda channel: TrainingJobServiceStub(channel).ResumeTrainingJob, request)
         return response.training_job
 

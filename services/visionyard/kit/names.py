@@ -63,11 +63,11 @@ class ProjectName:
 
 @dataclass(frozen=True)
 class ResourceName:
-    """``projects/{project}/{collection}/{id}``: a dataset, model, deployment, upload, notification channel or job.
+    """``projects/{project}/{collection}/{id}``: a dataset, model, deployment, upload, notification channel, preset or job.
 
     Attributes:
         project: The project's id.
-        collection: ``datasets``, ``models``, ``deployments``, ``uploads``, ``notificationChannels``, ``importJobs``, ``trainingJobs``, ``exportJobs`` or ``tuningJobs``.
+        collection: ``datasets``, ``models``, ``deployments``, ``uploads``, ``notificationChannels``, ``presets``, ``importJobs``, ``trainingJobs``, ``exportJobs`` or ``tuningJobs``.
         id: The resource's id in its collection.
     """
 

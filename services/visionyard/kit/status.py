@@ -39,6 +39,7 @@ _TYPES = {
     Reason.ARTIFACT_NOT_FOUND: "visionyard.export.v1.Artifact",
     Reason.DEPLOYMENT_NOT_FOUND: "visionyard.inference.v1.Deployment",
     Reason.CHANNEL_NOT_FOUND: "visionyard.training.v1.NotificationChannel",
+    Reason.PRESET_NOT_FOUND: "visionyard.training.v1.Preset",
     Reason.UPLOAD_NOT_FOUND: "visionyard.transfer.v1.Upload",
     Reason.FILE_NOT_FOUND: "visionyard.transfer.v1.StoredFile",
 }
@@ -50,6 +51,7 @@ _COLLECTIONS = {
     "tuningJobs": "visionyard.training.v1.TuningJob",
     "deployments": "visionyard.inference.v1.Deployment",
     "notificationChannels": "visionyard.training.v1.NotificationChannel",
+    "presets": "visionyard.training.v1.Preset",
 }
 """The same by the collection in the resource's name, for reasons that are about several."""
 _PRECONDITIONS = frozenset(

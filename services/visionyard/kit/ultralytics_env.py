@@ -33,6 +33,8 @@ def offline_environment(config_dir: Path) -> dict[str, str]:
         "MPLCONFIGDIR": str(config_dir / "matplotlib"),
         "NO_ALBUMENTATIONS_UPDATE": "1",
         "WANDB_MODE": "disabled",
+        "HF_HUB_OFFLINE": "1",  # NVIDIA ModelOpt, which trains for INT8, imports huggingface_hub
+        "HF_HUB_DISABLE_TELEMETRY": "1",
     }
 
 

@@ -34,6 +34,8 @@ from visionyard.training.notifications.channels import Channels
 from visionyard.training.notifications.notifier import Notifier
 from visionyard.training.notifications.outbox import Outbox
 from visionyard.training.notifications.posting import Poster
+from visionyard.training.official_weights import OfficialWeights
+from visionyard.training.preset_servicer import PresetServicer
 from visionyard.training.processes import slots_taken, this_machine
 from visionyard.training.pushed_files import PushedFiles, clear_leftovers
 from visionyard.training.servicer import TrainingJobServicer
@@ -46,6 +48,7 @@ from visionyard.training.turns import Turns
 from visionyard.training.ultralytics_facts import UltralyticsFacts
 from visionyard.training.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
 from visionyard.training.v1.notification_service_pb2_grpc import add_NotificationServiceServicer_to_server
+from visionyard.training.v1.preset_service_pb2_grpc import add_PresetServiceServicer_to_server
 from visionyard.training.v1.training_job_service_pb2_grpc import add_TrainingJobServiceServicer_to_server
 from visionyard.training.v1.tuning_job_service_pb2_grpc import add_TuningJobServiceServicer_to_server
 from visionyard.transfer.v1.transfer_service_pb2_grpc import add_TransferServiceServicer_to_server
@@ -112,14 +115,20 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
     trying = ThreadPoolExecutor(_TEST_POSTS, thread_name_prefix=f"{BLOCKING_THREADS}-notify-test")
     tries = Turns(trying, _TEST_POSTS, _PUSH_WAIT_S, "as many test messages are under way as are sent at once: try again")
     notifier = Notifier(store, trainings.jobs.records, channels, post, posting, _POSTS, metrics.notified)
+    official = OfficialWeights(facts.table, settings.weights_mirror)
     readiness = StoreReadiness(store)
     return App(
         services=[
             Service("visionyard.training.v1.TrainingJobService", partial(add_TrainingJobServiceServicer_to_server, jobs)),
-            Service("visionyard.training.v1.ModelService", partial(add_ModelServiceServicer_to_server, ModelServicer(models, pushes))),
+            Service(
+                "visionyard.training.v1.ModelService", partial(add_ModelServiceServicer_to_server, ModelServicer(models, pushes, official))
+            ),
             Service(
                 "visionyard.training.v1.NotificationService",
                 partial(add_NotificationServiceServicer_to_server, NotificationServicer(channels, post, tries)),
+            ),
+            Service(
+                "visionyard.training.v1.PresetService", partial(add_PresetServiceServicer_to_server, PresetServicer(trainings.presets))
             ),
             Service("visionyard.training.v1.TuningJobService", partial(add_TuningJobServiceServicer_to_server, TuningJobServicer(tunings))),
             Service("visionyard.transfer.v1.TransferService", partial(add_TransferServiceServicer_to_server, transfers)),

@@ -43,6 +43,8 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "seed": (0, 2**31 - 1),
     "save_period": (-1, 100_000),
 }
+_INT8 = frozenset({"8", "int8", "w8a8"})
+"""The values of ``quantize`` that mean quantization-aware training (cfg/__init__.py, QUANTIZE_ALIASES)."""
 _LARGEST_BATCH = 65_536
 _SMALLEST_IMAGE_PX, _LARGEST_IMAGE_PX, _STRIDE_PX = 32, 8192, 32
 _LONGEST_LIST = 1000
@@ -64,6 +66,10 @@ class ArgumentTable:
         strings: Names that take a str.
         quantize: The values that ``quantize`` takes, lower case.
         architectures: The model YAMLs that it brings, by file name, with the name of the last module (``Detect``).
+        weights: The names of the weight files that it publishes, of the tasks that are handled here.
+        weights_url: The address below which they lie.
+        tensorboard: Whether event files for TensorBoard can be written where it runs.
+        quantization: Whether NVIDIA ModelOpt is there, with which it trains for INT8.
     """
 
     version: str
@@ -77,6 +83,10 @@ class ArgumentTable:
     strings: frozenset[str]
     quantize: frozenset[str]
     architectures: Mapping[str, str]
+    weights: frozenset[str]
+    weights_url: str
+    tensorboard: bool
+    quantization: bool
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> ArgumentTable:
@@ -93,6 +103,10 @@ class ArgumentTable:
             strings=frozenset(document["strings"]),
             quantize=frozenset(document["quantize"]),
             architectures=document["architectures"],
+            weights=frozenset(document["weights"]),
+            weights_url=document["weights_url"],
+            tensorboard=document["tensorboard"],
+            quantization=document["quantization"],
         )
 
     def is_for_training(self, name: str) -> bool:
@@ -188,6 +202,13 @@ def _check_simple(name: str, value: Any, table: ArgumentTable) -> Any:
         fits, wanted = False, "nothing that this service knows how to check"
     if not fits:
         raise invalid_value(name, value, wanted)
+    if name == "quantize" and str(value).lower() in _INT8 and not table.quantization:
+        raise YardError(
+            Reason.INVALID_ARGUMENT_VALUE,
+            f"quantize={value} trains for INT8 with NVIDIA ModelOpt, which is not installed where the service runs: install nvidia-modelopt and huggingface_hub there,"
+            " or leave it out",
+            {"argument": name},
+        )
     return value
 
 

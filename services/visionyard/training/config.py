@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from visionyard.kit.config import Address, JobServiceSettings, listen_field, metrics_listen_field, quota_field
+from visionyard.training.official_weights import check_mirror
 
 _GIB = 1 << 30
 
@@ -52,6 +53,10 @@ class TrainingSettings(JobServiceSettings):
         ge=1,
         le=64,
         description="How many pushed weight files are opened at once; each may take 6 GiB of memory; more wait, or are refused.",
+    )
+    weights_mirror: Annotated[str, AfterValidator(check_mirror)] = Field(
+        "",
+        description="The address below which clients find Ultralytics' published weights by their file names; none: Ultralytics' release on GitHub.",
     )
     notify_private: bool = Field(
         default=False,

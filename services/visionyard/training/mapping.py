@@ -11,8 +11,9 @@ from google.protobuf import json_format, struct_pb2
 from visionyard.kit.artifacts.model import ModelFile, ModelVersion
 from visionyard.kit.errors import Reason, YardError, encodable, invalid_field
 from visionyard.kit.jobs.mapping import job_status, timestamp
-from visionyard.kit.jobs.model import Job
+from visionyard.kit.jobs.model import Job, JobState
 from visionyard.kit.names import ResourceName
+from visionyard.kit.web.urls import Url
 from visionyard.training.models import ModelView
 from visionyard.training.processes import Launcher
 from visionyard.training.scheduling import Scheduling
@@ -54,10 +55,6 @@ def spec_from_proto(spec: training_job_pb2.TrainingSpec) -> TrainingSpec:
     Raises:
         YardError: INVALID_ARGUMENT_VALUE, a number that is none or infinite, which protobuf itself refuses to read.
     """
-    try:
-        overrides = json_format.MessageToDict(spec.overrides)
-    except ValueError as error:
-        raise YardError(Reason.INVALID_ARGUMENT_VALUE, f"an override is not a finite number: {error}", {"argument": "overrides"}) from error
     return TrainingSpec(
         dataset_version=spec.dataset_version,
         model=spec.model,
@@ -67,11 +64,26 @@ def spec_from_proto(spec: training_job_pb2.TrainingSpec) -> TrainingSpec:
         epochs=spec.epochs,
         batch_size=spec.batch_size,
         image_size_px=spec.image_size_px,
-        overrides=overrides,
+        overrides=overrides_from_proto(spec.overrides),
+        pretrained_model_version=spec.pretrained_model_version,
+        best_metric=spec.best_metric,
+        tensorboard=spec.tensorboard,
         gpus=spec.gpus,
         nodes=spec.nodes,
         launcher=_launcher(spec.launcher).value,
     )
+
+
+def overrides_from_proto(overrides: struct_pb2.Struct) -> dict[str, Any]:
+    """Training arguments by name.
+
+    Raises:
+        YardError: INVALID_ARGUMENT_VALUE, a number that is none or infinite, which protobuf itself refuses to read.
+    """
+    try:
+        return json_format.MessageToDict(overrides)
+    except ValueError as error:
+        raise YardError(Reason.INVALID_ARGUMENT_VALUE, f"an override is not a finite number: {error}", {"argument": "overrides"}) from error
 
 
 def scheduling_from_proto(scheduling: training_job_pb2.Scheduling) -> Scheduling:
@@ -98,6 +110,9 @@ def spec_to_proto(spec: TrainingSpec) -> training_job_pb2.TrainingSpec:
         gpus=spec.gpus,
         nodes=spec.nodes,
         launcher=next(number for number, launcher in _LAUNCHERS.items() if launcher.value == spec.launcher),
+        pretrained_model_version=spec.pretrained_model_version,
+        best_metric=spec.best_metric,
+        tensorboard=spec.tensorboard,
     )
     if spec.model_version:
         message.model_version = spec.model_version
@@ -136,8 +151,8 @@ def _progress(view: TrainingView) -> training_job_pb2.TrainingProgress:
     detail: Mapping[str, Any] = view.progress.detail
     pointed = (view.job.pointers.get("checkpoint") or {}).get("epoch", 0)
     return training_job_pb2.TrainingProgress(
-        # What is pointed at is in the bucket, also while a new attempt has not reported yet.
-        epoch=max(detail.get("epoch", 0), pointed),
+        # What is pointed at is in the bucket, also while a new attempt has not reported yet; a job that went back to an earlier epoch has no other.
+        epoch=pointed if view.job.state is JobState.QUEUED else max(detail.get("epoch", 0), pointed),
         epochs=detail.get("epochs", 0),
         step=detail.get("step", 0),
         steps=detail.get("steps", 0),
@@ -173,6 +188,8 @@ def model_version_to_proto(version: ModelVersion) -> model_pb2.ModelVersion:
         metrics=version.metrics,
         create_time=timestamp(version.create_time),
         head_untrained=bool(version.state_dict_sha256),
+        best_metric=version.best_metric,
+        fetched_from=version.fetched_from,
     )
     if version.training_job:
         message.training_job = version.training_job
@@ -184,3 +201,15 @@ def model_version_to_proto(version: ModelVersion) -> model_pb2.ModelVersion:
 def files_to_proto(files: Mapping[str, ModelFile]) -> list[transfer_service_pb2.StoredFile]:
     """A resource's files on the wire, by path."""
     return [transfer_service_pb2.StoredFile(path=path, size_bytes=file.size, sha256=file.sha256) for path, file in sorted(files.items())]
+
+
+def address_from_proto(text: str) -> str:
+    """The address that a file was fetched from, without its query; empty for none.
+
+    Raises:
+        YardError: INVALID_FIELD.
+    """
+    try:
+        return Url.parse(text).shown if text else ""
+    except ValueError as error:
+        raise invalid_field("fetched_from", f"the address {error}") from None  # not shown: it may hold a password

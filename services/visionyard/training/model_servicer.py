@@ -12,6 +12,7 @@ from visionyard.kit.names import ProjectName, ResourceName, VersionName
 from visionyard.kit.server.listing import list_page
 from visionyard.training import mapping
 from visionyard.training.models import Models
+from visionyard.training.official_weights import OfficialWeights
 from visionyard.training.turns import Turns
 from visionyard.training.v1 import model_pb2, model_service_pb2_grpc
 from visionyard.training.v1 import model_service_pb2 as messages
@@ -29,10 +30,12 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     Args:
         models: The use cases.
         pushes: The turns of weight files that are opened.
+        official: Where published weights lie.
     """
 
-    def __init__(self, models: Models, pushes: Turns) -> None:
+    def __init__(self, models: Models, pushes: Turns, official: OfficialWeights) -> None:
         self._models = models
+        self._official = official
         self._pushes = pushes
 
     async def CreateModelVersion(
@@ -40,7 +43,8 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     ) -> messages.CreateModelVersionResponse:
         """Makes a version from an uploaded weight file."""
         parent, upload = _model_name(request.parent), ResourceName.parse(request.upload, "uploads")
-        push = partial(self._models.push, parent, upload, request.source_name, request.request_id, request.architecture)
+        fetched_from = mapping.address_from_proto(request.fetched_from)
+        push = partial(self._models.push, parent, upload, request.source_name, request.request_id, request.architecture, fetched_from)
         version = await self._pushes.take(push)
         return messages.CreateModelVersionResponse(model_version=mapping.model_version_to_proto(version))
 
@@ -70,3 +74,10 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         """Lists a version's files."""
         version = await asyncio.to_thread(self._models.version, VersionName.parse(request.name, "models"))
         return messages.ListModelFilesResponse(files=mapping.files_to_proto(version.files))
+
+    async def GetOfficialWeights(
+        self, request: messages.GetOfficialWeightsRequest, _context: Context
+    ) -> messages.GetOfficialWeightsResponse:
+        """Says where published weights are."""
+        url = await asyncio.to_thread(self._official.locate, request.file_name)
+        return messages.GetOfficialWeightsResponse(file_name=request.file_name, url=url)

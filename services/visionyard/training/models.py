@@ -89,7 +89,13 @@ class Models:
         self._requests = PushRequests(store)
 
     def push(
-        self, parent: ResourceName, upload: ResourceName, source_name: str, request_id: str = "", architecture: str = ""
+        self,
+        parent: ResourceName,
+        upload: ResourceName,
+        source_name: str,
+        request_id: str = "",
+        architecture: str = "",
+        fetched_from: str = "",
     ) -> ModelVersion:
         """Makes a version from an uploaded weight file; the upload is gone afterwards, unless the store was away.
 
@@ -100,6 +106,7 @@ class Models:
             request_id: The client's key for this creation: with the same one the same version comes back, though its upload is gone.
                 Empty for none.
             architecture: The torchvision network that the file is a state dict of; empty for a checkpoint of Ultralytics.
+            fetched_from: The address that the client fetched it from; empty for none.
 
         Raises:
             YardError: INVALID_FIELD, REQUEST_ID_REUSED, UPLOAD_NOT_FOUND, UPLOAD_INCOMPLETE, WEIGHTS_UNREADABLE, WEIGHTS_UNSAFE or
@@ -125,7 +132,7 @@ class Models:
                     # A call made again finds its version by the bytes (above) or its request. Without one each call is a maker of its own: an
                     # upload's name can come back later.
                     maker = f"{upload} {request_id or uuid.uuid4()}"
-                    version = self._make(parent, maker, source_name, path, sha256, architecture)
+                    version = self._make(parent, maker, source_name, path, sha256, architecture, fetched_from)
             self._requests.record(parent, upload, request_id, version.name, architecture)
         except YardError as error:
             if error.reason is not Reason.UPLOAD_INCOMPLETE:
@@ -139,7 +146,9 @@ class Models:
         self._uploads.delete(upload)
         return version
 
-    def _make(self, parent: ResourceName, maker: str, source_name: str, path: Path, sha256: str, architecture: str) -> ModelVersion:
+    def _make(
+        self, parent: ResourceName, maker: str, source_name: str, path: Path, sha256: str, architecture: str, fetched_from: str
+    ) -> ModelVersion:
         if not architecture:
             made = self._stored(parent, path, sha256, file_name(source_name), self._inspect(path, plain_name(source_name)))
         else:
@@ -149,6 +158,7 @@ class Models:
                 facts = self._convert(path, pushed, architecture, checkpoint)
                 stored = self._stored(parent, checkpoint, sha256_of(checkpoint), checkpoint.name, facts)
             made = replace(stored, pushed_file=pushed, state_dict_sha256=sha256)
+        made = replace(made, fetched_from=fetched_from)
         return ModelVersion.from_document(versions.publish(self._store, parent, made.body(), made_by=maker))
 
     def _stored(self, parent: ResourceName, path: Path, sha256: str, name: str, facts: WeightFacts) -> ModelVersion:

@@ -44,7 +44,7 @@ class TrainingJobServicer(training_job_service_pb2_grpc.TrainingJobServiceServic
         project = ProjectName.parse(request.parent)
         spec = mapping.spec_from_proto(request.training_job.spec)
         scheduling = mapping.scheduling_from_proto(request.training_job.scheduling)
-        view = await asyncio.to_thread(self._trainings.create, project, spec, request.request_id, scheduling)
+        view = await asyncio.to_thread(self._trainings.create, project, spec, request.request_id, scheduling, request.preset)
         return messages.CreateTrainingJobResponse(training_job=mapping.job_to_proto(view))
 
     async def GetTrainingJob(self, request: messages.GetTrainingJobRequest, _context: Context) -> messages.GetTrainingJobResponse:
@@ -65,9 +65,10 @@ class TrainingJobServicer(training_job_service_pb2_grpc.TrainingJobServiceServic
 
     async def ResumeTrainingJob(self, request: messages.ResumeTrainingJobRequest, _context: Context) -> messages.ResumeTrainingJobResponse:
         """Queues an ended job once more."""
-        if request.epochs < 0:
-            raise invalid_field("epochs", f"must be 0 or more, but is {request.epochs}")
-        view = await asyncio.to_thread(self._trainings.resume, _job_name(request.name), request.epochs)
+        for field in ("epochs", "from_epoch"):
+            if getattr(request, field) < 0:
+                raise invalid_field(field, f"must be 0 or more, but is {getattr(request, field)}")
+        view = await asyncio.to_thread(self._trainings.resume, _job_name(request.name), request.epochs, request.from_epoch)
         return messages.ResumeTrainingJobResponse(training_job=mapping.job_to_proto(view))
 
     async def GetTrainingQueue(self, request: messages.GetTrainingQueueRequest, _context: Context) -> messages.GetTrainingQueueResponse:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
 from visionyard.kit.errors import Reason, YardError, invalid_field
 from visionyard.training.arguments import ArgumentTable, check_batch, check_image_size, check_overrides
 from visionyard.training.backbones import CHANNELS, backbone_of, yaml_name
+from visionyard.training.best_metric import check_metric_name
 from visionyard.training.model_yaml import check_model_yaml, task_of_head
 
 _LARGEST = {"epochs": 100_000, "batch_size": 65_536, "image_size_px": 8192}
-_ARGUMENT_OF_FIELD = {"epochs": "epochs", "batch_size": "batch", "image_size_px": "imgsz"}
+ARGUMENT_OF_FIELD = {"epochs": "epochs", "batch_size": "batch", "image_size_px": "imgsz"}
+"""The fields that stand for arguments of Ultralytics."""
 _MAX_OVERRIDES = 200
 DEFAULT_BATCH = 16
 """Ultralytics' own."""
@@ -38,6 +40,9 @@ class TrainingSpec:
         gpus: How many processes train together on each machine, each with a GPU or a share of the CPU; 0 for one.
         nodes: On how many machines; 0 for one.
         launcher: ``ray`` where a Ray cluster starts the processes, empty where the job's worker does.
+        pretrained_model_version: The model version whose tensors an architecture or a YAML begins with; empty for none.
+        best_metric: The metric that chooses the best epoch; empty for Ultralytics' own choice.
+        tensorboard: Whether event files are written.
         tuning_job: The search whose trial it is; empty for none. Set by the service alone.
     """
 
@@ -53,6 +58,9 @@ class TrainingSpec:
     gpus: int = 0
     nodes: int = 0
     launcher: str = ""
+    pretrained_model_version: str = ""
+    best_metric: str = ""
+    tensorboard: bool = False
     tuning_job: str = ""
 
     @property
@@ -84,25 +92,64 @@ def check_spec(spec: TrainingSpec, table: ArgumentTable) -> tuple[TrainingSpec, 
     Raises:
         YardError: INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID or UNSUPPORTED_TASK.
     """
-    _check_numbers(spec)
-    if len(spec.overrides) > _MAX_OVERRIDES:
-        raise invalid_field("training_job.spec.overrides", f"holds more than {_MAX_OVERRIDES} arguments")
-    overrides = check_overrides(spec.overrides, table)
-    for name, argument in _ARGUMENT_OF_FIELD.items():
-        if getattr(spec, name) and argument in overrides and overrides[argument] != getattr(spec, name):
-            raise YardError(
-                Reason.INVALID_ARGUMENT_VALUE,
-                f"{argument} is given twice, as {getattr(spec, name)} and as {overrides[argument]}: leave one out",
-                {"argument": argument},
-            )
+    overrides = check_arguments(spec, table, "training_job.spec")
     if sum(map(bool, (spec.model_version, spec.architecture, spec.model_yaml))) != 1:
         raise invalid_field(
             "training_job.spec.initial_model", "takes a model version, an architecture or a model YAML, and exactly one of them"
         )
+    _check_choices(spec, overrides, table)
     task = _task_of_architecture(spec.architecture, table) if spec.architecture else ""
     if spec.model_yaml:
         task = check_model_yaml(spec.model_yaml)
     return replace(spec, overrides=overrides), task
+
+
+class _Arguments(Protocol):
+    """Training arguments, some by fields of their own."""
+
+    @property
+    def epochs(self) -> int:
+        """0 where it is not said."""
+
+    @property
+    def batch_size(self) -> int:
+        """0 where it is not said."""
+
+    @property
+    def image_size_px(self) -> int:
+        """0 where it is not said."""
+
+    @property
+    def overrides(self) -> Mapping[str, Any]:
+        """By Ultralytics' names."""
+
+
+def check_arguments(given: _Arguments, table: ArgumentTable, prefix: str) -> dict[str, Any]:
+    """Checks the arguments of a job or a preset.
+
+    Args:
+        given: What holds them: ``epochs``, ``batch_size``, ``image_size_px`` and ``overrides``.
+        table: What the installed Ultralytics says.
+        prefix: Where they stand in the request, for messages.
+
+    Returns:
+        The overrides in Ultralytics' own types.
+
+    Raises:
+        YardError: INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT or INVALID_ARGUMENT_VALUE.
+    """
+    _check_numbers(given, prefix)
+    if len(given.overrides) > _MAX_OVERRIDES:
+        raise invalid_field(f"{prefix}.overrides", f"holds more than {_MAX_OVERRIDES} arguments")
+    overrides = check_overrides(given.overrides, table)
+    for name, argument in ARGUMENT_OF_FIELD.items():
+        if getattr(given, name) and argument in overrides and overrides[argument] != getattr(given, name):
+            raise YardError(
+                Reason.INVALID_ARGUMENT_VALUE,
+                f"{argument} is given twice, as {getattr(given, name)} and as {overrides[argument]}: leave one out",
+                {"argument": argument},
+            )
+    return overrides
 
 
 def resumed_spec(spec: TrainingSpec, epochs: int, trained: int) -> TrainingSpec:
@@ -123,14 +170,45 @@ def resumed_spec(spec: TrainingSpec, epochs: int, trained: int) -> TrainingSpec:
     return replace(spec, epochs=epochs, overrides={name: value for name, value in spec.overrides.items() if name != "epochs"})
 
 
-def _check_numbers(spec: TrainingSpec) -> None:
+def _check_choices(spec: TrainingSpec, overrides: Mapping[str, Any], table: ArgumentTable) -> None:
+    if spec.pretrained_model_version and spec.model_version:
+        raise invalid_field(
+            "training_job.spec.pretrained_model_version",
+            "goes with a model YAML (--model FILE.yaml): a training that starts from weights has them already, so leave one of the two out",
+        )
+    if spec.pretrained_model_version and "pretrained" in overrides:
+        raise invalid_field(
+            "training_job.spec.pretrained_model_version", "says what to begin with, and so does the argument pretrained: leave one out"
+        )
+    if spec.best_metric:
+        check_metric_name(spec.best_metric)
+        if overrides.get("val") is False:
+            raise invalid_field("training_job.spec.best_metric", "needs a validation after each epoch: leave val=false out")
+    if spec.tensorboard:
+        check_tensorboard(table)
+
+
+def check_tensorboard(table: ArgumentTable) -> None:
+    """Refuses event files where nothing could write them.
+
+    Raises:
+        YardError: INVALID_FIELD.
+    """
+    if not table.tensorboard:
+        raise invalid_field(
+            "training_job.spec.tensorboard",
+            "needs the package tensorboard, which is not installed where the service runs: install it there",
+        )
+
+
+def _check_numbers(given: _Arguments, prefix: str) -> None:
     for name, largest in _LARGEST.items():
-        if not 0 <= getattr(spec, name) <= largest:
-            raise invalid_field(f"training_job.spec.{name}", f"takes 0 to {largest}, not {getattr(spec, name)}")
-    if spec.image_size_px:
-        check_image_size(spec.image_size_px)
-    if spec.batch_size:
-        check_batch(spec.batch_size)
+        if not 0 <= getattr(given, name) <= largest:
+            raise invalid_field(f"{prefix}.{name}", f"takes 0 to {largest}, not {getattr(given, name)}")
+    if given.image_size_px:
+        check_image_size(given.image_size_px)
+    if given.batch_size:
+        check_batch(given.batch_size)
 
 
 def _task_of_architecture(name: str, table: ArgumentTable) -> str:

@@ -16,6 +16,9 @@ from visionyard.kit.names import ProjectName, ResourceName, VersionName, may_ref
 from visionyard.kit.objectstore.ahead import read_ahead
 from visionyard.kit.objectstore.port import ObjectStore
 from visionyard.training.arguments import ArgumentTable
+from visionyard.training.best_metric import metric_key
+from visionyard.training.kept_epochs import checkpoint_at
+from visionyard.training.presets import COLLECTION, Presets
 from visionyard.training.processes import Machine, check_processes, this_machine
 from visionyard.training.scheduling import AT_ITS_TURN, Queue, Scheduling, read_queue
 from visionyard.training.spec import TrainingSpec, check_spec, resumed_spec
@@ -53,8 +56,11 @@ class Trainings:
         self.jobs = JobService(store, JobKind.TRAINING, events)
         self._table = table
         self._machine = machine or this_machine()
+        self.presets = Presets(store, table)
 
-    def create(self, project: ProjectName, spec: TrainingSpec, request_id: str, scheduling: Scheduling = AT_ITS_TURN) -> TrainingView:
+    def create(
+        self, project: ProjectName, spec: TrainingSpec, request_id: str, scheduling: Scheduling = AT_ITS_TURN, preset: str = ""
+    ) -> TrainingView:
         """Checks what is asked for and queues it.
 
         Args:
@@ -62,14 +68,20 @@ class Trainings:
             spec: What to do; version numbers may be ``-`` for the newest.
             request_id: The client's key for this creation; empty for none.
             scheduling: When it gets a slot.
+            preset: The preset that fills in what ``spec`` does not say; empty for none.
 
         Raises:
             YardError: INVALID_NAME, INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID, UNSUPPORTED_TASK,
-                DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND or REQUEST_ID_REUSED.
+                DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND, PRESET_NOT_FOUND or
+                REQUEST_ID_REUSED.
         """
-        resolved, _ = self.resolve(project, spec)
+        resolved, _ = self.resolve(project, self._filled(project, spec, preset))
         follows = scheduling.check(project, self.jobs.records)
-        asked = {**spec.to_json(), **({"scheduling": vars(scheduling)} if scheduling != AT_ITS_TURN else {})}
+        asked = {
+            **spec.to_json(),
+            **({"scheduling": vars(scheduling)} if scheduling != AT_ITS_TURN else {}),
+            **({"preset": preset} if preset else {}),
+        }
         job = self.jobs.create(project.project, resolved.to_json(), request_id, asked=asked, priority=scheduling.priority, follows=follows)
         return self.view(job)
 
@@ -90,18 +102,33 @@ class Trainings:
         checked, task = check_spec(spec, self._table())
         check_processes(checked, self._machine)
         version = read_dataset_version(self.store, dataset)
-        initial = self._initial(project, checked)
+        initial = self._version(project, checked.model_version, "model_version")
         _must_fit(version, initial.task if initial else task, str(initial.name) if initial else checked.architecture or "the model YAML")
-        named = str(initial.name) if initial else ""
-        resolved = replace(checked, dataset_version=str(version.name), model=str(model), model_version=named)
+        pretrained = self._version(project, checked.pretrained_model_version, "pretrained_model_version")
+        resolved = replace(
+            checked,
+            dataset_version=str(version.name),
+            model=str(model),
+            model_version=str(initial.name) if initial else "",
+            pretrained_model_version=str(pretrained.name) if pretrained else "",
+            best_metric=metric_key(checked.best_metric, version.task) if checked.best_metric else "",
+        )
         return resolved, version.task
 
-    def _initial(self, project: ProjectName, spec: TrainingSpec) -> ModelVersion | None:
-        """The model version that training starts from, if it does from one."""
-        if not spec.model_version:
+    def _filled(self, project: ProjectName, spec: TrainingSpec, preset: str) -> TrainingSpec:
+        if not preset:
+            return spec
+        name = ResourceName.parse(preset, COLLECTION)
+        if name.project != project.project:
+            raise invalid_field("preset", f"{name} is not in {project}")
+        return self.presets.get(name).fill(spec)
+
+    def _version(self, project: ProjectName, text: str, field: str) -> ModelVersion | None:
+        """A model version that the spec names in a field, if it names one."""
+        if not text:
             return None
-        name = VersionName.parse(spec.model_version, "models")
-        _must_reach(project, name.parent, "model_version")
+        name = VersionName.parse(text, "models")
+        _must_reach(project, name.parent, field)
         return read_model_version(self.store, name)
 
     def view(self, job: Job, progress: ProgressSnapshot | None = None) -> TrainingView:
@@ -121,22 +148,32 @@ class Trainings:
         """Cancels a job; raises YardError (JOB_NOT_FOUND, JOB_FINISHED)."""
         return self.view(self.jobs.cancel(name))
 
-    def resume(self, name: ResourceName, epochs: int) -> TrainingView:
-        """Queues an ended job once more, to go on behind its last stored epoch. Doing so twice is no error.
+    def resume(self, name: ResourceName, epochs: int, from_epoch: int = 0) -> TrainingView:
+        """Queues an ended job once more, to go on behind its last stored epoch, or one that it has kept. Doing so twice is no error.
 
         Args:
             name: The job.
             epochs: How many epochs it is to have in all; 0 for as many as before.
+            from_epoch: The finished epoch that it goes on behind; 0 for the last one.
 
         Raises:
             YardError: JOB_NOT_FOUND; JOB_UNFINISHED, it waits or runs; JOB_FINISHED, it ended well and has no epoch left; INVALID_FIELD, it has trained
-                as many epochs already.
+                as many epochs already, or has not kept that one.
         """
 
         def spec(job: Job) -> dict[str, Any]:
-            return resumed_spec(TrainingSpec.from_json(job.spec), epochs, _trained_epochs(job)).to_json() if epochs else job.spec
+            if from_epoch and not job.state.finished and job.pointers.get("went_back_to") != from_epoch:
+                return {}  # something else than what it does: JOB_UNFINISHED
+            if not epochs and not from_epoch:
+                return job.spec
+            before = TrainingSpec.from_json(job.spec)
+            wanted = epochs or int(before.arguments().get("epochs", self._table().defaults["epochs"]))
+            after = resumed_spec(before, wanted, from_epoch or _trained_epochs(job))
+            return after.to_json() if epochs else job.spec
 
         def pointers(job: Job) -> dict[str, Any]:
+            if from_epoch:
+                return {"checkpoint": checkpoint_at(job, from_epoch), "went_back_to": from_epoch}
             if not epochs and job.state is JobState.SUCCEEDED:
                 raise YardError(
                     Reason.JOB_FINISHED,

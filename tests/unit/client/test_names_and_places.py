@@ -124,7 +124,7 @@ def test_short_job_ids():
 
 def test_both_clients_have_the_same_methods():
     facades = [c for _, c in inspect.getmembers(client_module, inspect.isclass) if issubclass(c, Facade)]
-    assert len(facades) == 11
+    assert len(facades) == 12
     for facade in facades:
         asynchronous = getattr(client_module, f"Async{facade.__name__}")
         theirs = {name for name, _ in inspect.getmembers(asynchronous, inspect.isroutine) if not name.startswith("_")}

@@ -78,6 +78,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Another collection of the project runs. Metadata: name."""
     ERROR_REASON_DATASET_CHANGED: _ErrorReason.ValueType  # 32
     """The dataset got other versions again and again while images were added to its newest one; try again. Metadata: name."""
+    ERROR_REASON_PRESET_NOT_FOUND: _ErrorReason.ValueType  # 38
+    """There is no such preset. Metadata: name."""
     ERROR_REASON_UPLOAD_OFFSET_MISMATCH: _ErrorReason.ValueType  # 40
     """A chunk does not begin where the stored bytes end. Metadata: committed_bytes."""
     ERROR_REASON_UPLOAD_CORRUPT: _ErrorReason.ValueType  # 41
@@ -138,6 +140,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The machine or GPU ran out of memory. Metadata: none."""
     ERROR_REASON_DISK_FULL: _ErrorReason.ValueType  # 89
     """There is no room left on the disk or in the store. Metadata: path."""
+    ERROR_REASON_WEIGHTS_DO_NOT_FIT: _ErrorReason.ValueType  # 95
+    """Of the weights that a training was to begin with no tensor fits its model. Metadata: name."""
     ERROR_REASON_WORKER_CRASHED: _ErrorReason.ValueType  # 100
     """The worker died again and again. Metadata: attempts."""
     ERROR_REASON_JOB_FINISHED: _ErrorReason.ValueType  # 101
@@ -235,6 +239,8 @@ ERROR_REASON_COLLECTION_RUNNING: ErrorReason.ValueType  # 31
 """Another collection of the project runs. Metadata: name."""
 ERROR_REASON_DATASET_CHANGED: ErrorReason.ValueType  # 32
 """The dataset got other versions again and again while images were added to its newest one; try again. Metadata: name."""
+ERROR_REASON_PRESET_NOT_FOUND: ErrorReason.ValueType  # 38
+"""There is no such preset. Metadata: name."""
 ERROR_REASON_UPLOAD_OFFSET_MISMATCH: ErrorReason.ValueType  # 40
 """A chunk does not begin where the stored bytes end. Metadata: committed_bytes."""
 ERROR_REASON_UPLOAD_CORRUPT: ErrorReason.ValueType  # 41
@@ -295,6 +301,8 @@ ERROR_REASON_OUT_OF_MEMORY: ErrorReason.ValueType  # 88
 """The machine or GPU ran out of memory. Metadata: none."""
 ERROR_REASON_DISK_FULL: ErrorReason.ValueType  # 89
 """There is no room left on the disk or in the store. Metadata: path."""
+ERROR_REASON_WEIGHTS_DO_NOT_FIT: ErrorReason.ValueType  # 95
+"""Of the weights that a training was to begin with no tensor fits its model. Metadata: name."""
 ERROR_REASON_WORKER_CRASHED: ErrorReason.ValueType  # 100
 """The worker died again and again. Metadata: attempts."""
 ERROR_REASON_JOB_FINISHED: ErrorReason.ValueType  # 101

@@ -59,6 +59,8 @@ class ModelVersion:
         metrics: Validation metrics of the best epoch under Ultralytics' own keys; empty for a pushed one.
         state_dict_sha256: The sha256 of the pushed file, 64 hexadecimal digits, where that was a torchvision network's state dict: then the weights
             were made of it, their head is untrained, and they are a start for training only. Empty for others.
+        best_metric: By which of ``metrics`` its epoch was chosen, where the job said so; empty for Ultralytics' own choice.
+        fetched_from: The address that a pushed file was fetched from, without its query; empty for others.
         create_time: When it was published, by the store's clock.
     """
 
@@ -77,6 +79,8 @@ class ModelVersion:
     dataset_version: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
     state_dict_sha256: str = ""
+    best_metric: str = ""
+    fetched_from: str = ""
     create_time: datetime | None = None
 
     @classmethod
@@ -99,6 +103,8 @@ class ModelVersion:
             dataset_version=body["dataset_version"],
             metrics=dict(body["metrics"]),
             state_dict_sha256=body.get("state_dict_sha256", ""),  # documents of earlier releases lack it
+            best_metric=body.get("best_metric", ""),  # likewise
+            fetched_from=body.get("fetched_from", ""),  # likewise
             create_time=document.create_time,
         )
 
@@ -119,6 +125,8 @@ class ModelVersion:
             "dataset_version": self.dataset_version,
             "metrics": dict(self.metrics),
             "state_dict_sha256": self.state_dict_sha256,
+            "best_metric": self.best_metric,
+            "fetched_from": self.fetched_from,
         }
 
     @property

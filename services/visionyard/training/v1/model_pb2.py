@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"visionyard/training/v1/model.proto\x12\x16visionyard.training.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc3\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12<\n\x0elatest_version\x18\x04 \x01(\x0b\x32$.visionyard.training.v1.ModelVersion\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\"\xb1\x03\n\x0cModelVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12/\n\x04task\x18\x03 \x01(\x0e\x32!.visionyard.training.v1.ModelTask\x12\x13\n\x0b\x63lass_names\x18\x04 \x03(\t\x12\x17\n\x0fparameter_count\x18\x05 \x01(\x03\x12\x15\n\rimage_size_px\x18\x06 \x01(\x05\x12\x16\n\x0ctraining_job\x18\x07 \x01(\tH\x00\x12\x15\n\x0bpushed_file\x18\x08 \x01(\tH\x00\x12\x17\n\x0f\x64\x61taset_version\x18\t \x01(\t\x12\x42\n\x07metrics\x18\n \x03(\x0b\x32\x31.visionyard.training.v1.ModelVersion.MetricsEntry\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0ehead_untrained\x18\x0c \x01(\x08\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x08\n\x06origin*\x98\x01\n\tModelTask\x12\x1a\n\x16MODEL_TASK_UNSPECIFIED\x10\x00\x12\x15\n\x11MODEL_TASK_DETECT\x10\x01\x12\x16\n\x12MODEL_TASK_SEGMENT\x10\x02\x12\x17\n\x13MODEL_TASK_CLASSIFY\x10\x03\x12\x13\n\x0fMODEL_TASK_POSE\x10\x04\x12\x12\n\x0eMODEL_TASK_OBB\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"visionyard/training/v1/model.proto\x12\x16visionyard.training.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc3\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12<\n\x0elatest_version\x18\x04 \x01(\x0b\x32$.visionyard.training.v1.ModelVersion\x12\x0c\n\x04\x65tag\x18\x05 \x01(\t\"\xdc\x03\n\x0cModelVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12/\n\x04task\x18\x03 \x01(\x0e\x32!.visionyard.training.v1.ModelTask\x12\x13\n\x0b\x63lass_names\x18\x04 \x03(\t\x12\x17\n\x0fparameter_count\x18\x05 \x01(\x03\x12\x15\n\rimage_size_px\x18\x06 \x01(\x05\x12\x16\n\x0ctraining_job\x18\x07 \x01(\tH\x00\x12\x15\n\x0bpushed_file\x18\x08 \x01(\tH\x00\x12\x17\n\x0f\x64\x61taset_version\x18\t \x01(\t\x12\x42\n\x07metrics\x18\n \x03(\x0b\x32\x31.visionyard.training.v1.ModelVersion.MetricsEntry\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0ehead_untrained\x18\x0c \x01(\x08\x12\x13\n\x0b\x62\x65st_metric\x18\r \x01(\t\x12\x14\n\x0c\x66\x65tched_from\x18\x0e \x01(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x08\n\x06origin*\x98\x01\n\tModelTask\x12\x1a\n\x16MODEL_TASK_UNSPECIFIED\x10\x00\x12\x15\n\x11MODEL_TASK_DETECT\x10\x01\x12\x16\n\x12MODEL_TASK_SEGMENT\x10\x02\x12\x17\n\x13MODEL_TASK_CLASSIFY\x10\x03\x12\x13\n\x0fMODEL_TASK_POSE\x10\x04\x12\x12\n\x0eMODEL_TASK_OBB\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,12 +34,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MODELVERSION_METRICSENTRY']._loaded_options = None
   _globals['_MODELVERSION_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_MODELTASK']._serialized_start=730
-  _globals['_MODELTASK']._serialized_end=882
+  _globals['_MODELTASK']._serialized_start=773
+  _globals['_MODELTASK']._serialized_end=925
   _globals['_MODEL']._serialized_start=96
   _globals['_MODEL']._serialized_end=291
   _globals['_MODELVERSION']._serialized_start=294
-  _globals['_MODELVERSION']._serialized_end=727
-  _globals['_MODELVERSION_METRICSENTRY']._serialized_start=671
-  _globals['_MODELVERSION_METRICSENTRY']._serialized_end=717
+  _globals['_MODELVERSION']._serialized_end=770
+  _globals['_MODELVERSION_METRICSENTRY']._serialized_start=714
+  _globals['_MODELVERSION_METRICSENTRY']._serialized_end=760
 # @@protoc_insertion_point(module_scope)

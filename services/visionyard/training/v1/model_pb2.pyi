@@ -138,6 +138,8 @@ class ModelVersion(_message.Message):
     METRICS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     HEAD_UNTRAINED_FIELD_NUMBER: _builtins.int
+    BEST_METRIC_FIELD_NUMBER: _builtins.int
+    FETCHED_FROM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`projects/{project}/models/{model}/versions/{number}`, numbers from 1."""
     digest: _builtins.str
@@ -156,6 +158,10 @@ class ModelVersion(_message.Message):
     """The dataset version that it was trained on, `projects/{project}/datasets/{dataset}/versions/{number}`; empty for a pushed one."""
     head_untrained: _builtins.bool
     """Whether its head holds random numbers, as where a state dict was pushed: it is a start for training, and predicts nothing."""
+    best_metric: _builtins.str
+    """By which metric its epoch was chosen, where the job said so: Ultralytics' own key ("metrics/recall(B)"). Empty: by Ultralytics' own choice."""
+    fetched_from: _builtins.str
+    """The address that a pushed file was fetched from, without its query, as the client told it; empty where it was a file of the client's own."""
     @_builtins.property
     def class_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Its class names in the order of their ids."""
@@ -183,10 +189,12 @@ class ModelVersion(_message.Message):
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         head_untrained: _builtins.bool = ...,
+        best_metric: _builtins.str = ...,
+        fetched_from: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "origin", b"origin", "pushed_file", b"pushed_file", "training_job", b"training_job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_names", b"class_names", "create_time", b"create_time", "dataset_version", b"dataset_version", "digest", b"digest", "head_untrained", b"head_untrained", "image_size_px", b"image_size_px", "metrics", b"metrics", "name", b"name", "origin", b"origin", "parameter_count", b"parameter_count", "pushed_file", b"pushed_file", "task", b"task", "training_job", b"training_job"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["best_metric", b"best_metric", "class_names", b"class_names", "create_time", b"create_time", "dataset_version", b"dataset_version", "digest", b"digest", "fetched_from", b"fetched_from", "head_untrained", b"head_untrained", "image_size_px", b"image_size_px", "metrics", b"metrics", "name", b"name", "origin", b"origin", "parameter_count", b"parameter_count", "pushed_file", b"pushed_file", "task", b"task", "training_job", b"training_job"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_origin: _TypeAlias = _typing.Literal["training_job", "pushed_file"]  # noqa: Y015
     _WhichOneofArgType_origin: _TypeAlias = _typing.Literal["origin", b"origin"]  # noqa: Y015

@@ -26,37 +26,41 @@ from visionyard.training.v1 import model_pb2 as visionyard_dot_training_dot_v1_d
 from visionyard.transfer.v1 import transfer_service_pb2 as visionyard_dot_transfer_dot_v1_dot_transfer__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*visionyard/training/v1/model_service.proto\x12\x16visionyard.training.v1\x1a\"visionyard/training/v1/model.proto\x1a-visionyard/transfer/v1/transfer_service.proto\"z\n\x19\x43reateModelVersionRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0e\n\x06upload\x18\x02 \x01(\t\x12\x13\n\x0bsource_name\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x05 \x01(\t\"Y\n\x1a\x43reateModelVersionResponse\x12;\n\rmodel_version\x18\x01 \x01(\x0b\x32$.visionyard.training.v1.ModelVersion\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"@\n\x10GetModelResponse\x12,\n\x05model\x18\x01 \x01(\x0b\x32\x1d.visionyard.training.v1.Model\"Z\n\x11ListModelsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"\\\n\x12ListModelsResponse\x12-\n\x06models\x18\x01 \x03(\x0b\x32\x1d.visionyard.training.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x16GetModelVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"V\n\x17GetModelVersionResponse\x12;\n\rmodel_version\x18\x01 \x01(\x0b\x32$.visionyard.training.v1.ModelVersion\"a\n\x18ListModelVersionsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"r\n\x19ListModelVersionsResponse\x12<\n\x0emodel_versions\x18\x01 \x03(\x0b\x32$.visionyard.training.v1.ModelVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"%\n\x15ListModelFilesRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"K\n\x16ListModelFilesResponse\x12\x31\n\x05\x66iles\x18\x01 \x03(\x0b\x32\".visionyard.transfer.v1.StoredFile2\xae\x05\n\x0cModelService\x12{\n\x12\x43reateModelVersion\x12\x31.visionyard.training.v1.CreateModelVersionRequest\x1a\x32.visionyard.training.v1.CreateModelVersionResponse\x12]\n\x08GetModel\x12\'.visionyard.training.v1.GetModelRequest\x1a(.visionyard.training.v1.GetModelResponse\x12\x63\n\nListModels\x12).visionyard.training.v1.ListModelsRequest\x1a*.visionyard.training.v1.ListModelsResponse\x12r\n\x0fGetModelVersion\x12..visionyard.training.v1.GetModelVersionRequest\x1a/.visionyard.training.v1.GetModelVersionResponse\x12x\n\x11ListModelVersions\x12\x30.visionyard.training.v1.ListModelVersionsRequest\x1a\x31.visionyard.training.v1.ListModelVersionsResponse\x12o\n\x0eListModelFiles\x12-.visionyard.training.v1.ListModelFilesRequest\x1a..visionyard.training.v1.ListModelFilesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*visionyard/training/v1/model_service.proto\x12\x16visionyard.training.v1\x1a\"visionyard/training/v1/model.proto\x1a-visionyard/transfer/v1/transfer_service.proto\"\x90\x01\n\x19\x43reateModelVersionRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0e\n\x06upload\x18\x02 \x01(\t\x12\x13\n\x0bsource_name\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x05 \x01(\t\x12\x14\n\x0c\x66\x65tched_from\x18\x06 \x01(\t\"Y\n\x1a\x43reateModelVersionResponse\x12;\n\rmodel_version\x18\x01 \x01(\x0b\x32$.visionyard.training.v1.ModelVersion\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"@\n\x10GetModelResponse\x12,\n\x05model\x18\x01 \x01(\x0b\x32\x1d.visionyard.training.v1.Model\"Z\n\x11ListModelsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"\\\n\x12ListModelsResponse\x12-\n\x06models\x18\x01 \x03(\x0b\x32\x1d.visionyard.training.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x16GetModelVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"V\n\x17GetModelVersionResponse\x12;\n\rmodel_version\x18\x01 \x01(\x0b\x32$.visionyard.training.v1.ModelVersion\"a\n\x18ListModelVersionsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"r\n\x19ListModelVersionsResponse\x12<\n\x0emodel_versions\x18\x01 \x03(\x0b\x32$.visionyard.training.v1.ModelVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"%\n\x15ListModelFilesRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"K\n\x16ListModelFilesResponse\x12\x31\n\x05\x66iles\x18\x01 \x03(\x0b\x32\".visionyard.transfer.v1.StoredFile\".\n\x19GetOfficialWeightsRequest\x12\x11\n\tfile_name\x18\x01 \x01(\t\"<\n\x1aGetOfficialWeightsResponse\x12\x11\n\tfile_name\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t2\xab\x06\n\x0cModelService\x12{\n\x12\x43reateModelVersion\x12\x31.visionyard.training.v1.CreateModelVersionRequest\x1a\x32.visionyard.training.v1.CreateModelVersionResponse\x12]\n\x08GetModel\x12\'.visionyard.training.v1.GetModelRequest\x1a(.visionyard.training.v1.GetModelResponse\x12\x63\n\nListModels\x12).visionyard.training.v1.ListModelsRequest\x1a*.visionyard.training.v1.ListModelsResponse\x12r\n\x0fGetModelVersion\x12..visionyard.training.v1.GetModelVersionRequest\x1a/.visionyard.training.v1.GetModelVersionResponse\x12x\n\x11ListModelVersions\x12\x30.visionyard.training.v1.ListModelVersionsRequest\x1a\x31.visionyard.training.v1.ListModelVersionsResponse\x12o\n\x0eListModelFiles\x12-.visionyard.training.v1.ListModelFilesRequest\x1a..visionyard.training.v1.ListModelFilesResponse\x12{\n\x12GetOfficialWeights\x12\x31.visionyard.training.v1.GetOfficialWeightsRequest\x1a\x32.visionyard.training.v1.GetOfficialWeightsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'visionyard.training.v1.model_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CREATEMODELVERSIONREQUEST']._serialized_start=153
-  _globals['_CREATEMODELVERSIONREQUEST']._serialized_end=275
-  _globals['_CREATEMODELVERSIONRESPONSE']._serialized_start=277
-  _globals['_CREATEMODELVERSIONRESPONSE']._serialized_end=366
-  _globals['_GETMODELREQUEST']._serialized_start=368
-  _globals['_GETMODELREQUEST']._serialized_end=399
-  _globals['_GETMODELRESPONSE']._serialized_start=401
-  _globals['_GETMODELRESPONSE']._serialized_end=465
-  _globals['_LISTMODELSREQUEST']._serialized_start=467
-  _globals['_LISTMODELSREQUEST']._serialized_end=557
-  _globals['_LISTMODELSRESPONSE']._serialized_start=559
-  _globals['_LISTMODELSRESPONSE']._serialized_end=651
-  _globals['_GETMODELVERSIONREQUEST']._serialized_start=653
-  _globals['_GETMODELVERSIONREQUEST']._serialized_end=691
-  _globals['_GETMODELVERSIONRESPONSE']._serialized_start=693
-  _globals['_GETMODELVERSIONRESPONSE']._serialized_end=779
-  _globals['_LISTMODELVERSIONSREQUEST']._serialized_start=781
-  _globals['_LISTMODELVERSIONSREQUEST']._serialized_end=878
-  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_start=880
-  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_end=994
-  _globals['_LISTMODELFILESREQUEST']._serialized_start=996
-  _globals['_LISTMODELFILESREQUEST']._serialized_end=1033
-  _globals['_LISTMODELFILESRESPONSE']._serialized_start=1035
-  _globals['_LISTMODELFILESRESPONSE']._serialized_end=1110
-  _globals['_MODELSERVICE']._serialized_start=1113
-  _globals['_MODELSERVICE']._serialized_end=1799
+  _globals['_CREATEMODELVERSIONREQUEST']._serialized_start=154
+  _globals['_CREATEMODELVERSIONREQUEST']._serialized_end=298
+  _globals['_CREATEMODELVERSIONRESPONSE']._serialized_start=300
+  _globals['_CREATEMODELVERSIONRESPONSE']._serialized_end=389
+  _globals['_GETMODELREQUEST']._serialized_start=391
+  _globals['_GETMODELREQUEST']._serialized_end=422
+  _globals['_GETMODELRESPONSE']._serialized_start=424
+  _globals['_GETMODELRESPONSE']._serialized_end=488
+  _globals['_LISTMODELSREQUEST']._serialized_start=490
+  _globals['_LISTMODELSREQUEST']._serialized_end=580
+  _globals['_LISTMODELSRESPONSE']._serialized_start=582
+  _globals['_LISTMODELSRESPONSE']._serialized_end=674
+  _globals['_GETMODELVERSIONREQUEST']._serialized_start=676
+  _globals['_GETMODELVERSIONREQUEST']._serialized_end=714
+  _globals['_GETMODELVERSIONRESPONSE']._serialized_start=716
+  _globals['_GETMODELVERSIONRESPONSE']._serialized_end=802
+  _globals['_LISTMODELVERSIONSREQUEST']._serialized_start=804
+  _globals['_LISTMODELVERSIONSREQUEST']._serialized_end=901
+  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_start=903
+  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_end=1017
+  _globals['_LISTMODELFILESREQUEST']._serialized_start=1019
+  _globals['_LISTMODELFILESREQUEST']._serialized_end=1056
+  _globals['_LISTMODELFILESRESPONSE']._serialized_start=1058
+  _globals['_LISTMODELFILESRESPONSE']._serialized_end=1133
+  _globals['_GETOFFICIALWEIGHTSREQUEST']._serialized_start=1135
+  _globals['_GETOFFICIALWEIGHTSREQUEST']._serialized_end=1181
+  _globals['_GETOFFICIALWEIGHTSRESPONSE']._serialized_start=1183
+  _globals['_GETOFFICIALWEIGHTSRESPONSE']._serialized_end=1243
+  _globals['_MODELSERVICE']._serialized_start=1246
+  _globals['_MODELSERVICE']._serialized_end=2057
 # @@protoc_insertion_point(module_scope)

@@ -31,6 +31,7 @@ class CreateModelVersionRequest(_message.Message):
     SOURCE_NAME_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     ARCHITECTURE_FIELD_NUMBER: _builtins.int
+    FETCHED_FROM_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """`projects/{project}/models/{model}`; the model is made where it is not there. The id is 1 to 63 letters, digits, '-', '_' and '.', and begins with a letter or digit."""
     upload: _builtins.str
@@ -43,6 +44,8 @@ class CreateModelVersionRequest(_message.Message):
     """The classification network of torchvision that the file is a state dict of, by torchvision's name: `resnet34`. The version's weights are then made of
     the tensors up to the pooling, under a head that is untrained. Empty for a checkpoint of Ultralytics. INVALID_FIELD names the nearest known.
     """
+    fetched_from: _builtins.str
+    """The address that the file was fetched from, at most 2048 characters; what stands behind a question mark is not kept. Empty for a file of one's own."""
     def __init__(
         self,
         *,
@@ -51,10 +54,11 @@ class CreateModelVersionRequest(_message.Message):
         source_name: _builtins.str = ...,
         request_id: _builtins.str = ...,
         architecture: _builtins.str = ...,
+        fetched_from: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "parent", b"parent", "request_id", b"request_id", "source_name", b"source_name", "upload", b"upload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "fetched_from", b"fetched_from", "parent", b"parent", "request_id", b"request_id", "source_name", b"source_name", "upload", b"upload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -349,3 +353,51 @@ class ListModelFilesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListModelFilesResponse: _TypeAlias = ListModelFilesResponse  # noqa: Y015
+
+@_typing.final
+class GetOfficialWeightsRequest(_message.Message):
+    """Asks where published weights are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_NAME_FIELD_NUMBER: _builtins.int
+    file_name: _builtins.str
+    """The file's name: `yolo11n-seg.pt`."""
+    def __init__(
+        self,
+        *,
+        file_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_name", b"file_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOfficialWeightsRequest: _TypeAlias = GetOfficialWeightsRequest  # noqa: Y015
+
+@_typing.final
+class GetOfficialWeightsResponse(_message.Message):
+    """Answers GetOfficialWeights."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_NAME_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    file_name: _builtins.str
+    """The file's name."""
+    url: _builtins.str
+    """Where it is: at Ultralytics' release, or at the mirror that the service's administrator has set."""
+    def __init__(
+        self,
+        *,
+        file_name: _builtins.str = ...,
+        url: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_name", b"file_name", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOfficialWeightsResponse: _TypeAlias = GetOfficialWeightsResponse  # noqa: Y015

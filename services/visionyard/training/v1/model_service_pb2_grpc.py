@@ -65,6 +65,11 @@ class ModelServiceStub:
                 request_serializer=visionyard_dot_training_dot_v1_dot_model__service__pb2.ListModelFilesRequest.SerializeToString,
                 response_deserializer=visionyard_dot_training_dot_v1_dot_model__service__pb2.ListModelFilesResponse.FromString,
                 _registered_method=True)
+        self.GetOfficialWeights = channel.unary_unary(
+                '/visionyard.training.v1.ModelService/GetOfficialWeights',
+                request_serializer=visionyard_dot_training_dot_v1_dot_model__service__pb2.GetOfficialWeightsRequest.SerializeToString,
+                response_deserializer=visionyard_dot_training_dot_v1_dot_model__service__pb2.GetOfficialWeightsResponse.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer:
@@ -116,6 +121,14 @@ class ModelServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetOfficialWeights(self, request, context):
+        """Where weights that Ultralytics has published are to be had, by their file's name. The service fetches nothing: the client does, and pushes the file.
+        NOT_FOUND (FILE_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ModelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -148,6 +161,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.ListModelFiles,
                     request_deserializer=visionyard_dot_training_dot_v1_dot_model__service__pb2.ListModelFilesRequest.FromString,
                     response_serializer=visionyard_dot_training_dot_v1_dot_model__service__pb2.ListModelFilesResponse.SerializeToString,
+            ),
+            'GetOfficialWeights': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOfficialWeights,
+                    request_deserializer=visionyard_dot_training_dot_v1_dot_model__service__pb2.GetOfficialWeightsRequest.FromString,
+                    response_serializer=visionyard_dot_training_dot_v1_dot_model__service__pb2.GetOfficialWeightsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -313,6 +331,33 @@ class ModelService:
             '/visionyard.training.v1.ModelService/ListModelFiles',
             visionyard_dot_training_dot_v1_dot_model__service__pb2.ListModelFilesRequest.SerializeToString,
             visionyard_dot_training_dot_v1_dot_model__service__pb2.ListModelFilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOfficialWeights(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/visionyard.training.v1.ModelService/GetOfficialWeights',
+            visionyard_dot_training_dot_v1_dot_model__service__pb2.GetOfficialWeightsRequest.SerializeToString,
+            visionyard_dot_training_dot_v1_dot_model__service__pb2.GetOfficialWeightsResponse.FromString,
             options,
             channel_credentials,
             insecure,

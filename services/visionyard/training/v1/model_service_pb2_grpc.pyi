@@ -49,6 +49,10 @@ class ModelServiceStub:
     """The versions of a model, newest first. NOT_FOUND (MODEL_NOT_FOUND)."""
     ListModelFiles: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListModelFilesRequest, _model_service_pb2.ListModelFilesResponse]
     """The files of a version; ReadFile of TransferService sends them. NOT_FOUND (MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND)."""
+    GetOfficialWeights: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.GetOfficialWeightsRequest, _model_service_pb2.GetOfficialWeightsResponse]
+    """Where weights that Ultralytics has published are to be had, by their file's name. The service fetches nothing: the client does, and pushes the file.
+    NOT_FOUND (FILE_NOT_FOUND).
+    """
 
 @_typing.type_check_only
 class ModelServiceAsyncStub(ModelServiceStub):
@@ -71,6 +75,10 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """The versions of a model, newest first. NOT_FOUND (MODEL_NOT_FOUND)."""
     ListModelFiles: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListModelFilesRequest, _model_service_pb2.ListModelFilesResponse]  # type: ignore[assignment]
     """The files of a version; ReadFile of TransferService sends them. NOT_FOUND (MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND)."""
+    GetOfficialWeights: _aio.UnaryUnaryMultiCallable[_model_service_pb2.GetOfficialWeightsRequest, _model_service_pb2.GetOfficialWeightsResponse]  # type: ignore[assignment]
+    """Where weights that Ultralytics has published are to be had, by their file's name. The service fetches nothing: the client does, and pushes the file.
+    NOT_FOUND (FILE_NOT_FOUND).
+    """
 
 class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
     """Models and their versions: trained by jobs, or pushed."""
@@ -126,5 +134,15 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_model_service_pb2.ListModelFilesResponse, _abc.Awaitable[_model_service_pb2.ListModelFilesResponse]]:
         """The files of a version; ReadFile of TransferService sends them. NOT_FOUND (MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND)."""
+
+    @_abc_1.abstractmethod
+    def GetOfficialWeights(
+        self,
+        request: _model_service_pb2.GetOfficialWeightsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_service_pb2.GetOfficialWeightsResponse, _abc.Awaitable[_model_service_pb2.GetOfficialWeightsResponse]]:
+        """Where weights that Ultralytics has published are to be had, by their file's name. The service fetches nothing: the client does, and pushes the file.
+        NOT_FOUND (FILE_NOT_FOUND).
+        """
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -165,9 +165,12 @@ class TrainingSpec(_message.Message):
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
     IMAGE_SIZE_PX_FIELD_NUMBER: _builtins.int
     OVERRIDES_FIELD_NUMBER: _builtins.int
+    PRETRAINED_MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    BEST_METRIC_FIELD_NUMBER: _builtins.int
     GPUS_FIELD_NUMBER: _builtins.int
     NODES_FIELD_NUMBER: _builtins.int
     LAUNCHER_FIELD_NUMBER: _builtins.int
+    TENSORBOARD_FIELD_NUMBER: _builtins.int
     dataset_version: _builtins.str
     """`projects/{project}/datasets/{dataset}/versions/{number}`; "-" as the number means the newest, and the job holds the number that it was."""
     model_version: _builtins.str
@@ -186,6 +189,15 @@ class TrainingSpec(_message.Message):
     """Images a step; from 1 to 65,536. 0: Ultralytics' default, 16."""
     image_size_px: _builtins.int
     """The image's side at training in pixels, a multiple of 32; from 32 to 8192. 0: Ultralytics' default, 640."""
+    pretrained_model_version: _builtins.str
+    """A model version, `projects/{project}/models/{model}/versions/{number}`, whose tensors an architecture or a model YAML begins with: those of the same
+    name and shape, as many as there are; at least one, else the job fails with WEIGHTS_DO_NOT_FIT. It may be for another task. "-" as the number means the
+    newest. Empty for none; refused beside `model_version`.
+    """
+    best_metric: _builtins.str
+    """Which metric of the validation chooses the best epoch, and stops early: by Ultralytics' own key ("metrics/mAP50(B)") or its short form ("mAP50",
+    "recall", "mAP50-95(M)", "top1"); the job holds the key. Empty: Ultralytics' own choice.
+    """
     gpus: _builtins.int
     """How many processes train together on each machine, each with a GPU of its own or, where there is none, a share of the CPU; from 1 to 64. The batch is
     that of all together, and a multiple of their number. 0: one.
@@ -194,6 +206,8 @@ class TrainingSpec(_message.Message):
     """On how many machines; from 1 to 256, more than one by Ray only. 0: one."""
     launcher: Global___Launcher.ValueType
     """Who starts the processes."""
+    tensorboard: _builtins.bool
+    """Whether event files for TensorBoard are written, and kept with the job's other files."""
     @_builtins.property
     def overrides(self) -> _struct_pb2.Struct:
         """Any other training argument of Ultralytics by its own name. Those that the service sets itself are refused."""
@@ -210,13 +224,16 @@ class TrainingSpec(_message.Message):
         batch_size: _builtins.int = ...,
         image_size_px: _builtins.int = ...,
         overrides: _struct_pb2.Struct | None = ...,
+        pretrained_model_version: _builtins.str = ...,
+        best_metric: _builtins.str = ...,
         gpus: _builtins.int = ...,
         nodes: _builtins.int = ...,
         launcher: Global___Launcher.ValueType = ...,
+        tensorboard: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "initial_model", b"initial_model", "model_version", b"model_version", "model_yaml", b"model_yaml", "overrides", b"overrides"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "batch_size", b"batch_size", "dataset_version", b"dataset_version", "epochs", b"epochs", "gpus", b"gpus", "image_size_px", b"image_size_px", "initial_model", b"initial_model", "launcher", b"launcher", "model", b"model", "model_version", b"model_version", "model_yaml", b"model_yaml", "nodes", b"nodes", "overrides", b"overrides"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "batch_size", b"batch_size", "best_metric", b"best_metric", "dataset_version", b"dataset_version", "epochs", b"epochs", "gpus", b"gpus", "image_size_px", b"image_size_px", "initial_model", b"initial_model", "launcher", b"launcher", "model", b"model", "model_version", b"model_version", "model_yaml", b"model_yaml", "nodes", b"nodes", "overrides", b"overrides", "pretrained_model_version", b"pretrained_model_version", "tensorboard", b"tensorboard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_initial_model: _TypeAlias = _typing.Literal["model_version", "architecture", "model_yaml"]  # noqa: Y015
     _WhichOneofArgType_initial_model: _TypeAlias = _typing.Literal["initial_model", b"initial_model"]  # noqa: Y015

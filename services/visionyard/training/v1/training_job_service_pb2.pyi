@@ -29,10 +29,15 @@ class CreateTrainingJobRequest(_message.Message):
     PARENT_FIELD_NUMBER: _builtins.int
     TRAINING_JOB_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PRESET_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """`projects/{project}`."""
     request_id: _builtins.str
     """A UUID chosen by the client: the same one again gives the same job, not a second."""
+    preset: _builtins.str
+    """A preset of the same project, `projects/{project}/presets/{preset}`, that fills in what the spec leaves out: numbers that are 0, texts that are empty,
+    overrides that are not there. The job's spec holds what came out. Empty for none.
+    """
     @_builtins.property
     def training_job(self) -> _training_job_pb2.TrainingJob:
         """The job: its `spec` and `scheduling` are read, everything else is set by the server."""
@@ -43,10 +48,11 @@ class CreateTrainingJobRequest(_message.Message):
         parent: _builtins.str = ...,
         training_job: _training_job_pb2.TrainingJob | None = ...,
         request_id: _builtins.str = ...,
+        preset: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["training_job", b"training_job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "request_id", b"request_id", "training_job", b"training_job"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "preset", b"preset", "request_id", b"request_id", "training_job", b"training_job"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -240,19 +246,23 @@ class ResumeTrainingJobRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     EPOCHS_FIELD_NUMBER: _builtins.int
+    FROM_EPOCH_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`projects/{project}/trainingJobs/{job}`."""
     epochs: _builtins.int
-    """How many epochs it is to have in all, more than it has trained, at most 100,000. 0: as many as before; then it must not have ended well."""
+    """How many epochs it is to have in all, more than it goes on from, at most 100,000. 0: as many as before; then there must be one left to train."""
+    from_epoch: _builtins.int
+    """Goes on behind this finished epoch, from 1, instead of the last one: one that `save_period` has kept. What came after it is trained anew. 0: the last one."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         epochs: _builtins.int = ...,
+        from_epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epochs", b"epochs", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epochs", b"epochs", "from_epoch", b"from_epoch", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

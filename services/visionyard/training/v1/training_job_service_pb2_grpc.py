@@ -88,7 +88,7 @@ class TrainingJobServiceServicer:
 
     def CreateTrainingJob(self, request, context):
         """Queues a training job. INVALID_ARGUMENT (INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID, UNSUPPORTED_TASK),
-        NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND).
+        NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND, PRESET_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -116,7 +116,8 @@ class TrainingJobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResumeTrainingJob(self, request, context):
-        """Queues an ended job once more: it goes on behind the last epoch that is stored, to as many epochs as it was to have, or to more. Doing so twice is no error.
+        """Queues an ended job once more: it goes on behind the last epoch that is stored, or one that was kept, to as many epochs as it was to have, or to more.
+        Doing so twice is no error.
         NOT_FOUND (JOB_NOT_FOUND), FAILED_PRECONDITION (JOB_UNFINISHED, JOB_FINISHED), INVALID_ARGUMENT (INVALID_FIELD), DATA_LOSS (ARTIFACT_CORRUPT).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

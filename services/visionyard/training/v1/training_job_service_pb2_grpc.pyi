@@ -35,7 +35,7 @@ class TrainingJobServiceStub:
     def __new__(cls, channel: _aio.Channel) -> TrainingJobServiceAsyncStub: ...
     CreateTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_job_service_pb2.CreateTrainingJobRequest, _training_job_service_pb2.CreateTrainingJobResponse]
     """Queues a training job. INVALID_ARGUMENT (INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID, UNSUPPORTED_TASK),
-    NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND).
+    NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND, PRESET_NOT_FOUND).
     """
     GetTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_job_service_pb2.GetTrainingJobRequest, _training_job_service_pb2.GetTrainingJobResponse]
     """One job. NOT_FOUND (JOB_NOT_FOUND)."""
@@ -44,7 +44,8 @@ class TrainingJobServiceStub:
     CancelTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_job_service_pb2.CancelTrainingJobRequest, _training_job_service_pb2.CancelTrainingJobResponse]
     """Cancels a job: at once where it is queued, else its worker stops soon. Doing so twice is no error. NOT_FOUND (JOB_NOT_FOUND), FAILED_PRECONDITION (JOB_FINISHED)."""
     ResumeTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_job_service_pb2.ResumeTrainingJobRequest, _training_job_service_pb2.ResumeTrainingJobResponse]
-    """Queues an ended job once more: it goes on behind the last epoch that is stored, to as many epochs as it was to have, or to more. Doing so twice is no error.
+    """Queues an ended job once more: it goes on behind the last epoch that is stored, or one that was kept, to as many epochs as it was to have, or to more.
+    Doing so twice is no error.
     NOT_FOUND (JOB_NOT_FOUND), FAILED_PRECONDITION (JOB_UNFINISHED, JOB_FINISHED), INVALID_ARGUMENT (INVALID_FIELD), DATA_LOSS (ARTIFACT_CORRUPT).
     """
     GetTrainingQueue: _grpc.UnaryUnaryMultiCallable[_training_job_service_pb2.GetTrainingQueueRequest, _training_job_service_pb2.GetTrainingQueueResponse]
@@ -63,7 +64,7 @@ class TrainingJobServiceAsyncStub(TrainingJobServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateTrainingJob: _aio.UnaryUnaryMultiCallable[_training_job_service_pb2.CreateTrainingJobRequest, _training_job_service_pb2.CreateTrainingJobResponse]  # type: ignore[assignment]
     """Queues a training job. INVALID_ARGUMENT (INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID, UNSUPPORTED_TASK),
-    NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND).
+    NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND, PRESET_NOT_FOUND).
     """
     GetTrainingJob: _aio.UnaryUnaryMultiCallable[_training_job_service_pb2.GetTrainingJobRequest, _training_job_service_pb2.GetTrainingJobResponse]  # type: ignore[assignment]
     """One job. NOT_FOUND (JOB_NOT_FOUND)."""
@@ -72,7 +73,8 @@ class TrainingJobServiceAsyncStub(TrainingJobServiceStub):
     CancelTrainingJob: _aio.UnaryUnaryMultiCallable[_training_job_service_pb2.CancelTrainingJobRequest, _training_job_service_pb2.CancelTrainingJobResponse]  # type: ignore[assignment]
     """Cancels a job: at once where it is queued, else its worker stops soon. Doing so twice is no error. NOT_FOUND (JOB_NOT_FOUND), FAILED_PRECONDITION (JOB_FINISHED)."""
     ResumeTrainingJob: _aio.UnaryUnaryMultiCallable[_training_job_service_pb2.ResumeTrainingJobRequest, _training_job_service_pb2.ResumeTrainingJobResponse]  # type: ignore[assignment]
-    """Queues an ended job once more: it goes on behind the last epoch that is stored, to as many epochs as it was to have, or to more. Doing so twice is no error.
+    """Queues an ended job once more: it goes on behind the last epoch that is stored, or one that was kept, to as many epochs as it was to have, or to more.
+    Doing so twice is no error.
     NOT_FOUND (JOB_NOT_FOUND), FAILED_PRECONDITION (JOB_UNFINISHED, JOB_FINISHED), INVALID_ARGUMENT (INVALID_FIELD), DATA_LOSS (ARTIFACT_CORRUPT).
     """
     GetTrainingQueue: _aio.UnaryUnaryMultiCallable[_training_job_service_pb2.GetTrainingQueueRequest, _training_job_service_pb2.GetTrainingQueueResponse]  # type: ignore[assignment]
@@ -94,7 +96,7 @@ class TrainingJobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_training_job_service_pb2.CreateTrainingJobResponse, _abc.Awaitable[_training_job_service_pb2.CreateTrainingJobResponse]]:
         """Queues a training job. INVALID_ARGUMENT (INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID, UNSUPPORTED_TASK),
-        NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND).
+        NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND, PRESET_NOT_FOUND).
         """
 
     @_abc_1.abstractmethod
@@ -127,7 +129,8 @@ class TrainingJobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _training_job_service_pb2.ResumeTrainingJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_training_job_service_pb2.ResumeTrainingJobResponse, _abc.Awaitable[_training_job_service_pb2.ResumeTrainingJobResponse]]:
-        """Queues an ended job once more: it goes on behind the last epoch that is stored, to as many epochs as it was to have, or to more. Doing so twice is no error.
+        """Queues an ended job once more: it goes on behind the last epoch that is stored, or one that was kept, to as many epochs as it was to have, or to more.
+        Doing so twice is no error.
         NOT_FOUND (JOB_NOT_FOUND), FAILED_PRECONDITION (JOB_UNFINISHED, JOB_FINISHED), INVALID_ARGUMENT (INVALID_FIELD), DATA_LOSS (ARTIFACT_CORRUPT).
         """
 

@@ -23,13 +23,18 @@ from ultralytics.utils.callbacks import get_default_callbacks
 from visionyard.kit.cpus import usable_cpus
 from visionyard.kit.jobs.worker import JobContext
 from visionyard.training.config import TrainingSettings
+from visionyard.training.kept_epochs import EVENT_FILES
 from visionyard.training.spec import TrainingSpec
 from visionyard.training.worker.checkpoints import ARGUMENTS, RESULTS, CheckpointStore, Saved
+from visionyard.training.worker.event_files import EventFiles
 from visionyard.training.worker.threads import ThreadTrial
 
 _REPORT_INTERVAL_S = 0.5
 PATH_ARGUMENTS = frozenset({"model", "data", "save_dir", "project", "name", "device", "resume", "pretrained"})
 """Arguments that name what is this machine's; ``pretrained`` may be a path too."""
+
+_CHOICES = {"pretrained_model_version": "pretrained", "best_metric": "best_metric", "tensorboard": "tensorboard"}
+"""What the job chose beyond Ultralytics' arguments, and what ``args.yaml`` calls it."""
 
 
 class TrainingHooks:
@@ -62,6 +67,7 @@ class TrainingHooks:
         self._reported_at = 0.0
         self._finish_epoch_s = cast("TrainingSettings", context.settings).finish_epoch_s
         self._threads: ThreadTrial | None = None
+        self._events: EventFiles | None = None
         self.checkpoints = CheckpointStore(context, self._stored)
 
     def callbacks(self) -> dict[str, list[Callable[[Any], None]]]:
@@ -98,6 +104,8 @@ class TrainingHooks:
         with self._lock:
             self._detail |= {"epochs": int(trainer.epochs), "steps": len(trainer.train_loader), "step": 0}
         self._best_written_ns = _written_ns(trainer.best)
+        if self._spec.get("tensorboard"):
+            self._events = EventFiles(Path(trainer.save_dir), self._saved_epoch)
         self.report("training")
 
     def _epoch_start(self, trainer: Any) -> None:
@@ -145,11 +153,19 @@ class TrainingHooks:
         is_best, self._best_written_ns = written_ns != self._best_written_ns, written_ns
         kept = trainer.wdir / f"epoch{trainer.epoch}.pt"
         kept_as = f"{trainer.wdir.name}/{kept.name}" if trainer.save_period > 0 and kept.exists() else ""
+        values = finite({**trainer.label_loss_items(trainer.tloss, prefix="train"), **trainer.metrics, **trainer.lr})
         with self._lock:
-            self._epoch_metrics[epoch] = finite(
-                {**trainer.label_loss_items(trainer.tloss, prefix="train"), **trainer.metrics, **trainer.lr}
-            )
-        self.checkpoints.save(Saved(epoch, bool(trainer.stop), is_best, kept_as, folder))
+            self._epoch_metrics[epoch] = values
+        events = ""
+        if self._events is not None:
+            written = self._events.write(epoch, values)
+            events = f"{EVENT_FILES}{shutil.copyfile(written, folder / written.name).name}"
+        self.checkpoints.save(Saved(epoch, bool(trainer.stop), is_best, kept_as, folder, events))
+
+    def close(self) -> None:
+        """Ends what is written beside the checkpoints."""
+        if self._events is not None:
+            self._events.close()
 
     def _stored(self, epoch: int) -> None:
         with self._lock:
@@ -176,6 +192,7 @@ def write_arguments(trainer: Any, spec: Mapping[str, Any], path: Path) -> None:
     arguments = {key: value for key, value in vars(trainer.args).items() if key not in PATH_ARGUMENTS}
     arguments["data"] = spec["dataset_version"]
     arguments["model"] = spec.get("model_version") or spec.get("architecture") or "model.yaml"
+    arguments |= {name: spec[key] for key, name in _CHOICES.items() if spec.get(key)}
     plain = {
         key: value if isinstance(value, bool | int | float | str | list | dict | None) else str(value) for key, value in arguments.items()
     }

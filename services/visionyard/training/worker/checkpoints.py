@@ -4,7 +4,8 @@
 
     {"epoch": 3, "ended": false, "files": {"weights/last.pt": {"key": ..., "size_bytes": ..., "sha256": ...}, "weights/best.pt": ..., "results.csv": ...}}
 
-``epoch`` counts finished epochs; ``ended`` says that the last one is done, so that only the end's work is left.
+``epoch`` counts finished epochs; ``ended`` says that the last one is done, so that only the end's work is left. Epochs that are kept on request stand
+under ``kept``; see :mod:`visionyard.training.kept_epochs`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import concurrent.futures
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from visionyard.kit.artifacts.model import sha256_of
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.jobs.worker import JobContext
 from visionyard.kit.objectstore.port import NotFound, ObjectStore
+from visionyard.training.kept_epochs import KEPT_WEIGHTS, entries
 
 _log = logging.getLogger(__name__)
 LAST, BEST, RESULTS, ARGUMENTS = "weights/last.pt", "weights/best.pt", "results.csv", "args.yaml"
@@ -55,14 +57,14 @@ def restore(store: ObjectStore, checkpoint: dict[str, Any], save_dir: Path) -> N
             raise _corrupt(path, "does not fit its recorded sha256")
 
 
-def sweep(context: JobContext, keep: dict[str, Any]) -> None:
+def sweep(context: JobContext, keep: Iterable[dict[str, Any]]) -> None:
     """Deletes the job's checkpoints that nothing points at: a worker that was killed may have left some.
 
     Args:
         context: The job, held by this attempt: an older one that should still write moves no pointer any more.
         keep: The entries of the files that are pointed at.
     """
-    kept = {entry["key"] for entry in keep.values()}
+    kept = {entry["key"] for entry in keep}
     keys = [entry.key for entry in context.store.list(f"{context.job.name}/attempts/") if f"/{_FOLDER}/" in entry.key]
     context.store.delete_many([key for key in keys if key not in kept])
 
@@ -81,6 +83,7 @@ class Saved:
         is_best: Whether ``best.pt`` is the same as ``last.pt``.
         kept_as: The path under which Ultralytics keeps this epoch besides (``save_period``); empty for none.
         folder: Copies of ``last.pt`` and ``results.csv``, not written to any more; removed when they are stored.
+        events: The path of the event file for TensorBoard, a copy of which lies in ``folder`` too; empty for none.
     """
 
     epoch: int
@@ -88,6 +91,7 @@ class Saved:
     is_best: bool
     kept_as: str
     folder: Path
+    events: str = ""
 
 
 class CheckpointStore:
@@ -101,7 +105,9 @@ class CheckpointStore:
     def __init__(self, context: JobContext, on_stored: Callable[[int], None]) -> None:
         self._context = context
         self._on_stored = on_stored
-        self._files: dict[str, Any] = dict((context.job.pointers.get("checkpoint") or {}).get("files") or {})
+        checkpoint = context.job.pointers.get("checkpoint") or {}
+        self._files: dict[str, Any] = dict(checkpoint.get("files") or {})
+        self._kept: dict[str, dict[str, Any]] = dict(checkpoint.get("kept") or {})
         self._superseded: list[str] = []
         self._executor = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoints")
         self._pending: concurrent.futures.Future[None] | None = None
@@ -147,14 +153,19 @@ class CheckpointStore:
         files = {**self._files, LAST: last, RESULTS: results}
         if saved.is_best or BEST not in files:
             files[BEST] = last
-        if saved.kept_as:
-            files[saved.kept_as] = last
         arguments = saved.folder / ARGUMENTS
         if arguments.exists():
             files[ARGUMENTS] = store_file(store, arguments, f"{prefix}{ARGUMENTS}")
-        self._context.point(checkpoint={"epoch": saved.epoch, "ended": saved.ended, "files": files})
+        if saved.events:
+            name = Path(saved.events).name
+            files[saved.events] = store_file(store, saved.folder / name, f"{prefix}{name}")
+        if saved.kept_as:
+            self._kept[str(saved.epoch)] = {path: entry for path, entry in files.items() if not path.startswith(KEPT_WEIGHTS)}
+            files[saved.kept_as] = last
+        checkpoint = {"epoch": saved.epoch, "ended": saved.ended, "files": files, **({"kept": self._kept} if self._kept else {})}
+        self._context.point(checkpoint=checkpoint)
         self._on_stored(saved.epoch)
-        superseded = {entry["key"] for entry in self._files.values()} - {entry["key"] for entry in files.values()}
+        superseded = {entry["key"] for entry in self._files.values()} - {entry["key"] for entry in entries(checkpoint)}
         self._files = files
         # What a resumed training had made before is no checkpoint: a version of its model holds it.
         superseded = {key for key in superseded if f"/{_FOLDER}/" in key}

@@ -5,10 +5,13 @@ The service runs it once as a child process, so that it need not import torch it
 
 from __future__ import annotations
 
+import importlib.util
+import inspect
 import json
 import re
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +19,17 @@ import yaml
 
 from visionyard.kit.ultralytics_env import prepare
 
+_OTHER_MODELS = re.compile(r"sam|nas|world|yoloe|clip|reid|distill|-sem|-depth", re.IGNORECASE)
+"""What the names of published files hold that are no models of the tasks that are handled here."""
+
 
 def describe() -> dict[str, Any]:
     """The document that :meth:`visionyard.training.arguments.ArgumentTable.from_json` reads. Imports ultralytics."""
     import ultralytics  # noqa: PLC0415 - reads the environment that main() sets first
     from ultralytics import cfg  # noqa: PLC0415 - likewise
-    from ultralytics.utils import DEFAULT_CFG_DICT, DEFAULT_CFG_PATH  # noqa: PLC0415 - likewise
+    from ultralytics.utils import DEFAULT_CFG_DICT, DEFAULT_CFG_PATH, downloads  # noqa: PLC0415 - likewise
 
+    source = inspect.signature(downloads.attempt_download_asset).parameters
     return {
         "version": ultralytics.__version__,
         "defaults": dict(DEFAULT_CFG_DICT),
@@ -35,7 +42,20 @@ def describe() -> dict[str, Any]:
         "strings": sorted(cfg.CFG_STR_KEYS),
         "quantize": sorted(cfg.QUANTIZE_ALIASES),
         "architectures": _architectures(Path(ultralytics.__file__).parent / "cfg" / "models"),
+        "weights": _weights(downloads.GITHUB_ASSETS_NAMES),
+        "weights_url": f"https://github.com/{source['repo'].default}/releases/download/{source['release'].default}",
+        "tensorboard": _installed("tensorboard"),
+        "quantization": _installed("modelopt") and _installed("huggingface_hub"),
     }
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _weights(names: Iterable[str]) -> list[str]:
+    """The published weight files that hold a model of a task that is handled here."""
+    return sorted(name for name in names if name.endswith(".pt") and not _OTHER_MODELS.search(name))
 
 
 def _sections(text: str) -> dict[str, str]:

@@ -78,9 +78,11 @@ def _train(context: JobContext, spec: TrainingSpec) -> dict[str, Any]:
         try:
             # Only now, with the lease beating: torch takes seconds to import.
             from visionyard.training.worker import results, trainer  # noqa: PLC0415 - see the line above
+            from visionyard.training.worker.choices import pretrained_argument  # noqa: PLC0415 - likewise
 
             model = results.initial_model(context, spec, context.scratch)
-            run = trainer.train(context, spec.arguments(), model, task, data)
+            begin_with = pretrained_argument(results.pretrained_weights(context, spec, context.scratch))
+            run = trainer.train(context, {**spec.arguments(), **begin_with}, model, task, data)
             trainer.log_outcome(run)
             return results.store_run(context, run, spec)
         except _PASSED_ON:

@@ -22,10 +22,12 @@ from torch import distributed, nn
 from ultralytics.utils.callbacks import get_default_callbacks
 
 from visionyard.kit.jobs.worker import JobContext
+from visionyard.training.kept_epochs import entries
 from visionyard.training.spec import TrainingSpec
 from visionyard.training.worker import results
 from visionyard.training.worker.callbacks import TrainingHooks
 from visionyard.training.worker.checkpoints import sweep
+from visionyard.training.worker.choices import choosing, pretrained_argument
 from visionyard.training.worker.task_classes import Maker, trainer_and_validator
 from visionyard.training.worker.trainer import LAST_MOMENT_S, allow_torchvision, device_and_name, overrides_from, place_amp_model, put_back
 
@@ -55,17 +57,19 @@ def train_epochs(context: JobContext, spec: TrainingSpec, task: str, data: Path)
     checkpoint = context.job.pointers.get("checkpoint")
     model = results.initial_model(context, spec, own)
     device, device_name = device_and_name(local_rank)
-    arguments = {**spec.arguments(), "rect": False}  # pictures in the order of their shapes cannot be dealt out to several
+    begin_with = pretrained_argument(results.pretrained_weights(context, spec, own))
+    arguments = {**spec.arguments(), **begin_with, "rect": False}  # pictures in the order of their shapes cannot be dealt out to several
     with _group(device, ranks) as together:
         if local_rank == 0 and checkpoint:
             put_back(context, checkpoint, folder, arguments)
         if rank == 0 and device != "cpu":
             place_amp_model()
         if rank == 0 and context.job.attempt > 1:
-            sweep(context, checkpoint["files"] if checkpoint else {})
+            sweep(context, entries(checkpoint or {}))
         together()
         overrides = overrides_from(checkpoint, arguments, model, {"data": str(data), "device": device, "save_dir": str(folder)})
         make_trainer, _ = trainer_and_validator(task, model)
+        make_trainer = choosing(make_trainer, spec.best_metric, spec.pretrained_model_version)
         hooks = TrainingHooks(context, context.job.spec, device_name, checkpoint["epoch"] if checkpoint else 0) if rank == 0 else None
         try:
             trainer = in_group(make_trainer)(overrides=overrides, _callbacks=hooks.callbacks() if hooks else get_default_callbacks())
@@ -76,6 +80,7 @@ def train_epochs(context: JobContext, spec: TrainingSpec, task: str, data: Path)
         finally:
             if hooks:
                 hooks.checkpoints.close(LAST_MOMENT_S)
+                hooks.close()
 
 
 @contextmanager

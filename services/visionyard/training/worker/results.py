@@ -12,6 +12,7 @@ from visionyard.kit.artifacts.model import ModelFile, ModelVersion, fetch_weight
 from visionyard.kit.jobs.worker import JobContext
 from visionyard.kit.names import ResourceName, VersionName
 from visionyard.training.backbones import backbone_of, model_yaml
+from visionyard.training.kept_epochs import entries, outlive
 from visionyard.training.spec import TrainingSpec, yaml_file_name
 from visionyard.training.worker.checkpoints import ARGUMENTS, BEST, LAST, RESULTS, store_file, sweep
 from visionyard.training.worker.inspection import inspect_weights
@@ -30,8 +31,8 @@ def store_run(context: JobContext, run: TrainedRun, spec: TrainingSpec) -> dict[
     """
     run.hooks.report("uploading")
     checkpoint = context.job.pointers.get("checkpoint") or {}
-    # Epochs kept on request (`save_period`) by earlier attempts are in the bucket, not in this attempt's folder.
-    kept = {path: entry for path, entry in checkpoint.get("files", {}).items() if path.startswith("weights/epoch")}
+    # Epochs kept on request (`save_period`) and event files of earlier attempts are in the bucket, not in this attempt's folder.
+    kept = {path: entry for path, entry in checkpoint.get("files", {}).items() if outlive(path)}
     paths = _chosen([path for path in run.folder.rglob("*") if path.is_file() and not path.is_symlink()], run.folder)
     files = dict(kept)
     for path in paths:
@@ -42,13 +43,15 @@ def store_run(context: JobContext, run: TrainedRun, spec: TrainingSpec) -> dict[
     model = _model_version(context, run, spec, files)
     kept_checkpoint = _resumable(checkpoint, files)
     context.point(files=files, trained=model, checkpoint=kept_checkpoint)
-    sweep(context, {**files, **{f"resumable {path}": entry for path, entry in kept_checkpoint["files"].items()}})
+    sweep(context, [*files.values(), *entries(kept_checkpoint)])
     return model
 
 
 def _resumable(checkpoint: dict[str, Any], files: dict[str, Any]) -> dict[str, Any]:
     """The last checkpoint with its optimizer, which the run's own ``last.pt`` has lost, and what else a resumption with more epochs goes on from."""
-    return {**checkpoint, "files": {**{path: files[path] for path in (BEST, RESULTS, ARGUMENTS)}, LAST: checkpoint["files"][LAST]}}
+    kept = {path: entry for path, entry in checkpoint["files"].items() if outlive(path)}
+    made = {path: files[path] for path in (BEST, RESULTS, ARGUMENTS)}
+    return {**checkpoint, "files": {**kept, **made, LAST: checkpoint["files"][LAST]}}
 
 
 def _chosen(paths: list[Path], folder: Path) -> list[Path]:
@@ -86,6 +89,7 @@ def _model_version(context: JobContext, run: TrainedRun, spec: TrainingSpec, fil
         training_job=str(context.job.name),
         dataset_version=spec.dataset_version,
         metrics=run.metrics,
+        best_metric=spec.best_metric,
     ).body()
 
 
@@ -115,5 +119,17 @@ def initial_model(context: JobContext, spec: TrainingSpec, folder: Path) -> str:
         # The set's number of classes takes its place, but Ultralytics wants one to be there.
         path.write_text(spec.model_yaml if yaml.safe_load(spec.model_yaml).get("nc") else f"{spec.model_yaml}\nnc: 1\n")
         return str(path)
-    version = read_model_version(context.store, VersionName.parse(spec.model_version, "models"))
-    return str(fetch_weights(context.store, version, folder / "initial.pt"))
+    return str(_fetched(context, spec.model_version, folder / "initial.pt"))
+
+
+def pretrained_weights(context: JobContext, spec: TrainingSpec, folder: Path) -> Path | None:
+    """The weights that a new network begins with; None where the job names none.
+
+    Raises:
+        YardError: MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND or ARTIFACT_CORRUPT.
+    """
+    return _fetched(context, spec.pretrained_model_version, folder / "pretrained.pt") if spec.pretrained_model_version else None
+
+
+def _fetched(context: JobContext, name: str, path: Path) -> Path:
+    return fetch_weights(context.store, read_model_version(context.store, VersionName.parse(name, "models")), path)

@@ -19,8 +19,10 @@ from ultralytics.utils.torch_utils import strip_optimizer
 
 from visionyard.kit.jobs.worker import JobContext
 from visionyard.kit.torchvision_classes import torchvision_classes
+from visionyard.training.kept_epochs import entries
 from visionyard.training.worker.callbacks import PATH_ARGUMENTS, TrainingHooks, finite, write_arguments
 from visionyard.training.worker.checkpoints import ARGUMENTS, BEST, LAST, RESULTS, restore, sweep
+from visionyard.training.worker.choices import choosing
 from visionyard.training.worker.task_classes import Maker, trainer_and_validator
 
 _log = logging.getLogger(__name__)
@@ -73,7 +75,7 @@ def train(context: JobContext, arguments: Mapping[str, Any], model: str, task: s
         place_amp_model()
     hooks = TrainingHooks(context, context.job.spec, device_name, checkpoint["epoch"] if checkpoint else 0)
     if context.job.attempt > 1:
-        sweep(context, checkpoint["files"] if checkpoint else {})
+        sweep(context, entries(checkpoint or {}))
     if checkpoint:
         put_back(context, checkpoint, folder, arguments)
     try:
@@ -82,6 +84,7 @@ def train(context: JobContext, arguments: Mapping[str, Any], model: str, task: s
             return TrainedRun(folder, _finish(folder, make_validator, data, hooks), hooks)
         own: dict[str, Any] = {"data": str(data), "device": device, "save_dir": str(folder)}
         overrides = overrides_from(checkpoint, arguments, model, own)
+        make_trainer = choosing(make_trainer, context.job.spec.get("best_metric", ""), context.job.spec.get("pretrained_model_version", ""))
         trainer = make_trainer(overrides=overrides, _callbacks=hooks.callbacks())
         trainer.train()
         hooks.checkpoints.wait()
@@ -89,6 +92,7 @@ def train(context: JobContext, arguments: Mapping[str, Any], model: str, task: s
         return TrainedRun(folder, _validation_metrics(trainer.metrics), hooks)
     finally:
         hooks.checkpoints.close(LAST_MOMENT_S)
+        hooks.close()
 
 
 def allow_torchvision() -> None:

@@ -64,6 +64,7 @@ NAMES = {
     Reason.ARTIFACT_NOT_FOUND: "projects/p/models/m/versions/1/artifacts/a",
     Reason.DEPLOYMENT_NOT_FOUND: "projects/p/deployments/d",
     Reason.CHANNEL_NOT_FOUND: "projects/p/notificationChannels/c",
+    Reason.PRESET_NOT_FOUND: "projects/p/presets/s",
     Reason.UPLOAD_NOT_FOUND: "projects/p/uploads/u",
     Reason.FILE_NOT_FOUND: "projects/p/trainingJobs/j",
     Reason.ALREADY_EXISTS: "projects/p/deployments/d",

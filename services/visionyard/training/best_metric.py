@@ -1,0 +1,70 @@
+"""Which metric of the validation chooses the best epoch: the names that a task knows, and what Ultralytics calls them.
+
+The keys are those of ``ultralytics/utils/metrics.py`` (8.4): ``metrics/mAP50(B)`` of boxes, ``(M)`` of masks, ``(P)`` of keypoints; of a classifier ``metrics/accuracy_top1``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from visionyard.kit.errors import YardError, invalid_field
+
+_SHAPES = {"detect": "B", "obb": "B", "segment": "BM", "pose": "BP"}
+_MEASURES = ("precision", "recall", "mAP50", "mAP50-95")
+_ACCURACIES = {"top1": "metrics/accuracy_top1", "top5": "metrics/accuracy_top5"}
+_LONGEST_NAME = 100
+
+
+def metric_names(task: str) -> dict[str, str]:
+    """The metrics of a task, and of boxes where nothing else is said: short name to Ultralytics' key.
+
+    Args:
+        task: ``detect``, ``segment``, ``classify``, ``pose`` or ``obb``.
+    """
+    if task == "classify":
+        return dict(_ACCURACIES)
+    shapes = _SHAPES[task]
+    named = {f"{measure}({shape})": f"metrics/{measure}({shape})" for shape in shapes for measure in _MEASURES}
+    return {measure: f"metrics/{measure}(B)" for measure in _MEASURES} | (named if len(shapes) > 1 else {})
+
+
+def metric_key(name: str, task: str) -> str:
+    """Ultralytics' key of a metric by its short name, or by the key itself.
+
+    Raises:
+        YardError: INVALID_FIELD, the task has no such metric; the nearest is named.
+    """
+    names = metric_names(task)
+    found = _find(name, [names])
+    if found is None:
+        raise _unknown(name, names, f"of the task {task}")
+    return found
+
+
+def check_metric_name(name: str) -> None:
+    """Refuses a name that is no metric of any task.
+
+    Raises:
+        YardError: INVALID_FIELD; the nearest is named.
+    """
+    tasks = [metric_names(task) for task in (*_SHAPES, "classify")]
+    if _find(name, tasks) is None:
+        raise _unknown(name, dict.fromkeys(key for names in tasks for key in names), "of any task")
+
+
+def _find(name: str, tasks: Iterable[dict[str, str]]) -> str | None:
+    for names in tasks:
+        key = names.get(name, name)
+        if key in names.values():
+            return key
+    return None
+
+
+def _unknown(name: str, names: Iterable[str], whose: str) -> YardError:
+    known = list(names)
+    by_small = {short.lower(): short for short in known}
+    plain = name[:_LONGEST_NAME].lower().removeprefix("metrics/")
+    near = [by_small[match] for match in difflib.get_close_matches(plain, by_small, n=2)]
+    hint = f"did you mean {' or '.join(near)}? There are {', '.join(known)}" if near else f"there are {', '.join(known)}"
+    return invalid_field("training_job.spec.best_metric", f"{name[:_LONGEST_NAME]!r} is no metric {whose}: {hint}")
