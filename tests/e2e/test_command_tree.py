@@ -262,6 +262,38 @@ def test_job_watch_and_cancel(stack, line):
     assert refused(stack, "job", "cancel", name)["reason"] == "JOB_FINISHED"
 
 
+@covers("job report", "--html")
+def test_job_report(stack, line, tmp_path):
+    name = line["train"]["training_job"]["name"]
+    report = stack.json("job", "report", name)["report"]
+    assert report["name"] == name
+    assert report["epoch"] == len(report["epoch_figures"]) > 0
+    assert report["findings"]["image_count"] > 0
+    page = stack.json("job", "report", name, "--html", tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    assert page["size_bytes"] == len(text.encode())
+    assert "<svg" in text
+    assert 'src="http' not in text
+    message = refused(stack, "job", "report", line["import"]["import_job"]["name"])["message"]
+    assert "yard dataset report tiny@1" in message
+
+
+@covers("model compare", "--data", "--split", "--html", "--detach")
+def test_models_are_compared(stack, line, tmp_path):
+    words = "model", "compare", "tiny@1", "tiny", "--data", "tiny@1"
+    report = stack.json(*words, "--html", tmp_path / "ab.html")["report"]
+    assert report["first"] == report["second"]
+    assert report["both_wrong_count"] + report["both_right_count"] == report["first"]["findings"]["image_count"]
+    assert "<svg" in (tmp_path / "ab.html").read_text()
+    found = stack.json("job", "list", "--kind", "compare")["evaluation_jobs"]
+    assert report["name"] in [job["name"] for job in found]
+    assert stack.json("job", "report", report["name"])["report"] == report
+    assert refused(stack, *words, "--split", "nothing")["reason"] == "INVALID_FIELD"
+    other = stack.json(*words, "--split", "train", "--detach")["evaluation_job"]
+    assert other["spec"]["split"] == "train"
+    stack.yard("job", "cancel", other["name"])
+
+
 @covers("queue")
 @covers("train", "--priority", "--after")
 @covers("job resume", "--epochs")

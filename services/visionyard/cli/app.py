@@ -9,7 +9,7 @@ import typer
 import typer.main
 
 from visionyard import __version__
-from visionyard.cli import curation, deployments, fetching, jobs, notifications, presets, queue, stack, storage
+from visionyard.cli import comparison, curation, deployments, notifications, presets, queue, stack, storage, training_reports
 from visionyard.cli.export import export
 from visionyard.cli.options import AsJson, example
 from visionyard.cli.output import write, write_json
@@ -74,8 +74,8 @@ def tree() -> typer.Typer:
     )(tune)
     app.command("queue", epilog=example("yard queue"))(queue.queue)
     app.command("export", epilog=example("yard export cones --format onnx"))(export)
-    app.add_typer(jobs.app, name="job", epilog=example("yard job list"))
-    app.add_typer(fetching.app, name="model", epilog=example("yard model list"))
+    app.add_typer(training_reports.app, name="job", epilog=example("yard job list"))
+    app.add_typer(comparison.app, name="model", epilog=example("yard model list"))
     app.command("deploy", epilog=example("yard deploy cones --name cones", "yard deploy cones@2 --name cones --letterbox square"))(
         deployments.deploy
     )

@@ -1,4 +1,4 @@
-"""``yard job``: imports, trainings, exports and searches under one noun."""
+"""``yard job``: imports, trainings, exports, comparisons and searches under one noun."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from google.protobuf.message import Message
 
 from visionyard.cli import following, output
 from visionyard.cli.bringing_in import imported
+from visionyard.cli.comparison import evaluated
 from visionyard.cli.export import exported
 from visionyard.cli.options import AsJson, Directory, JobId, To, example
 from visionyard.cli.session import Session, run
 from visionyard.cli.training import trained
 from visionyard.cli.tuning_results import tuned
+from visionyard.cli.watched_curves import WatchedCurves
 from visionyard.client import AsyncClient
 from visionyard.client.errors import ClientError, local
 from visionyard.client.jobs import FINISHED, AsyncJobs, by_short_id, ended_well
@@ -28,9 +30,9 @@ from visionyard.dataset.v1 import import_job_service_pb2
 from visionyard.export.v1 import export_job_service_pb2
 from visionyard.jobs.v1 import job_pb2
 from visionyard.kit.errors import Code, Reason
-from visionyard.training.v1 import training_job_service_pb2, tuning_job_service_pb2
+from visionyard.training.v1 import evaluation_job_service_pb2, training_job_service_pb2, tuning_job_service_pb2
 
-app = typer.Typer(help="Jobs of any kind: imports, trainings, exports, searches.", no_args_is_help=True)
+app = typer.Typer(help="Jobs of any kind: imports, trainings, exports, comparisons, searches.", no_args_is_help=True)
 
 
 class Kind(StrEnum):
@@ -39,6 +41,7 @@ class Kind(StrEnum):
     IMPORT = "import"
     TRAIN = "train"
     EXPORT = "export"
+    COMPARE = "compare"
     TUNE = "tune"
 
 
@@ -94,6 +97,15 @@ KINDS = {
         export_job_service_pb2.CancelExportJobResponse,
         export_job_service_pb2.ListExportJobsResponse,
         exported,
+    ),
+    Kind.COMPARE: KindOfJob(
+        "evaluationJobs",
+        "evaluation_job",
+        lambda client: client.evaluations,
+        evaluation_job_service_pb2.GetEvaluationJobResponse,
+        evaluation_job_service_pb2.CancelEvaluationJobResponse,
+        evaluation_job_service_pb2.ListEvaluationJobsResponse,
+        evaluated,
     ),
     Kind.TUNE: KindOfJob(
         "tuningJobs",
@@ -192,6 +204,8 @@ def _about(job: Any) -> str:
         return f"{short(spec.training.model)} on {short(spec.training.dataset_version)}, {spec.trials} trials"
     if job.DESCRIPTOR.name == "TrainingJob":
         return f"{short(spec.model)} on {short(spec.dataset_version)}"
+    if job.DESCRIPTOR.name == "EvaluationJob":
+        return f"{short(spec.first_model_version)} and {short(spec.second_model_version)} on {short(spec.dataset_version)}"
     return short(spec.model_version)
 
 
@@ -233,22 +247,27 @@ def _shown(kind: KindOfJob, job: Any) -> None:
 
 @app.command("watch", epilog=example("yard job watch 7f3k"))
 def watch(job: JobId, as_json: AsJson = False, directory: Directory = None) -> None:
-    """Follow a job until it has ended; with --json one line a snapshot. Exits 1 where it did not end well."""
+    """Follow a job until it has ended, a training with its curves; with --json one line a snapshot. Exits 1 where it did not end well."""
 
     async def work(session: Session) -> None:
         kind, found = await find(session, job)
         show_progress = following.JobProgress(session)
+        curves = WatchedCurves(session) if found.DESCRIPTOR.name == "TrainingJob" and not session.as_json else None
         try:
             async for snapshot in kind.calls(session.client).watch(found.name):
                 found = snapshot.job
                 if session.as_json:
                     output.write_json(output.message_json(snapshot.response), line=True)
-                else:
-                    show_progress(snapshot)
+                    continue
+                if curves is not None:
+                    await curves.follow(found)
+                show_progress(snapshot)
         except asyncio.CancelledError:
             following.say_it_goes_on(session, found)
             raise
         ended_well(found)
+        if curves is not None:
+            curves.leave()
         if not session.as_json:
             kind.result(found)
 
@@ -262,13 +281,15 @@ def logs(
     as_json: AsJson = False,
     directory: Directory = None,
 ) -> None:
-    """Print what a training job's workers printed so far; with --json one line a part."""
+    """Print what the workers of a training or comparison printed so far; with --json one line a part."""
 
     async def work(session: Session) -> None:
         _, found = await find(session, job)
-        only_training(found, "keep a log")
+        calls = session.client.evaluations if found.DESCRIPTOR.name == "EvaluationJob" else session.client.training
+        if calls is session.client.training:
+            only_training(found, "and comparisons keep a log")
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        async for part in session.client.training.logs(found.name, follow=follow):
+        async for part in calls.logs(found.name, follow=follow):
             if session.as_json:
                 output.write_json(output.message_json(part), line=True)
             else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, Self
 from visionyard.cli.output import plain, size
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.progress import Progress, TaskID
+    from rich.text import Text
 
 _LINE_EVERY_S = 5.0
 _SILENT_S = 1.0
@@ -55,6 +58,16 @@ class ProgressDisplay:
         self._what = ""
         self._progress: Progress | None = None
         self._task: TaskID | None = None
+        self._above: list[Text] = []
+
+    @property
+    def on_terminal(self) -> bool:
+        """Whether there is a terminal to draw on."""
+        return self._terminal
+
+    def draw_above(self, lines: Sequence[Text]) -> None:
+        """Has lines stand over the bar from now on; without a terminal nothing is drawn."""
+        self._above[:] = lines
 
     def __enter__(self) -> Self:
         return self
@@ -92,7 +105,7 @@ class ProgressDisplay:
 
     def _bar(self, step: Step) -> None:
         if self._progress is None:
-            self._progress = _new_progress()
+            self._progress = _new_progress(self._above)
             self._progress.start()
         if self._task is None or step.what != self._what:
             if self._task is not None:
@@ -102,11 +115,23 @@ class ProgressDisplay:
         self._progress.update(self._task, completed=step.done, total=step.total or None, amount=step.amount(), detail=plain(step.detail))
 
 
-def _new_progress() -> Progress:
+def _new_progress(above: Sequence[Text]) -> Progress:
+    """A bar.
+
+    Args:
+        above: The lines over it; whoever holds the list may change it.
+    """
     from rich.console import Console  # noqa: PLC0415 - only a long command on a terminal loads it
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415 - likewise
 
-    return Progress(
+    class Topped(Progress):
+        """A bar under lines."""
+
+        def get_renderables(self) -> Iterable[RenderableType]:
+            yield from above
+            yield from super().get_renderables()
+
+    return Topped(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         TextColumn("{task.fields[amount]}", markup=False),

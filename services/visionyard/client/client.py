@@ -11,6 +11,7 @@ from visionyard.client.datasets import AsyncDatasets, Datasets
 from visionyard.client.deployments import AsyncDeployments, Deployments
 from visionyard.client.downloads import Downloads
 from visionyard.client.endpoints import Endpoints, Service, default_project, default_state_dir
+from visionyard.client.evaluations import AsyncEvaluationJobs, EvaluationJobs
 from visionyard.client.exports import Artifacts, AsyncArtifacts, AsyncExportJobs, ExportJobs
 from visionyard.client.imports import AsyncImportJobs, ImportJobs
 from visionyard.client.models import AsyncModels, Models
@@ -43,6 +44,7 @@ class AsyncClient:
         models: Models and their versions.
         presets: Ways to train, under names.
         notifications: Channels that are told what becomes of training jobs.
+        evaluations: Comparisons of two models.
         exports: Export jobs.
         artifacts: What export jobs made.
         deployments: Deployments.
@@ -75,6 +77,7 @@ class AsyncClient:
         self.models = AsyncModels(self._transport, names, self.uploads, downloads)
         self.presets = AsyncPresets(self._transport, names)
         self.notifications = AsyncNotificationChannels(self._transport, names)
+        self.evaluations = AsyncEvaluationJobs(self._transport, names)
         self.exports = AsyncExportJobs(self._transport, names)
         self.artifacts = AsyncArtifacts(self._transport, names)
         self.deployments = AsyncDeployments(self._transport, names)
@@ -126,6 +129,7 @@ class Client:
         self.models = Models(client.models, loop)
         self.presets = Presets(client.presets, loop)
         self.notifications = NotificationChannels(client.notifications, loop)
+        self.evaluations = EvaluationJobs(client.evaluations, loop)
         self.exports = ExportJobs(client.exports, loop)
         self.artifacts = Artifacts(client.artifacts, loop)
         self.deployments = Deployments(client.deployments, loop)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from grpc import aio
-
 from visionyard.client.dataset_download import DatasetDownload, Downloaded, OnDownload
-from visionyard.client.downloads import PART_SUFFIX
+from visionyard.client.downloads import write_whole
 from visionyard.client.errors import ClientError
 from visionyard.client.jobs import PAGE, all_pages
 from visionyard.client.references import References
 from visionyard.client.sync import Blocking, Facade
-from visionyard.client.transport import Patience, RequestT, ResponseT, Transport
+from visionyard.client.transport import Transport
 from visionyard.dataset.v1 import dataset_pb2, dataset_service_pb2
 from visionyard.dataset.v1.dataset_service_pb2_grpc import DatasetServiceStub
 from visionyard.kit.errors import Code
@@ -123,12 +120,8 @@ class AsyncDatasets:
             ClientError: NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND).
         """
         request = dataset_service_pb2.RenderImportReportRequest(name=self._names.version(_COLLECTION, version))
-        parts = await self._whole(lambda channel: DatasetServiceStub(channel).RenderImportReport, request)
-        target = Path(to)
-        part = target.with_name(target.name + PART_SUFFIX)
-        await asyncio.to_thread(part.write_bytes, b"".join(response.data for response in parts))
-        part.replace(target)
-        return target
+        parts = await self._transport.whole("dataset", lambda channel: DatasetServiceStub(channel).RenderImportReport, request)
+        return await write_whole(Path(to), [response.data for response in parts])
 
     async def preview(
         self, version: str, *, split: str = "", class_name: str = "", count: int = 0, side_px: int = 0, seed: int | None = None
@@ -154,22 +147,8 @@ class AsyncDatasets:
             thumbnail_side_px=side_px,
             seed=seed,
         )
-        found = await self._whole(lambda channel: DatasetServiceStub(channel).PreviewDatasetVersion, request)
+        found = await self._transport.whole("dataset", lambda channel: DatasetServiceStub(channel).PreviewDatasetVersion, request)
         return [response.image for response in found]
-
-    async def _whole(
-        self, rpc: Callable[[aio.Channel], aio.UnaryStreamMultiCallable[RequestT, ResponseT]], request: RequestT
-    ) -> Sequence[ResponseT]:
-        """All messages of a stream that is too short to be continued: where it breaks it begins anew."""
-        found: list[ResponseT] = []
-
-        def begin() -> RequestT:
-            found.clear()
-            return request
-
-        async for response in self._transport.stream("dataset", rpc, begin, Patience(self._transport, "dataset")):
-            found.append(response)  # noqa: PERF401 - `begin` clears what came before the stream broke
-        return found
 
     async def diff(self, version: str, other: str) -> dataset_service_pb2.DatasetDiff:
         """What differs between two versions.

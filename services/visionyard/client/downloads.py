@@ -49,6 +49,14 @@ def safe_target(folder: Path, path: str) -> Path:
     return target
 
 
+async def write_whole(target: Path, parts: Iterable[bytes]) -> Path:
+    """Writes a file that has come whole; one that is there is replaced once the new one is written. Returns its path."""
+    part = _part(target)
+    await asyncio.to_thread(part.write_bytes, b"".join(parts))
+    part.replace(target)
+    return target
+
+
 class Downloads:
     """Reads files of resources.
 

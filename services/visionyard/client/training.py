@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from visionyard.client.downloads import Downloads, OnFile
+from visionyard.client.downloads import Downloads, OnFile, write_whole
 from visionyard.client.jobs import PAGE, AsyncJobs, Snapshot
 from visionyard.client.references import References
 from visionyard.client.sync import Blocking, BlockingIterator, Facade
 from visionyard.client.training_spec import training_spec
 from visionyard.client.transport import Patience, Transport
 from visionyard.kit.request_id import new_request_id
-from visionyard.training.v1 import training_job_pb2, training_job_service_pb2
+from visionyard.training.v1 import training_job_pb2, training_job_service_pb2, training_report_pb2
 from visionyard.training.v1.training_job_service_pb2_grpc import TrainingJobServiceStub
 from visionyard.transfer.v1 import transfer_service_pb2
 
@@ -157,6 +157,33 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
             request.offset = response.offset + len(response.data)
             yield response
 
+    async def report(self, job: str) -> training_report_pb2.TrainingReport:
+        """What a training has come to, at its end or so far.
+
+        Raises:
+            ClientError: NOT_FOUND (JOB_NOT_FOUND), DATA_LOSS (ARTIFACT_CORRUPT).
+        """
+        request = training_job_service_pb2.GetTrainingReportRequest(name=self._names.resource(self.collection, job))
+        response = await self._transport.unary(self.service, lambda channel: TrainingJobServiceStub(channel).GetTrainingReport, request)
+        return response.report
+
+    async def report_page(self, job: str, to: Path | str) -> Path:
+        """The same as an HTML file with pictures that needs nothing from outside.
+
+        Args:
+            job: Its id or resource name.
+            to: The file; it is replaced where it is there, once the new one is whole.
+
+        Returns:
+            The file's path.
+
+        Raises:
+            ClientError: NOT_FOUND (JOB_NOT_FOUND), DATA_LOSS (ARTIFACT_CORRUPT).
+        """
+        request = training_job_service_pb2.RenderTrainingReportRequest(name=self._names.resource(self.collection, job))
+        parts = await self._transport.whole(self.service, lambda channel: TrainingJobServiceStub(channel).RenderTrainingReport, request)
+        return await write_whole(Path(to), [response.data for response in parts])
+
     async def list_files(self, job: str) -> list[transfer_service_pb2.StoredFile]:
         """The files that a job has made so far, by path.
 
@@ -222,5 +249,7 @@ class TrainingJobs(Facade[AsyncTrainingJobs]):
     watch = BlockingIterator(AsyncTrainingJobs.watch)
     wait = Blocking(AsyncTrainingJobs.wait)
     logs = BlockingIterator(AsyncTrainingJobs.logs)
+    report = Blocking(AsyncTrainingJobs.report)
+    report_page = Blocking(AsyncTrainingJobs.report_page)
     list_files = Blocking(AsyncTrainingJobs.list_files)
     download = Blocking(AsyncTrainingJobs.download)

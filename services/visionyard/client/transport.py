@@ -135,6 +135,20 @@ class Transport:
                 self.mark_reached(service)
                 return response
 
+    async def whole(
+        self, service: Service, rpc: Callable[[aio.Channel], aio.UnaryStreamMultiCallable[RequestT, ResponseT]], request: RequestT
+    ) -> list[ResponseT]:
+        """All messages of a stream that is too short to be continued: where it breaks it begins anew; errors as for :meth:`stream`."""
+        found: list[ResponseT] = []
+
+        def begin() -> RequestT:
+            found.clear()
+            return request
+
+        async for response in self.stream(service, rpc, begin, Patience(self, service)):
+            found.append(response)  # noqa: PERF401 - `begin` clears what came before the stream broke
+        return found
+
     async def stream(
         self,
         service: Service,

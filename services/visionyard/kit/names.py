@@ -67,7 +67,8 @@ class ResourceName:
 
     Attributes:
         project: The project's id.
-        collection: ``datasets``, ``models``, ``deployments``, ``uploads``, ``notificationChannels``, ``presets``, ``importJobs``, ``trainingJobs``, ``exportJobs`` or ``tuningJobs``.
+        collection: ``datasets``, ``models``, ``deployments``, ``uploads``, ``notificationChannels``, ``presets``, ``importJobs``,
+            ``trainingJobs``, ``exportJobs``, ``evaluationJobs`` or ``tuningJobs``.
         id: The resource's id in its collection.
     """
 

@@ -48,6 +48,7 @@ _COLLECTIONS = {
     "importJobs": "visionyard.dataset.v1.ImportJob",
     "trainingJobs": "visionyard.training.v1.TrainingJob",
     "exportJobs": "visionyard.export.v1.ExportJob",
+    "evaluationJobs": "visionyard.training.v1.EvaluationJob",
     "tuningJobs": "visionyard.training.v1.TuningJob",
     "deployments": "visionyard.inference.v1.Deployment",
     "notificationChannels": "visionyard.training.v1.NotificationChannel",

@@ -23,6 +23,8 @@ from visionyard.kit.transfer.servicer import TransferServicer
 from visionyard.kit.transfer.uploads import UploadStore
 from visionyard.training.child import ChildFailed
 from visionyard.training.config import TrainingSettings
+from visionyard.training.evaluation_servicer import EvaluationJobServicer
+from visionyard.training.evaluations import Evaluations
 from visionyard.training.files import TrainingFiles
 from visionyard.training.gpus import gpu_state
 from visionyard.training.inspection import convert, inspect
@@ -46,6 +48,7 @@ from visionyard.training.tuning.tunings import Tunings
 from visionyard.training.tuning_servicer import TuningJobServicer
 from visionyard.training.turns import Turns
 from visionyard.training.ultralytics_facts import UltralyticsFacts
+from visionyard.training.v1.evaluation_job_service_pb2_grpc import add_EvaluationJobServiceServicer_to_server
 from visionyard.training.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
 from visionyard.training.v1.notification_service_pb2_grpc import add_NotificationServiceServicer_to_server
 from visionyard.training.v1.preset_service_pb2_grpc import add_PresetServiceServicer_to_server
@@ -55,7 +58,10 @@ from visionyard.transfer.v1.transfer_service_pb2_grpc import add_TransferService
 
 _log = logging.getLogger(__name__)
 _WORKER_MODULE = "visionyard.training.worker"
-_READ_LOGS = "/visionyard.training.v1.TrainingJobService/ReadLogs"
+_EVALUATION_WORKER_MODULE = "visionyard.training.worker.evaluation"
+_READ_LOGS = frozenset(
+    {"/visionyard.training.v1.TrainingJobService/ReadLogs", "/visionyard.training.v1.EvaluationJobService/ReadEvaluationLogs"}
+)
 _QUEUE_METRICS_S = 5.0
 _PUSH_WAIT_S = 10.0
 _POSTS = 8
@@ -104,6 +110,18 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
     )
     trainings.jobs.tell(dispatcher.wake)
     dispatcher.tell(trainings.jobs.look)
+    evaluations = Evaluations(store)
+    evaluators = Dispatcher(
+        store,
+        JobKind.EVALUATION,
+        _EVALUATION_WORKER_MODULE,
+        slots[-1:],  # one at a time, beside the trainings: see docs/adr/0007-comparing-models.md
+        settings.work_dir,
+        settings.lease_s,
+        stop_workers=settings.stop_workers,
+    )
+    evaluations.jobs.tell(evaluators.wake)
+    evaluators.tell(evaluations.jobs.look)
     transfers = TransferServicer(store, uploads, TrainingFiles(trainings, models))
     jobs = TrainingJobServicer(trainings, lambda: memory.closed)
     opening = ThreadPoolExecutor(settings.inspections, thread_name_prefix=f"{BLOCKING_THREADS}-push")
@@ -128,6 +146,10 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
                 partial(add_NotificationServiceServicer_to_server, NotificationServicer(channels, post, tries)),
             ),
             Service(
+                "visionyard.training.v1.EvaluationJobService",
+                partial(add_EvaluationJobServiceServicer_to_server, EvaluationJobServicer(evaluations)),
+            ),
+            Service(
                 "visionyard.training.v1.PresetService", partial(add_PresetServiceServicer_to_server, PresetServicer(trainings.presets))
             ),
             Service("visionyard.training.v1.TuningJobService", partial(add_TuningJobServiceServicer_to_server, TuningJobServicer(tunings))),
@@ -136,11 +158,12 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
         ready=readiness.ready,
         tasks=[
             BackgroundTask("dispatcher", partial(readiness.then, dispatcher.run)),
+            BackgroundTask("evaluations", partial(readiness.then, evaluators.run)),
             BackgroundTask("notifier", partial(readiness.then, notifier.run)),
             BackgroundTask("tuner", partial(readiness.then, Tuner(store, tunings, trainings).run)),
             BackgroundTask("queue metrics", partial(_watch_queue, trainings.jobs.records, metrics, facts, slots)),
         ],
-        endless_methods=frozenset({_READ_LOGS}),
+        endless_methods=_READ_LOGS,
     )
 
 

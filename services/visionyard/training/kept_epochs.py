@@ -6,12 +6,14 @@ of finished epochs. So going back needs nothing but the pointer: ``best.pt`` is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from visionyard.kit.errors import YardError, invalid_field
 from visionyard.kit.jobs.model import Job
 
+_BEST = "weights/best.pt"
 KEPT_WEIGHTS = "weights/epoch"
 """How the paths of kept epochs begin; Ultralytics counts them from 0: ``weights/epoch2.pt`` has three finished epochs."""
 EVENT_FILES = "tensorboard/"
@@ -48,7 +50,15 @@ def checkpoint_at(job: Job, epoch: int) -> dict[str, Any]:
         raise _not_kept(job, epoch, sorted(map(int, kept)))
     earlier = {number: files for number, files in kept.items() if int(number) <= epoch}
     weights = {path: entry for path, entry in checkpoint["files"].items() if path.startswith(KEPT_WEIGHTS) and _finished(path) <= epoch}
-    return {"epoch": epoch, "ended": False, "files": {**weights, **kept[str(epoch)]}, "kept": earlier}
+    files = {**weights, **kept[str(epoch)]}
+    measured = {**checkpoint.get("measured", {}), "best_epoch": _best_of(files.get(_BEST, {}), epoch)}
+    return {"epoch": epoch, "ended": False, "files": files, "measured": measured, "kept": earlier}
+
+
+def _best_of(entry: Mapping[str, Any], epoch: int) -> int:
+    """The epoch that a kept best.pt is of: checkpoints lie under their epoch's number."""
+    number = re.search(r"/checkpoints/(\d+)/", str(entry.get("key", "")))
+    return int(number.group(1)) if number else epoch
 
 
 def _finished(path: str) -> int:

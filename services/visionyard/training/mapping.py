@@ -16,6 +16,8 @@ from visionyard.kit.names import ResourceName
 from visionyard.kit.web.urls import Url
 from visionyard.training.models import ModelView
 from visionyard.training.processes import Launcher
+from visionyard.training.report_mapping import phases_to_proto
+from visionyard.training.reports.report import images_per_second, newest_measured
 from visionyard.training.scheduling import Scheduling
 from visionyard.training.slots import ClosedSlot
 from visionyard.training.spec import TrainingSpec
@@ -149,6 +151,7 @@ def closed_slot_to_proto(slot: ClosedSlot) -> training_job_service_pb2.ClosedSlo
 
 def _progress(view: TrainingView) -> training_job_pb2.TrainingProgress:
     detail: Mapping[str, Any] = view.progress.detail
+    measured = newest_measured(view.job, view.progress)
     pointed = (view.job.pointers.get("checkpoint") or {}).get("epoch", 0)
     return training_job_pb2.TrainingProgress(
         # What is pointed at is in the bucket, also while a new attempt has not reported yet; a job that went back to an earlier epoch has no other.
@@ -160,6 +163,8 @@ def _progress(view: TrainingView) -> training_job_pb2.TrainingProgress:
         gpu_memory_bytes=detail.get("gpu_memory_bytes", 0),
         device=detail.get("device", ""),
         processes=detail.get("processes", 0),
+        phase_times=phases_to_proto(measured),
+        images_per_second=images_per_second(measured),
     )
 
 

@@ -15,11 +15,14 @@ from visionyard.kit.names import ProjectName, ResourceName
 from visionyard.kit.server.listing import list_page
 from visionyard.training import mapping
 from visionyard.training.logs import follow_log
+from visionyard.training.report_mapping import report_to_proto
 from visionyard.training.slots import ClosedSlot
 from visionyard.training.trainings import Trainings
 from visionyard.training.v1 import training_job_pb2, training_job_service_pb2_grpc
 from visionyard.training.v1 import training_job_service_pb2 as messages
 
+_CHUNK_BYTES = 1 << 20
+_PAGES_AT_ONCE = 2
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -37,6 +40,7 @@ class TrainingJobServicer(training_job_service_pb2_grpc.TrainingJobServiceServic
 
     def __init__(self, trainings: Trainings, closed_slots: Callable[[], Sequence[ClosedSlot]]) -> None:
         self._trainings = trainings
+        self._drawing = asyncio.Semaphore(_PAGES_AT_ONCE)
         self._closed_slots = closed_slots
 
     async def CreateTrainingJob(self, request: messages.CreateTrainingJobRequest, _context: Context) -> messages.CreateTrainingJobResponse:
@@ -100,3 +104,17 @@ class TrainingJobServicer(training_job_service_pb2_grpc.TrainingJobServiceServic
         """Lists what a job has made so far."""
         files = await asyncio.to_thread(self._trainings.files, _job_name(request.name))
         return messages.ListJobFilesResponse(files=mapping.files_to_proto(files))
+
+    async def GetTrainingReport(self, request: messages.GetTrainingReportRequest, _context: Context) -> messages.GetTrainingReportResponse:
+        """Reads what a job has come to."""
+        report = await asyncio.to_thread(self._trainings.report, _job_name(request.name))
+        return messages.GetTrainingReportResponse(report=await asyncio.to_thread(report_to_proto, report))
+
+    async def RenderTrainingReport(
+        self, request: messages.RenderTrainingReportRequest, _context: Context
+    ) -> AsyncIterator[messages.RenderTrainingReportResponse]:
+        """Streams the page of a job's report."""
+        async with self._drawing:
+            page = await asyncio.to_thread(self._trainings.page, _job_name(request.name))
+        for start in range(0, len(page), _CHUNK_BYTES):
+            yield messages.RenderTrainingReportResponse(data=page[start : start + _CHUNK_BYTES])

@@ -20,6 +20,8 @@ from visionyard.training.best_metric import metric_key
 from visionyard.training.kept_epochs import checkpoint_at
 from visionyard.training.presets import COLLECTION, Presets
 from visionyard.training.processes import Machine, check_processes, this_machine
+from visionyard.training.reports.page import render_report
+from visionyard.training.reports.report import TrainingReport, read_report
 from visionyard.training.scheduling import AT_ITS_TURN, Queue, Scheduling, read_queue
 from visionyard.training.spec import TrainingSpec, check_spec, resumed_spec
 
@@ -197,6 +199,14 @@ class Trainings:
         """The project's jobs that have not ended, in the order in which they get slots, and the queue that they are of."""
         queue = read_queue(self.jobs.records, project)
         return list(read_ahead(self.view, queue.jobs)), queue
+
+    def report(self, name: ResourceName) -> TrainingReport:
+        """What the job has come to; raises YardError (JOB_NOT_FOUND, ARTIFACT_CORRUPT)."""
+        return read_report(self.jobs, name)
+
+    def page(self, name: ResourceName) -> bytes:
+        """The same as an HTML page; raises YardError (JOB_NOT_FOUND, ARTIFACT_CORRUPT)."""
+        return render_report(self.store, self.report(name))
 
     def files(self, name: ResourceName) -> dict[str, ModelFile]:
         """What the job has made so far, by path: all at the end, the newest checkpoint before; raises YardError (JOB_NOT_FOUND)."""

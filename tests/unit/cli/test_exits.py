@@ -128,7 +128,7 @@ def leaves(command, path=()):
 
 def test_each_command_has_help_an_example_json_and_dir(yard):
     found = list(leaves(app.build()))
-    assert len(found) == 49
+    assert len(found) == 51
     for path, command in found:
         code, out, err = yard(*path, "--help")
         assert (code, err) == (0, "")

@@ -25,7 +25,7 @@ def trained(tmp_path):
         for name in ("last.pt", "results.csv", "events.1"):
             (folder / name).write_bytes(f"{name} {epoch}".encode())
         kept_as = f"weights/epoch{epoch - 1}.pt" if epoch % 2 else ""
-        checkpoints.save(Saved(epoch, epoch == 5, epoch in {2, 5}, kept_as, folder, "tensorboard/events.1"))
+        checkpoints.save(Saved(epoch, epoch == 5, epoch in {2, 5}, kept_as, folder, {"best_epoch": 5}, "tensorboard/events.1"))
         checkpoints.wait()
     checkpoints.close(1.0)
     return store, job
@@ -41,6 +41,7 @@ def test_a_kept_epoch_has_the_best_and_the_results_of_its_time(trained):
     assert (found["epoch"], found["ended"]) == (3, False)
     assert read(store, found["files"][LAST]) == "last.pt 3"
     assert read(store, found["files"][BEST]) == "last.pt 2"
+    assert found["measured"]["best_epoch"] == 2
     assert read(store, found["files"][RESULTS]) == "results.csv 3"
     assert read(store, found["files"]["tensorboard/events.1"]) == "events.1 3"
     assert {path for path in found["files"] if "epoch" in path} == {"weights/epoch0.pt", "weights/epoch2.pt"}

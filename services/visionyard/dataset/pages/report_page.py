@@ -5,15 +5,11 @@ Names and messages come from strangers: the template escapes all of them, and th
 
 from __future__ import annotations
 
-import base64
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
-
-import jinja2
 
 from visionyard.dataset.doctor.survey import TINY_PX, TRAINING_SIZE_PX
 from visionyard.dataset.pages.charts import class_bars, css_colour, size_plot
@@ -22,6 +18,7 @@ from visionyard.dataset.pages.thumbnails import thumbnails
 from visionyard.kit.artifacts.dataset import DatasetVersion, manifest_reader
 from visionyard.kit.artifacts.manifest import SPLITS, ManifestRow
 from visionyard.kit.objectstore.port import ObjectStore
+from visionyard.kit.pages.environment import data_uri, page_environment
 
 _SIDE_PX = 160
 _SHEET = 28
@@ -105,7 +102,7 @@ def render_report(store: ObjectStore, version: DatasetVersion, report: Report) -
     asked = {name for group in groups for _, names in group.pictured for name in names}
     contents = gather(version, manifest_reader(store, version)(), asked, _SHEET)
     pictures = _pictures(store, version, [*contents.sheet, *contents.asked.values()])
-    template = _environment().from_string(files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8"))
+    template = page_environment(__package__).get_template("report.html.j2")
     return template.render(
         version=version,
         report={"task_reason": "", **report},  # earlier reports have none
@@ -122,29 +119,11 @@ def render_report(store: ObjectStore, version: DatasetVersion, report: Report) -
     ).encode()
 
 
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["number"] = lambda value: f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-    environment.filters["words"] = lambda code: code.replace("_", " ").capitalize()
-    environment.filters["size"] = _size
-    return environment
-
-
-def _size(value: int) -> str:
-    """Bytes for people."""
-    number, unit = float(value), "bytes"
-    for unit in ("bytes", "kB", "MB", "GB", "TB"):  # noqa: B007 - the last one is what counts
-        if number < 1000:  # noqa: PLR2004 - a thousand of each makes one of the next
-            break
-        number /= 1000
-    return f"{number:.3g} {unit}" if unit != "bytes" else f"{value} bytes"
-
-
 def _pictures(store: ObjectStore, version: DatasetVersion, rows: Iterable[ManifestRow]) -> dict[str, str]:
     """A data URI for each image, by ``{split}/{name}``."""
     distinct = {f"{row.split}/{row.name}": row for row in rows}
     made = thumbnails(store, version, distinct.values(), _SIDE_PX)
-    return {f"{row.split}/{row.name}": "data:image/jpeg;base64," + base64.b64encode(data).decode() for row, data in made}
+    return {f"{row.split}/{row.name}": data_uri(data) for row, data in made}
 
 
 def _severities(findings: Iterable[Mapping[str, Any]]) -> list[tuple[str, int]]:

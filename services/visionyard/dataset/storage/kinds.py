@@ -43,7 +43,7 @@ _FORMS = {
     Kind.INDEX: rf"index/{_SHA256}\.parquet",
     Kind.DOCUMENTS: rf"(datasets|models)/{_ID}/versions/[0-9]+\.json|models/{_ID}/versions/[0-9]+/artifacts/{_ID}\.json|(deployments|notificationChannels)/{_ID}\.json",
     Kind.UPLOADS: rf"uploads/{_ID}/(upload\.json|complete|parts/[0-9]+)",
-    Kind.JOBS: rf"(import|training|export)Jobs/{_ID}(\.json|/attempts/[0-9]+/.+)",
+    Kind.JOBS: rf"(import|training|export|evaluation|tuning)Jobs/{_ID}(\.json|/attempts/[0-9]+/.+)",
     Kind.BLOBS: rf"blobs/{_SHA256}",
     Kind.BOOKKEEPING: rf"requests/{_SHA256}|pins/{_ID}|collection\.json",
 }

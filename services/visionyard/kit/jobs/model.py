@@ -40,6 +40,7 @@ class JobKind(enum.Enum):
     IMPORT = "import"
     TRAINING = "training"
     EXPORT = "export"
+    EVALUATION = "evaluation"
     TUNING = "tuning"
 
     @property

@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from visionyard.jobs.v1 import job_pb2 as visionyard_dot_jobs_dot_v1_dot_job__pb2
+from visionyard.training.v1 import training_report_pb2 as visionyard_dot_training_dot_v1_dot_training__report__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)visionyard/training/v1/training_job.proto\x12\x16visionyard.training.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cvisionyard/jobs/v1/job.proto\"\xbe\x03\n\x0bTrainingJob\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\x04spec\x18\x02 \x01(\x0b\x32$.visionyard.training.v1.TrainingSpec\x12-\n\x06status\x18\x03 \x01(\x0b\x32\x1d.visionyard.jobs.v1.JobStatus\x12\x43\n\x11training_progress\x18\x04 \x01(\x0b\x32(.visionyard.training.v1.TrainingProgress\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x12\x15\n\rmodel_version\x18\x08 \x01(\t\x12\x36\n\nscheduling\x18\t \x01(\x0b\x32\".visionyard.training.v1.Scheduling\x12\x13\n\x0bresumptions\x18\n \x01(\x05\x12\x12\n\ntuning_job\x18\x10 \x01(\t\x12\x11\n\tyields_to\x18\x11 \x01(\t\"-\n\nScheduling\x12\x10\n\x08priority\x18\x01 \x01(\x05\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\"\x92\x03\n\x0cTrainingSpec\x12\x17\n\x0f\x64\x61taset_version\x18\x01 \x01(\t\x12\x17\n\rmodel_version\x18\x02 \x01(\tH\x00\x12\x16\n\x0c\x61rchitecture\x18\x03 \x01(\tH\x00\x12\x14\n\nmodel_yaml\x18\x04 \x01(\tH\x00\x12\r\n\x05model\x18\x05 \x01(\t\x12\x0e\n\x06\x65pochs\x18\x06 \x01(\x05\x12\x12\n\nbatch_size\x18\x07 \x01(\x05\x12\x15\n\rimage_size_px\x18\x08 \x01(\x05\x12*\n\toverrides\x18\t \x01(\x0b\x32\x17.google.protobuf.Struct\x12 \n\x18pretrained_model_version\x18\n \x01(\t\x12\x13\n\x0b\x62\x65st_metric\x18\x0b \x01(\t\x12\x0c\n\x04gpus\x18\x0c \x01(\x05\x12\r\n\x05nodes\x18\r \x01(\x05\x12\x32\n\x08launcher\x18\x0e \x01(\x0e\x32 .visionyard.training.v1.Launcher\x12\x13\n\x0btensorboard\x18\x0f \x01(\x08\x42\x0f\n\rinitial_model\"\x83\x02\n\x10TrainingProgress\x12\r\n\x05\x65poch\x18\x01 \x01(\x05\x12\x0e\n\x06\x65pochs\x18\x02 \x01(\x05\x12\x0c\n\x04step\x18\x03 \x01(\x05\x12\r\n\x05steps\x18\x04 \x01(\x05\x12\x46\n\x07metrics\x18\x05 \x03(\x0b\x32\x35.visionyard.training.v1.TrainingProgress.MetricsEntry\x12\x18\n\x10gpu_memory_bytes\x18\x06 \x01(\x03\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x11\n\tprocesses\x18\x0c \x01(\x05\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01*J\n\x08Launcher\x12\x18\n\x14LAUNCHER_UNSPECIFIED\x10\x00\x12\x12\n\x0eLAUNCHER_LOCAL\x10\x01\x12\x10\n\x0cLAUNCHER_RAY\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)visionyard/training/v1/training_job.proto\x12\x16visionyard.training.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cvisionyard/jobs/v1/job.proto\x1a,visionyard/training/v1/training_report.proto\"\xbe\x03\n\x0bTrainingJob\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\x04spec\x18\x02 \x01(\x0b\x32$.visionyard.training.v1.TrainingSpec\x12-\n\x06status\x18\x03 \x01(\x0b\x32\x1d.visionyard.jobs.v1.JobStatus\x12\x43\n\x11training_progress\x18\x04 \x01(\x0b\x32(.visionyard.training.v1.TrainingProgress\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x12\x15\n\rmodel_version\x18\x08 \x01(\t\x12\x36\n\nscheduling\x18\t \x01(\x0b\x32\".visionyard.training.v1.Scheduling\x12\x13\n\x0bresumptions\x18\n \x01(\x05\x12\x12\n\ntuning_job\x18\x10 \x01(\t\x12\x11\n\tyields_to\x18\x11 \x01(\t\"-\n\nScheduling\x12\x10\n\x08priority\x18\x01 \x01(\x05\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\"\x92\x03\n\x0cTrainingSpec\x12\x17\n\x0f\x64\x61taset_version\x18\x01 \x01(\t\x12\x17\n\rmodel_version\x18\x02 \x01(\tH\x00\x12\x16\n\x0c\x61rchitecture\x18\x03 \x01(\tH\x00\x12\x14\n\nmodel_yaml\x18\x04 \x01(\tH\x00\x12\r\n\x05model\x18\x05 \x01(\t\x12\x0e\n\x06\x65pochs\x18\x06 \x01(\x05\x12\x12\n\nbatch_size\x18\x07 \x01(\x05\x12\x15\n\rimage_size_px\x18\x08 \x01(\x05\x12*\n\toverrides\x18\t \x01(\x0b\x32\x17.google.protobuf.Struct\x12 \n\x18pretrained_model_version\x18\n \x01(\t\x12\x13\n\x0b\x62\x65st_metric\x18\x0b \x01(\t\x12\x0c\n\x04gpus\x18\x0c \x01(\x05\x12\r\n\x05nodes\x18\r \x01(\x05\x12\x32\n\x08launcher\x18\x0e \x01(\x0e\x32 .visionyard.training.v1.Launcher\x12\x13\n\x0btensorboard\x18\x0f \x01(\x08\x42\x0f\n\rinitial_model\"\xd7\x02\n\x10TrainingProgress\x12\r\n\x05\x65poch\x18\x01 \x01(\x05\x12\x0e\n\x06\x65pochs\x18\x02 \x01(\x05\x12\x0c\n\x04step\x18\x03 \x01(\x05\x12\r\n\x05steps\x18\x04 \x01(\x05\x12\x46\n\x07metrics\x18\x05 \x03(\x0b\x32\x35.visionyard.training.v1.TrainingProgress.MetricsEntry\x12\x18\n\x10gpu_memory_bytes\x18\x06 \x01(\x03\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x37\n\x0bphase_times\x18\x08 \x01(\x0b\x32\".visionyard.training.v1.PhaseTimes\x12\x19\n\x11images_per_second\x18\t \x01(\x01\x12\x11\n\tprocesses\x18\x0c \x01(\x05\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01*J\n\x08Launcher\x12\x18\n\x14LAUNCHER_UNSPECIFIED\x10\x00\x12\x12\n\x0eLAUNCHER_LOCAL\x10\x01\x12\x10\n\x0cLAUNCHER_RAY\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,16 +37,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TRAININGPROGRESS_METRICSENTRY']._loaded_options = None
   _globals['_TRAININGPROGRESS_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_LAUNCHER']._serialized_start=1325
-  _globals['_LAUNCHER']._serialized_end=1399
-  _globals['_TRAININGJOB']._serialized_start=163
-  _globals['_TRAININGJOB']._serialized_end=609
-  _globals['_SCHEDULING']._serialized_start=611
-  _globals['_SCHEDULING']._serialized_end=656
-  _globals['_TRAININGSPEC']._serialized_start=659
-  _globals['_TRAININGSPEC']._serialized_end=1061
-  _globals['_TRAININGPROGRESS']._serialized_start=1064
-  _globals['_TRAININGPROGRESS']._serialized_end=1323
-  _globals['_TRAININGPROGRESS_METRICSENTRY']._serialized_start=1277
-  _globals['_TRAININGPROGRESS_METRICSENTRY']._serialized_end=1323
+  _globals['_LAUNCHER']._serialized_start=1455
+  _globals['_LAUNCHER']._serialized_end=1529
+  _globals['_TRAININGJOB']._serialized_start=209
+  _globals['_TRAININGJOB']._serialized_end=655
+  _globals['_SCHEDULING']._serialized_start=657
+  _globals['_SCHEDULING']._serialized_end=702
+  _globals['_TRAININGSPEC']._serialized_start=705
+  _globals['_TRAININGSPEC']._serialized_end=1107
+  _globals['_TRAININGPROGRESS']._serialized_start=1110
+  _globals['_TRAININGPROGRESS']._serialized_end=1453
+  _globals['_TRAININGPROGRESS_METRICSENTRY']._serialized_start=1407
+  _globals['_TRAININGPROGRESS_METRICSENTRY']._serialized_end=1453
 # @@protoc_insertion_point(module_scope)

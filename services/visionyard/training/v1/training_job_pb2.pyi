@@ -11,6 +11,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from visionyard.jobs.v1 import job_pb2 as _job_pb2
+from visionyard.training.v1 import training_report_pb2 as _training_report_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -274,6 +275,8 @@ class TrainingProgress(_message.Message):
     METRICS_FIELD_NUMBER: _builtins.int
     GPU_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
+    PHASE_TIMES_FIELD_NUMBER: _builtins.int
+    IMAGES_PER_SECOND_FIELD_NUMBER: _builtins.int
     PROCESSES_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """Epochs finished, and in the bucket."""
@@ -287,11 +290,17 @@ class TrainingProgress(_message.Message):
     """GPU memory in use by the worker in bytes; 0 without a GPU."""
     device: _builtins.str
     """What it trains on: "cpu", or "cuda:0 (NVIDIA ...)"."""
+    images_per_second: _builtins.float
+    """Pictures trained on a second in the epochs that are finished, waiting for batches included; 0 before the first."""
     processes: _builtins.int
     """How many processes train together, once they do; on a Ray cluster on all its nodes. 0 before."""
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Ultralytics' own keys and values of the last epoch ("train/box_loss", "metrics/mAP50(B)", ...), running losses of the epoch under way."""
+
+    @_builtins.property
+    def phase_times(self) -> _training_report_pb2.PhaseTimes:
+        """Where the time went until now, over all attempts."""
 
     def __init__(
         self,
@@ -303,11 +312,13 @@ class TrainingProgress(_message.Message):
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         gpu_memory_bytes: _builtins.int = ...,
         device: _builtins.str = ...,
+        phase_times: _training_report_pb2.PhaseTimes | None = ...,
+        images_per_second: _builtins.float = ...,
         processes: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["phase_times", b"phase_times"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "epoch", b"epoch", "epochs", b"epochs", "gpu_memory_bytes", b"gpu_memory_bytes", "metrics", b"metrics", "processes", b"processes", "step", b"step", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "epoch", b"epoch", "epochs", b"epochs", "gpu_memory_bytes", b"gpu_memory_bytes", "images_per_second", b"images_per_second", "metrics", b"metrics", "phase_times", b"phase_times", "processes", b"processes", "step", b"step", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,54 +23,63 @@ _sym_db = _symbol_database.Default()
 
 
 from visionyard.training.v1 import training_job_pb2 as visionyard_dot_training_dot_v1_dot_training__job__pb2
+from visionyard.training.v1 import training_report_pb2 as visionyard_dot_training_dot_v1_dot_training__report__pb2
 from visionyard.transfer.v1 import transfer_service_pb2 as visionyard_dot_transfer_dot_v1_dot_transfer__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1visionyard/training/v1/training_job_service.proto\x12\x16visionyard.training.v1\x1a)visionyard/training/v1/training_job.proto\x1a-visionyard/transfer/v1/transfer_service.proto\"\x89\x01\n\x18\x43reateTrainingJobRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x39\n\x0ctraining_job\x18\x02 \x01(\x0b\x32#.visionyard.training.v1.TrainingJob\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x0e\n\x06preset\x18\n \x01(\t\"V\n\x19\x43reateTrainingJobResponse\x12\x39\n\x0ctraining_job\x18\x01 \x01(\x0b\x32#.visionyard.training.v1.TrainingJob\"%\n\x15GetTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"S\n\x16GetTrainingJobResponse\x12\x39\n\x0ctraining_job\x18\x01 \x01(\x0b\x32#.visionyard.training.v1.TrainingJob\"`\n\x17ListTrainingJobsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"o\n\x18ListTrainingJobsResponse\x12:\n\rtraining_jobs\x18\x01 \x03(\x0b\x32#.visionyard.training.v1.TrainingJob\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"(\n\x18\x43\x61ncelTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"V\n\x19\x43\x61ncelTrainingJobResponse\x12\x39\n\x0ctraining_job\x18\x01 \x01(\x0b\x32#.visionyard.training.v1.TrainingJob\"L\n\x18ResumeTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x65pochs\x18\x02 \x01(\x05\x12\x12\n\nfrom_epoch\x18\x03 \x01(\x05\"V\n\x19ResumeTrainingJobResponse\x12\x39\n\x0ctraining_job\x18\x01 \x01(\x0b\x32#.visionyard.training.v1.TrainingJob\")\n\x17GetTrainingQueueRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\"\xc0\x01\n\x18GetTrainingQueueResponse\x12:\n\rtraining_jobs\x18\x01 \x03(\x0b\x32#.visionyard.training.v1.TrainingJob\x12\x16\n\x0eothers_running\x18\x02 \x01(\x05\x12\x16\n\x0eothers_waiting\x18\x03 \x01(\x05\x12\x38\n\x0c\x63losed_slots\x18\n \x03(\x0b\x32\".visionyard.training.v1.ClosedSlot\"T\n\nClosedSlot\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x19\n\x11\x66ree_memory_bytes\x18\x02 \x01(\x03\x12\x1b\n\x13wanted_memory_bytes\x18\x03 \x01(\x03\"?\n\x17WatchTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"g\n\x18WatchTrainingJobResponse\x12\x39\n\x0ctraining_job\x18\x01 \x01(\x0b\x32#.visionyard.training.v1.TrainingJob\x12\x10\n\x08sequence\x18\x02 \x01(\x03\"?\n\x0fReadLogsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\"0\n\x10ReadLogsResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"#\n\x13ListJobFilesRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"I\n\x14ListJobFilesResponse\x12\x31\n\x05\x66iles\x18\x01 \x03(\x0b\x32\".visionyard.transfer.v1.StoredFile2\xa6\x08\n\x12TrainingJobService\x12x\n\x11\x43reateTrainingJob\x12\x30.visionyard.training.v1.CreateTrainingJobRequest\x1a\x31.visionyard.training.v1.CreateTrainingJobResponse\x12o\n\x0eGetTrainingJob\x12-.visionyard.training.v1.GetTrainingJobRequest\x1a..visionyard.training.v1.GetTrainingJobResponse\x12u\n\x10ListTrainingJobs\x12/.visionyard.training.v1.ListTrainingJobsRequest\x1a\x30.visionyard.training.v1.ListTrainingJobsResponse\x12x\n\x11\x43\x61ncelTrainingJob\x12\x30.visionyard.training.v1.CancelTrainingJobRequest\x1a\x31.visionyard.training.v1.CancelTrainingJobResponse\x12x\n\x11ResumeTrainingJob\x12\x30.visionyard.training.v1.ResumeTrainingJobRequest\x1a\x31.visionyard.training.v1.ResumeTrainingJobResponse\x12u\n\x10GetTrainingQueue\x12/.visionyard.training.v1.GetTrainingQueueRequest\x1a\x30.visionyard.training.v1.GetTrainingQueueResponse\x12w\n\x10WatchTrainingJob\x12/.visionyard.training.v1.WatchTrainingJobRequest\x1a\x30.visionyard.training.v1.WatchTrainingJobResponse0\x01\x12_\n\x08ReadLogs\x12\'.visionyard.training.v1.ReadLogsRequest\x1a(.visionyard.training.v1.ReadLogsResponse0\x01\x12i\n\x0cListJobFiles\x12+.visionyard.training.v1.ListJobFilesRequest\x1a,.visionyard.training.v1.ListJobFilesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1visionyard/training/v1/training_job_service.proto\x12\x16visionyard.training.v1\x1a)visionyard/training/v1/training_job.proto\x1a,visionyard/training/v1/training_report.proto\x1a-visionyard/transfer/v1/transfer_service.proto\"\x89\x01\n\x18\x43reateTrainingJobRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x39\n\x0ctraining_job\x18\x02 \x01(\x0b\x32#.visionyard.training.v1.TrainingJob\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x0e\n\x06preset\x18\n \x01(\t\"V\n\x19\x43reateTrainingJobResponse\x12\x39\n\x0ctraining_job\x18\x01 \x01(\x0b\x32#.visionyard.training.v1.TrainingJob\"%\n\x15GetTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"S\n\x16GetTrainingJobResponse\x12\x39\n\x0ctraining_job\x18\x01 \x01(\x0b\x32#.visionyard.training.v1.TrainingJob\"`\n\x17ListTrainingJobsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"o\n\x18ListTrainingJobsResponse\x12:\n\rtraining_jobs\x18\x01 \x03(\x0b\x32#.visionyard.training.v1.TrainingJob\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"(\n\x18\x43\x61ncelTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"V\n\x19\x43\x61ncelTrainingJobResponse\x12\x39\n\x0ctraining_job\x18\x01 \x01(\x0b\x32#.visionyard.training.v1.TrainingJob\"L\n\x18ResumeTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x65pochs\x18\x02 \x01(\x05\x12\x12\n\nfrom_epoch\x18\x03 \x01(\x05\"V\n\x19ResumeTrainingJobResponse\x12\x39\n\x0ctraining_job\x18\x01 \x01(\x0b\x32#.visionyard.training.v1.TrainingJob\")\n\x17GetTrainingQueueRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\"\xc0\x01\n\x18GetTrainingQueueResponse\x12:\n\rtraining_jobs\x18\x01 \x03(\x0b\x32#.visionyard.training.v1.TrainingJob\x12\x16\n\x0eothers_running\x18\x02 \x01(\x05\x12\x16\n\x0eothers_waiting\x18\x03 \x01(\x05\x12\x38\n\x0c\x63losed_slots\x18\n \x03(\x0b\x32\".visionyard.training.v1.ClosedSlot\"T\n\nClosedSlot\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x19\n\x11\x66ree_memory_bytes\x18\x02 \x01(\x03\x12\x1b\n\x13wanted_memory_bytes\x18\x03 \x01(\x03\"?\n\x17WatchTrainingJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"g\n\x18WatchTrainingJobResponse\x12\x39\n\x0ctraining_job\x18\x01 \x01(\x0b\x32#.visionyard.training.v1.TrainingJob\x12\x10\n\x08sequence\x18\x02 \x01(\x03\"?\n\x0fReadLogsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\"0\n\x10ReadLogsResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"#\n\x13ListJobFilesRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"I\n\x14ListJobFilesResponse\x12\x31\n\x05\x66iles\x18\x01 \x03(\x0b\x32\".visionyard.transfer.v1.StoredFile\"(\n\x18GetTrainingReportRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"S\n\x19GetTrainingReportResponse\x12\x36\n\x06report\x18\x01 \x01(\x0b\x32&.visionyard.training.v1.TrainingReport\"+\n\x1bRenderTrainingReportRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\",\n\x1cRenderTrainingReportResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x32\xa6\n\n\x12TrainingJobService\x12x\n\x11\x43reateTrainingJob\x12\x30.visionyard.training.v1.CreateTrainingJobRequest\x1a\x31.visionyard.training.v1.CreateTrainingJobResponse\x12o\n\x0eGetTrainingJob\x12-.visionyard.training.v1.GetTrainingJobRequest\x1a..visionyard.training.v1.GetTrainingJobResponse\x12u\n\x10ListTrainingJobs\x12/.visionyard.training.v1.ListTrainingJobsRequest\x1a\x30.visionyard.training.v1.ListTrainingJobsResponse\x12x\n\x11\x43\x61ncelTrainingJob\x12\x30.visionyard.training.v1.CancelTrainingJobRequest\x1a\x31.visionyard.training.v1.CancelTrainingJobResponse\x12x\n\x11ResumeTrainingJob\x12\x30.visionyard.training.v1.ResumeTrainingJobRequest\x1a\x31.visionyard.training.v1.ResumeTrainingJobResponse\x12u\n\x10GetTrainingQueue\x12/.visionyard.training.v1.GetTrainingQueueRequest\x1a\x30.visionyard.training.v1.GetTrainingQueueResponse\x12w\n\x10WatchTrainingJob\x12/.visionyard.training.v1.WatchTrainingJobRequest\x1a\x30.visionyard.training.v1.WatchTrainingJobResponse0\x01\x12_\n\x08ReadLogs\x12\'.visionyard.training.v1.ReadLogsRequest\x1a(.visionyard.training.v1.ReadLogsResponse0\x01\x12i\n\x0cListJobFiles\x12+.visionyard.training.v1.ListJobFilesRequest\x1a,.visionyard.training.v1.ListJobFilesResponse\x12x\n\x11GetTrainingReport\x12\x30.visionyard.training.v1.GetTrainingReportRequest\x1a\x31.visionyard.training.v1.GetTrainingReportResponse\x12\x83\x01\n\x14RenderTrainingReport\x12\x33.visionyard.training.v1.RenderTrainingReportRequest\x1a\x34.visionyard.training.v1.RenderTrainingReportResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'visionyard.training.v1.training_job_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CREATETRAININGJOBREQUEST']._serialized_start=168
-  _globals['_CREATETRAININGJOBREQUEST']._serialized_end=305
-  _globals['_CREATETRAININGJOBRESPONSE']._serialized_start=307
-  _globals['_CREATETRAININGJOBRESPONSE']._serialized_end=393
-  _globals['_GETTRAININGJOBREQUEST']._serialized_start=395
-  _globals['_GETTRAININGJOBREQUEST']._serialized_end=432
-  _globals['_GETTRAININGJOBRESPONSE']._serialized_start=434
-  _globals['_GETTRAININGJOBRESPONSE']._serialized_end=517
-  _globals['_LISTTRAININGJOBSREQUEST']._serialized_start=519
-  _globals['_LISTTRAININGJOBSREQUEST']._serialized_end=615
-  _globals['_LISTTRAININGJOBSRESPONSE']._serialized_start=617
-  _globals['_LISTTRAININGJOBSRESPONSE']._serialized_end=728
-  _globals['_CANCELTRAININGJOBREQUEST']._serialized_start=730
-  _globals['_CANCELTRAININGJOBREQUEST']._serialized_end=770
-  _globals['_CANCELTRAININGJOBRESPONSE']._serialized_start=772
-  _globals['_CANCELTRAININGJOBRESPONSE']._serialized_end=858
-  _globals['_RESUMETRAININGJOBREQUEST']._serialized_start=860
-  _globals['_RESUMETRAININGJOBREQUEST']._serialized_end=936
-  _globals['_RESUMETRAININGJOBRESPONSE']._serialized_start=938
-  _globals['_RESUMETRAININGJOBRESPONSE']._serialized_end=1024
-  _globals['_GETTRAININGQUEUEREQUEST']._serialized_start=1026
-  _globals['_GETTRAININGQUEUEREQUEST']._serialized_end=1067
-  _globals['_GETTRAININGQUEUERESPONSE']._serialized_start=1070
-  _globals['_GETTRAININGQUEUERESPONSE']._serialized_end=1262
-  _globals['_CLOSEDSLOT']._serialized_start=1264
-  _globals['_CLOSEDSLOT']._serialized_end=1348
-  _globals['_WATCHTRAININGJOBREQUEST']._serialized_start=1350
-  _globals['_WATCHTRAININGJOBREQUEST']._serialized_end=1413
-  _globals['_WATCHTRAININGJOBRESPONSE']._serialized_start=1415
-  _globals['_WATCHTRAININGJOBRESPONSE']._serialized_end=1518
-  _globals['_READLOGSREQUEST']._serialized_start=1520
-  _globals['_READLOGSREQUEST']._serialized_end=1583
-  _globals['_READLOGSRESPONSE']._serialized_start=1585
-  _globals['_READLOGSRESPONSE']._serialized_end=1633
-  _globals['_LISTJOBFILESREQUEST']._serialized_start=1635
-  _globals['_LISTJOBFILESREQUEST']._serialized_end=1670
-  _globals['_LISTJOBFILESRESPONSE']._serialized_start=1672
-  _globals['_LISTJOBFILESRESPONSE']._serialized_end=1745
-  _globals['_TRAININGJOBSERVICE']._serialized_start=1748
-  _globals['_TRAININGJOBSERVICE']._serialized_end=2810
+  _globals['_CREATETRAININGJOBREQUEST']._serialized_start=214
+  _globals['_CREATETRAININGJOBREQUEST']._serialized_end=351
+  _globals['_CREATETRAININGJOBRESPONSE']._serialized_start=353
+  _globals['_CREATETRAININGJOBRESPONSE']._serialized_end=439
+  _globals['_GETTRAININGJOBREQUEST']._serialized_start=441
+  _globals['_GETTRAININGJOBREQUEST']._serialized_end=478
+  _globals['_GETTRAININGJOBRESPONSE']._serialized_start=480
+  _globals['_GETTRAININGJOBRESPONSE']._serialized_end=563
+  _globals['_LISTTRAININGJOBSREQUEST']._serialized_start=565
+  _globals['_LISTTRAININGJOBSREQUEST']._serialized_end=661
+  _globals['_LISTTRAININGJOBSRESPONSE']._serialized_start=663
+  _globals['_LISTTRAININGJOBSRESPONSE']._serialized_end=774
+  _globals['_CANCELTRAININGJOBREQUEST']._serialized_start=776
+  _globals['_CANCELTRAININGJOBREQUEST']._serialized_end=816
+  _globals['_CANCELTRAININGJOBRESPONSE']._serialized_start=818
+  _globals['_CANCELTRAININGJOBRESPONSE']._serialized_end=904
+  _globals['_RESUMETRAININGJOBREQUEST']._serialized_start=906
+  _globals['_RESUMETRAININGJOBREQUEST']._serialized_end=982
+  _globals['_RESUMETRAININGJOBRESPONSE']._serialized_start=984
+  _globals['_RESUMETRAININGJOBRESPONSE']._serialized_end=1070
+  _globals['_GETTRAININGQUEUEREQUEST']._serialized_start=1072
+  _globals['_GETTRAININGQUEUEREQUEST']._serialized_end=1113
+  _globals['_GETTRAININGQUEUERESPONSE']._serialized_start=1116
+  _globals['_GETTRAININGQUEUERESPONSE']._serialized_end=1308
+  _globals['_CLOSEDSLOT']._serialized_start=1310
+  _globals['_CLOSEDSLOT']._serialized_end=1394
+  _globals['_WATCHTRAININGJOBREQUEST']._serialized_start=1396
+  _globals['_WATCHTRAININGJOBREQUEST']._serialized_end=1459
+  _globals['_WATCHTRAININGJOBRESPONSE']._serialized_start=1461
+  _globals['_WATCHTRAININGJOBRESPONSE']._serialized_end=1564
+  _globals['_READLOGSREQUEST']._serialized_start=1566
+  _globals['_READLOGSREQUEST']._serialized_end=1629
+  _globals['_READLOGSRESPONSE']._serialized_start=1631
+  _globals['_READLOGSRESPONSE']._serialized_end=1679
+  _globals['_LISTJOBFILESREQUEST']._serialized_start=1681
+  _globals['_LISTJOBFILESREQUEST']._serialized_end=1716
+  _globals['_LISTJOBFILESRESPONSE']._serialized_start=1718
+  _globals['_LISTJOBFILESRESPONSE']._serialized_end=1791
+  _globals['_GETTRAININGREPORTREQUEST']._serialized_start=1793
+  _globals['_GETTRAININGREPORTREQUEST']._serialized_end=1833
+  _globals['_GETTRAININGREPORTRESPONSE']._serialized_start=1835
+  _globals['_GETTRAININGREPORTRESPONSE']._serialized_end=1918
+  _globals['_RENDERTRAININGREPORTREQUEST']._serialized_start=1920
+  _globals['_RENDERTRAININGREPORTREQUEST']._serialized_end=1963
+  _globals['_RENDERTRAININGREPORTRESPONSE']._serialized_start=1965
+  _globals['_RENDERTRAININGREPORTRESPONSE']._serialized_end=2009
+  _globals['_TRAININGJOBSERVICE']._serialized_start=2012
+  _globals['_TRAININGJOBSERVICE']._serialized_end=3330
 # @@protoc_insertion_point(module_scope)

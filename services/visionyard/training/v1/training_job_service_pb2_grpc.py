@@ -80,6 +80,16 @@ class TrainingJobServiceStub:
                 request_serializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.ListJobFilesRequest.SerializeToString,
                 response_deserializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.ListJobFilesResponse.FromString,
                 _registered_method=True)
+        self.GetTrainingReport = channel.unary_unary(
+                '/visionyard.training.v1.TrainingJobService/GetTrainingReport',
+                request_serializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.GetTrainingReportRequest.SerializeToString,
+                response_deserializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.GetTrainingReportResponse.FromString,
+                _registered_method=True)
+        self.RenderTrainingReport = channel.unary_stream(
+                '/visionyard.training.v1.TrainingJobService/RenderTrainingReport',
+                request_serializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.RenderTrainingReportRequest.SerializeToString,
+                response_deserializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.RenderTrainingReportResponse.FromString,
+                _registered_method=True)
 
 
 class TrainingJobServiceServicer:
@@ -152,6 +162,20 @@ class TrainingJobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetTrainingReport(self, request, context):
+        """What a job has come to, at its end or so far. NOT_FOUND (JOB_NOT_FOUND), DATA_LOSS (ARTIFACT_CORRUPT).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenderTrainingReport(self, request, context):
+        """The same as an HTML page with pictures that needs nothing from outside, in parts. NOT_FOUND (JOB_NOT_FOUND), DATA_LOSS (ARTIFACT_CORRUPT).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TrainingJobServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -199,6 +223,16 @@ def add_TrainingJobServiceServicer_to_server(servicer, server):
                     servicer.ListJobFiles,
                     request_deserializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.ListJobFilesRequest.FromString,
                     response_serializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.ListJobFilesResponse.SerializeToString,
+            ),
+            'GetTrainingReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTrainingReport,
+                    request_deserializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.GetTrainingReportRequest.FromString,
+                    response_serializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.GetTrainingReportResponse.SerializeToString,
+            ),
+            'RenderTrainingReport': grpc.unary_stream_rpc_method_handler(
+                    servicer.RenderTrainingReport,
+                    request_deserializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.RenderTrainingReportRequest.FromString,
+                    response_serializer=visionyard_dot_training_dot_v1_dot_training__job__service__pb2.RenderTrainingReportResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -445,6 +479,60 @@ class TrainingJobService:
             '/visionyard.training.v1.TrainingJobService/ListJobFiles',
             visionyard_dot_training_dot_v1_dot_training__job__service__pb2.ListJobFilesRequest.SerializeToString,
             visionyard_dot_training_dot_v1_dot_training__job__service__pb2.ListJobFilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTrainingReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/visionyard.training.v1.TrainingJobService/GetTrainingReport',
+            visionyard_dot_training_dot_v1_dot_training__job__service__pb2.GetTrainingReportRequest.SerializeToString,
+            visionyard_dot_training_dot_v1_dot_training__job__service__pb2.GetTrainingReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenderTrainingReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/visionyard.training.v1.TrainingJobService/RenderTrainingReport',
+            visionyard_dot_training_dot_v1_dot_training__job__service__pb2.RenderTrainingReportRequest.SerializeToString,
+            visionyard_dot_training_dot_v1_dot_training__job__service__pb2.RenderTrainingReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

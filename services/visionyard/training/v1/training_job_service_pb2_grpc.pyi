@@ -56,6 +56,10 @@ class TrainingJobServiceStub:
     """What the job's workers printed, from an offset on, until the job has ended where `follow` is set. NOT_FOUND (JOB_NOT_FOUND)."""
     ListJobFiles: _grpc.UnaryUnaryMultiCallable[_training_job_service_pb2.ListJobFilesRequest, _training_job_service_pb2.ListJobFilesResponse]
     """The files that a job has made so far; ReadFile of TransferService sends them. NOT_FOUND (JOB_NOT_FOUND)."""
+    GetTrainingReport: _grpc.UnaryUnaryMultiCallable[_training_job_service_pb2.GetTrainingReportRequest, _training_job_service_pb2.GetTrainingReportResponse]
+    """What a job has come to, at its end or so far. NOT_FOUND (JOB_NOT_FOUND), DATA_LOSS (ARTIFACT_CORRUPT)."""
+    RenderTrainingReport: _grpc.UnaryStreamMultiCallable[_training_job_service_pb2.RenderTrainingReportRequest, _training_job_service_pb2.RenderTrainingReportResponse]
+    """The same as an HTML page with pictures that needs nothing from outside, in parts. NOT_FOUND (JOB_NOT_FOUND), DATA_LOSS (ARTIFACT_CORRUPT)."""
 
 @_typing.type_check_only
 class TrainingJobServiceAsyncStub(TrainingJobServiceStub):
@@ -85,6 +89,10 @@ class TrainingJobServiceAsyncStub(TrainingJobServiceStub):
     """What the job's workers printed, from an offset on, until the job has ended where `follow` is set. NOT_FOUND (JOB_NOT_FOUND)."""
     ListJobFiles: _aio.UnaryUnaryMultiCallable[_training_job_service_pb2.ListJobFilesRequest, _training_job_service_pb2.ListJobFilesResponse]  # type: ignore[assignment]
     """The files that a job has made so far; ReadFile of TransferService sends them. NOT_FOUND (JOB_NOT_FOUND)."""
+    GetTrainingReport: _aio.UnaryUnaryMultiCallable[_training_job_service_pb2.GetTrainingReportRequest, _training_job_service_pb2.GetTrainingReportResponse]  # type: ignore[assignment]
+    """What a job has come to, at its end or so far. NOT_FOUND (JOB_NOT_FOUND), DATA_LOSS (ARTIFACT_CORRUPT)."""
+    RenderTrainingReport: _aio.UnaryStreamMultiCallable[_training_job_service_pb2.RenderTrainingReportRequest, _training_job_service_pb2.RenderTrainingReportResponse]  # type: ignore[assignment]
+    """The same as an HTML page with pictures that needs nothing from outside, in parts. NOT_FOUND (JOB_NOT_FOUND), DATA_LOSS (ARTIFACT_CORRUPT)."""
 
 class TrainingJobServiceServicer(metaclass=_abc_1.ABCMeta):
     """Trains models."""
@@ -165,5 +173,21 @@ class TrainingJobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_training_job_service_pb2.ListJobFilesResponse, _abc.Awaitable[_training_job_service_pb2.ListJobFilesResponse]]:
         """The files that a job has made so far; ReadFile of TransferService sends them. NOT_FOUND (JOB_NOT_FOUND)."""
+
+    @_abc_1.abstractmethod
+    def GetTrainingReport(
+        self,
+        request: _training_job_service_pb2.GetTrainingReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_training_job_service_pb2.GetTrainingReportResponse, _abc.Awaitable[_training_job_service_pb2.GetTrainingReportResponse]]:
+        """What a job has come to, at its end or so far. NOT_FOUND (JOB_NOT_FOUND), DATA_LOSS (ARTIFACT_CORRUPT)."""
+
+    @_abc_1.abstractmethod
+    def RenderTrainingReport(
+        self,
+        request: _training_job_service_pb2.RenderTrainingReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_training_job_service_pb2.RenderTrainingReportResponse], _abc.AsyncIterator[_training_job_service_pb2.RenderTrainingReportResponse]]:
+        """The same as an HTML page with pictures that needs nothing from outside, in parts. NOT_FOUND (JOB_NOT_FOUND), DATA_LOSS (ARTIFACT_CORRUPT)."""
 
 def add_TrainingJobServiceServicer_to_server(servicer: TrainingJobServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -27,6 +27,8 @@ from visionyard.training.kept_epochs import EVENT_FILES
 from visionyard.training.spec import TrainingSpec
 from visionyard.training.worker.checkpoints import ARGUMENTS, RESULTS, CheckpointStore, Saved
 from visionyard.training.worker.event_files import EventFiles
+from visionyard.training.worker.measuring import Measuring
+from visionyard.training.worker.observing import ValidationObserver
 from visionyard.training.worker.threads import ThreadTrial
 
 _REPORT_INTERVAL_S = 0.5
@@ -45,9 +47,19 @@ class TrainingHooks:
         spec: Its specification, for the ``args.yaml`` that users get.
         device_name: What it trains on, for people.
         stored_epoch: How many epochs an earlier attempt has stored.
+        measuring: What the attempt measures of itself.
+        observer: Sees what the final validation finds; None where another process does that.
     """
 
-    def __init__(self, context: JobContext, spec: Mapping[str, Any], device_name: str, stored_epoch: int) -> None:
+    def __init__(
+        self,
+        context: JobContext,
+        spec: Mapping[str, Any],
+        device_name: str,
+        stored_epoch: int,
+        measuring: Measuring,
+        observer: ValidationObserver | None,
+    ) -> None:
         self._context = context
         self._spec = spec
         self._lock = threading.Lock()
@@ -67,6 +79,8 @@ class TrainingHooks:
         self._reported_at = 0.0
         self._finish_epoch_s = cast("TrainingSettings", context.settings).finish_epoch_s
         self._threads: ThreadTrial | None = None
+        self.measuring = measuring
+        self._observer = observer
         self._events: EventFiles | None = None
         self.checkpoints = CheckpointStore(context, self._stored)
 
@@ -75,7 +89,7 @@ class TrainingHooks:
         hooks: dict[str, list[Callable[[Any], None]]] = get_default_callbacks()
         for event, hook in {
             "on_pretrain_routine_start": self._stop_if_asked,
-            "on_pretrain_routine_end": self._stop_if_asked,
+            "on_pretrain_routine_end": self._pretrain_routine_end,
             "on_train_start": self._train_start,
             "on_train_epoch_start": self._epoch_start,
             "on_train_batch_start": self._batch_start,
@@ -84,6 +98,11 @@ class TrainingHooks:
             "on_val_batch_start": self._stop_if_asked,
             "on_model_save": self._model_save,
         }.items():
+            hooks.setdefault(event, []).append(hook)
+        # The phases end before what is done here begins, so that waiting for the bucket counts as saving.
+        for event, hook in self.measuring.callbacks().items():
+            hooks.setdefault(event, []).insert(0, hook)
+        for event, hook in (self._observer.callbacks() if self._observer else {}).items():
             hooks.setdefault(event, []).append(hook)
         return hooks
 
@@ -95,6 +114,11 @@ class TrainingHooks:
 
     def _stop_if_asked(self, _: Any) -> None:
         self._context.check()
+
+    def _pretrain_routine_end(self, trainer: Any) -> None:
+        self._context.check()
+        if self._observer is not None:
+            self._observer.watch(trainer.validator)
 
     def _train_start(self, trainer: Any) -> None:
         if trainer.device.type == "cpu" and self._detail["processes"] == 1:  # several have shares of the cores, and wait for each other
@@ -136,6 +160,7 @@ class TrainingHooks:
             self._detail["metrics"] |= finite(trainer.label_loss_items(trainer.tloss, prefix="train"))
             if trainer.device.type == "cuda":
                 self._detail["gpu_memory_bytes"] = int(torch.cuda.memory_reserved(trainer.device))
+            self._detail["measured"] = self.measuring.totals()
         self.report("training")
 
     def _model_save(self, trainer: Any) -> None:
@@ -160,10 +185,12 @@ class TrainingHooks:
         if self._events is not None:
             written = self._events.write(epoch, values)
             events = f"{EVENT_FILES}{shutil.copyfile(written, folder / written.name).name}"
-        self.checkpoints.save(Saved(epoch, bool(trainer.stop), is_best, kept_as, folder, events))
+        measured = self.measuring.saved(epoch, is_best=is_best)
+        self.checkpoints.save(Saved(epoch, bool(trainer.stop), is_best, kept_as, folder, measured, events))
 
     def close(self) -> None:
         """Ends what is written beside the checkpoints."""
+        self.measuring.close()
         if self._events is not None:
             self._events.close()
 

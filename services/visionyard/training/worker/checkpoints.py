@@ -2,10 +2,11 @@
 
 ``job.pointers["checkpoint"]`` names them::
 
-    {"epoch": 3, "ended": false, "files": {"weights/last.pt": {"key": ..., "size_bytes": ..., "sha256": ...}, "weights/best.pt": ..., "results.csv": ...}}
+    {"epoch": 3, "ended": false, "files": {"weights/last.pt": {"key": ..., "size_bytes": ..., "sha256": ...}, "weights/best.pt": ..., "results.csv": ...},
+     "measured": {...}}
 
-``epoch`` counts finished epochs; ``ended`` says that the last one is done, so that only the end's work is left. Epochs that are kept on request stand
-under ``kept``; see :mod:`visionyard.training.kept_epochs`.
+``epoch`` counts finished epochs; ``ended`` says that the last one is done, so that only the end's work is left; ``measured`` is what :mod:`.measuring` tells. Epochs
+that are kept on request stand under ``kept``; see :mod:`visionyard.training.kept_epochs`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import concurrent.futures
 import logging
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ class Saved:
         is_best: Whether ``best.pt`` is the same as ``last.pt``.
         kept_as: The path under which Ultralytics keeps this epoch besides (``save_period``); empty for none.
         folder: Copies of ``last.pt`` and ``results.csv``, not written to any more; removed when they are stored.
+        measured: What was measured until then; see :mod:`.measuring`.
         events: The path of the event file for TensorBoard, a copy of which lies in ``folder`` too; empty for none.
     """
 
@@ -91,6 +93,7 @@ class Saved:
     is_best: bool
     kept_as: str
     folder: Path
+    measured: dict[str, Any] = field(default_factory=dict)
     events: str = ""
 
 
@@ -162,7 +165,13 @@ class CheckpointStore:
         if saved.kept_as:
             self._kept[str(saved.epoch)] = {path: entry for path, entry in files.items() if not path.startswith(KEPT_WEIGHTS)}
             files[saved.kept_as] = last
-        checkpoint = {"epoch": saved.epoch, "ended": saved.ended, "files": files, **({"kept": self._kept} if self._kept else {})}
+        checkpoint = {
+            "epoch": saved.epoch,
+            "ended": saved.ended,
+            "files": files,
+            "measured": saved.measured,
+            **({"kept": self._kept} if self._kept else {}),
+        }
         self._context.point(checkpoint=checkpoint)
         self._on_stored(saved.epoch)
         superseded = {entry["key"] for entry in self._files.values()} - {entry["key"] for entry in entries(checkpoint)}

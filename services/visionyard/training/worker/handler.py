@@ -17,12 +17,14 @@ from visionyard.kit.jobs.worker import JobContext
 from visionyard.kit.names import VersionName
 from visionyard.kit.objectstore.port import StoreUnavailable
 from visionyard.training.config import TrainingSettings
+from visionyard.training.reports.phases import Stopwatch
 from visionyard.training.spec import TrainingSpec
 from visionyard.training.worker.group import is_trained, train_together, trains_together
 from visionyard.training.worker.offline import prepare_training
 
 _log = logging.getLogger(__name__)
-_PASSED_ON = (Crashed, JobCancelled, Preempted, LeaseLost, StoreUnavailable, YardError, OSError)
+PASSED_ON = (Crashed, JobCancelled, Preempted, LeaseLost, StoreUnavailable, YardError, OSError)
+"""What says itself why a job stops."""
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED", "bad alloc")
 _OUT_OF_SHARED_MEMORY = ("bus error", "shared memory", "/dev/shm")  # noqa: S108 - words of messages, no path that is used
 _PATH = re.compile(r"(?:/[\w.@+~-]+){2,}/?")
@@ -48,15 +50,15 @@ def handle(context: JobContext) -> dict[str, Any]:
 
 
 @contextmanager
-def prepared(context: JobContext, spec: TrainingSpec, *, speaks: bool = True) -> Iterator[tuple[str, Path]]:
-    """Gives the dataset's task and what Ultralytics takes as ``data``, which stays there until the block ends.
+def prepared(context: JobContext, spec: TrainingSpec, *, speaks: bool = True) -> Iterator[tuple[str, Path, Stopwatch]]:
+    """Gives the dataset's task, what Ultralytics takes as ``data``, which stays there until the block ends, and a watch that has run since.
 
     Args:
         context: The job.
         spec: What to train.
         speaks: Whether it reports how far it is.
     """
-    settings = cast("TrainingSettings", context.settings)
+    settings, watch = cast("TrainingSettings", context.settings), Stopwatch()
     version = read_dataset_version(context.store, VersionName.parse(spec.dataset_version, "datasets"))
 
     def fetched(done: int, total: int) -> None:
@@ -65,16 +67,18 @@ def prepared(context: JobContext, spec: TrainingSpec, *, speaks: bool = True) ->
         if speaks:
             context.report("fetching images", done, total, "images")
 
+    watch.enter("fetch")
     with materialise(context.store, version, settings.work_dir / "datasets", settings.dataset_cache_bytes, fetched) as folder:
         if speaks:
             context.report("starting")
-        yield version.task, folder if version.task == "classify" else folder / "data.yaml"
+        watch.enter("start")
+        yield version.task, folder if version.task == "classify" else folder / "data.yaml", watch
 
 
 def _train(context: JobContext, spec: TrainingSpec) -> dict[str, Any]:
     if trains_together(spec) and not is_trained(context):
         train_together(context, spec)
-    with prepared(context, spec) as (task, data):
+    with prepared(context, spec) as (task, data, watch):
         try:
             # Only now, with the lease beating: torch takes seconds to import.
             from visionyard.training.worker import results, trainer  # noqa: PLC0415 - see the line above
@@ -82,34 +86,34 @@ def _train(context: JobContext, spec: TrainingSpec) -> dict[str, Any]:
 
             model = results.initial_model(context, spec, context.scratch)
             begin_with = pretrained_argument(results.pretrained_weights(context, spec, context.scratch))
-            run = trainer.train(context, {**spec.arguments(), **begin_with}, model, task, data)
+            run = trainer.train(context, {**spec.arguments(), **begin_with}, model, task, data, watch)
             trainer.log_outcome(run)
             return results.store_run(context, run, spec)
-        except _PASSED_ON:
+        except PASSED_ON:
             raise
         except Exception as error:  # the last line of defence: the job failed in training
             raise failure(error, context.job.name.id) from error
 
 
-def failure(error: Exception, job_id: str) -> YardError:
-    """What to tell the user of an exception that came out of the training."""
+def failure(error: Exception, job_id: str, what: str = "training") -> YardError:
+    """What to tell the user of an exception that came out of the training, or of ``what``."""
     text = str(error)
     if any(sign in text.lower() for sign in _OUT_OF_SHARED_MEMORY):
         return YardError(
             Reason.OUT_OF_MEMORY,
-            "training ran out of shared memory (/dev/shm), through which data loaders hand batches over: use fewer of them (--set workers=2) or a smaller batch "
+            f"{what} ran out of shared memory (/dev/shm), through which data loaders hand batches over: use fewer of them (--set workers=2) or a smaller batch "
             "(--batch), or give the training container more (shm_size), then start it again",
         )
     if isinstance(error, MemoryError) or any(sign.lower() in text.lower() for sign in _OUT_OF_MEMORY):
         return YardError(
             Reason.OUT_OF_MEMORY,
-            "training ran out of memory: use a smaller batch (--batch), a smaller image size (--imgsz) or a smaller model, then start it again",
+            f"{what} ran out of memory: use a smaller batch (--batch), a smaller image size (--imgsz) or a smaller model, then start it again",
         )
-    _log.error("training failed", exc_info=error)
+    _log.error("%s failed", what, exc_info=error)
     first = next((line.strip() for line in text.splitlines() if line.strip()), "")
     told = _PATH.sub("...", first.encode("ascii", "ignore").decode())[:_LONGEST_REASON]
     return YardError(
         Reason.TRAINING_FAILED,
-        f"training failed with {type(error).__name__}{': ' + told if told else ''}; the log has the details: yard job logs {job_id}",
+        f"{what} failed with {type(error).__name__}{': ' + told if told else ''}; the log has the details: yard job logs {job_id}",
         {"exception": type(error).__name__},
     )

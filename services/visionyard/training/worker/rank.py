@@ -61,11 +61,11 @@ def _train(context: JobContext, rank: int) -> YardError | None:
     """Trains; what is to be told where that fails."""
     try:
         spec = TrainingSpec.from_json(context.job.spec)
-        with prepared(context, spec, speaks=rank == 0) as (task, data):
+        with prepared(context, spec, speaks=rank == 0) as (task, data, watch):
             from visionyard.training.worker import rank_training  # noqa: PLC0415 - imports torch, for seconds, after all the rest
 
             try:
-                rank_training.train_epochs(context, spec, task, data)
+                rank_training.train_epochs(context, spec, task, data, watch)
             except (JobCancelled, Preempted, LeaseLost, StoreUnavailable, YardError, OSError):
                 raise
             except Exception as error:  # the last line of defence: the job failed in training

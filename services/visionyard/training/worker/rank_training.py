@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
@@ -23,11 +23,13 @@ from ultralytics.utils.callbacks import get_default_callbacks
 
 from visionyard.kit.jobs.worker import JobContext
 from visionyard.training.kept_epochs import entries
+from visionyard.training.reports.phases import Stopwatch
 from visionyard.training.spec import TrainingSpec
 from visionyard.training.worker import results
 from visionyard.training.worker.callbacks import TrainingHooks
 from visionyard.training.worker.checkpoints import sweep
 from visionyard.training.worker.choices import choosing, pretrained_argument
+from visionyard.training.worker.measuring import Measuring
 from visionyard.training.worker.task_classes import Maker, trainer_and_validator
 from visionyard.training.worker.trainer import LAST_MOMENT_S, allow_torchvision, device_and_name, overrides_from, place_amp_model, put_back
 
@@ -36,7 +38,7 @@ _WAIT = timedelta(hours=3)
 """How long a rank waits for the others, as in Ultralytics; a rank that dies is noticed by its connection, long before."""
 
 
-def train_epochs(context: JobContext, spec: TrainingSpec, task: str, data: Path) -> None:
+def train_epochs(context: JobContext, spec: TrainingSpec, task: str, data: Path, watch: Stopwatch) -> None:
     """Trains to the last epoch, from where an earlier attempt had come.
 
     Args:
@@ -44,6 +46,7 @@ def train_epochs(context: JobContext, spec: TrainingSpec, task: str, data: Path)
         spec: What to train.
         task: The dataset's task.
         data: The ``data.yaml`` of the materialised dataset; its folder for ``classify``.
+        watch: Runs since the rank began.
 
     Raises:
         YardError: ARTIFACT_CORRUPT, the stored checkpoint cannot be read.
@@ -70,7 +73,7 @@ def train_epochs(context: JobContext, spec: TrainingSpec, task: str, data: Path)
         overrides = overrides_from(checkpoint, arguments, model, {"data": str(data), "device": device, "save_dir": str(folder)})
         make_trainer, _ = trainer_and_validator(task, model)
         make_trainer = choosing(make_trainer, spec.best_metric, spec.pretrained_model_version)
-        hooks = TrainingHooks(context, context.job.spec, device_name, checkpoint["epoch"] if checkpoint else 0) if rank == 0 else None
+        hooks = _hooks(context, device_name, checkpoint or {}, watch) if rank == 0 else None
         try:
             trainer = in_group(make_trainer)(overrides=overrides, _callbacks=hooks.callbacks() if hooks else get_default_callbacks())
             trainer.train()
@@ -81,6 +84,12 @@ def train_epochs(context: JobContext, spec: TrainingSpec, task: str, data: Path)
             if hooks:
                 hooks.checkpoints.close(LAST_MOMENT_S)
                 hooks.close()
+
+
+def _hooks(context: JobContext, device_name: str, checkpoint: Mapping[str, Any], watch: Stopwatch) -> TrainingHooks:
+    """Rank 0's; what the best weights get wrong the worker sees, which validates them."""
+    measuring = Measuring(watch, checkpoint.get("measured", {}))
+    return TrainingHooks(context, context.job.spec, device_name, checkpoint.get("epoch", 0), measuring, None)
 
 
 @contextmanager

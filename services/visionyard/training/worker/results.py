@@ -41,7 +41,7 @@ def store_run(context: JobContext, run: TrainedRun, spec: TrainingSpec) -> dict[
             context.check()
             files[relative] = store_file(context.store, path, f"{context.attempt_prefix}files/{relative}")
     model = _model_version(context, run, spec, files)
-    kept_checkpoint = _resumable(checkpoint, files)
+    kept_checkpoint = {**_resumable(checkpoint, files), "measured": run.hooks.measuring.totals()}
     context.point(files=files, trained=model, checkpoint=kept_checkpoint)
     sweep(context, [*files.values(), *entries(kept_checkpoint)])
     return model

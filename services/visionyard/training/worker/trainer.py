@@ -7,6 +7,7 @@ import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,13 @@ from ultralytics.utils.torch_utils import strip_optimizer
 from visionyard.kit.jobs.worker import JobContext
 from visionyard.kit.torchvision_classes import torchvision_classes
 from visionyard.training.kept_epochs import entries
+from visionyard.training.reports.phases import Stopwatch
 from visionyard.training.worker.callbacks import PATH_ARGUMENTS, TrainingHooks, finite, write_arguments
 from visionyard.training.worker.checkpoints import ARGUMENTS, BEST, LAST, RESULTS, restore, sweep
 from visionyard.training.worker.choices import choosing
+from visionyard.training.worker.measuring import Measuring
+from visionyard.training.worker.observing import ValidationObserver
+from visionyard.training.worker.reporting import write_report
 from visionyard.training.worker.task_classes import Maker, trainer_and_validator
 
 _log = logging.getLogger(__name__)
@@ -52,7 +57,7 @@ def device_and_name(index: int = 0) -> tuple[str, str]:
     return "cpu", "cpu"
 
 
-def train(context: JobContext, arguments: Mapping[str, Any], model: str, task: str, data: Path) -> TrainedRun:
+def train(context: JobContext, arguments: Mapping[str, Any], model: str, task: str, data: Path, watch: Stopwatch) -> TrainedRun:
     """Trains to the end, from where an earlier attempt had come.
 
     Args:
@@ -61,6 +66,7 @@ def train(context: JobContext, arguments: Mapping[str, Any], model: str, task: s
         model: What to start from: the path of weights or of a YAML, or the name of a YAML that Ultralytics brings.
         task: The dataset's and the model's task.
         data: The ``data.yaml`` of the materialised dataset; its folder for ``classify``.
+        watch: Runs since the attempt began.
 
     Raises:
         YardError: ARTIFACT_CORRUPT, the stored checkpoint cannot be read.
@@ -73,7 +79,9 @@ def train(context: JobContext, arguments: Mapping[str, Any], model: str, task: s
     device, device_name = device_and_name()
     if device != "cpu":
         place_amp_model()
-    hooks = TrainingHooks(context, context.job.spec, device_name, checkpoint["epoch"] if checkpoint else 0)
+    measuring = Measuring(watch, (checkpoint or {}).get("measured", {}))
+    observer = ValidationObserver(data if data.is_dir() else data.parent, validation_metrics, partial(write_report, folder=folder))
+    hooks = TrainingHooks(context, context.job.spec, device_name, checkpoint["epoch"] if checkpoint else 0, measuring, observer)
     if context.job.attempt > 1:
         sweep(context, entries(checkpoint or {}))
     if checkpoint:
@@ -81,7 +89,7 @@ def train(context: JobContext, arguments: Mapping[str, Any], model: str, task: s
     try:
         make_trainer, make_validator = trainer_and_validator(task, model)
         if checkpoint and checkpoint["ended"]:
-            return TrainedRun(folder, _finish(folder, make_validator, data, hooks), hooks)
+            return TrainedRun(folder, _finish(folder, make_validator, data, hooks, observer), hooks)
         own: dict[str, Any] = {"data": str(data), "device": device, "save_dir": str(folder)}
         overrides = overrides_from(checkpoint, arguments, model, own)
         make_trainer = choosing(make_trainer, context.job.spec.get("best_metric", ""), context.job.spec.get("pretrained_model_version", ""))
@@ -89,7 +97,7 @@ def train(context: JobContext, arguments: Mapping[str, Any], model: str, task: s
         trainer.train()
         hooks.checkpoints.wait()
         write_arguments(trainer, context.job.spec, folder / ARGUMENTS)
-        return TrainedRun(folder, _validation_metrics(trainer.metrics), hooks)
+        return TrainedRun(folder, validation_metrics(trainer.metrics), hooks)
     finally:
         hooks.checkpoints.close(LAST_MOMENT_S)
         hooks.close()
@@ -142,7 +150,7 @@ def _set_epochs(last: Path, arguments: Mapping[str, Any]) -> None:
         torch.save(checkpoint, last)
 
 
-def _finish(folder: Path, make_validator: Maker, data: Path, hooks: TrainingHooks) -> dict[str, float]:
+def _finish(folder: Path, make_validator: Maker, data: Path, hooks: TrainingHooks, observer: ValidationObserver) -> dict[str, float]:
     """The end's work of a training whose epochs are all done: Ultralytics' ``final_eval`` with its public parts, since it resumes no finished run."""
     hooks.report("validating")
     stripped = strip_optimizer(folder / LAST)
@@ -164,13 +172,15 @@ def _finish(folder: Path, make_validator: Maker, data: Path, hooks: TrainingHook
         "mode": "val",
     }
     validator = make_validator(args=arguments, _callbacks=hooks.callbacks())
+    observer.watch(validator)
     metrics = validator(model=folder / BEST)
     if used.get("plots"):
         plot_results(file=folder / RESULTS)
-    return _validation_metrics(metrics)
+    return validation_metrics(metrics)
 
 
-def _validation_metrics(metrics: Mapping[str, Any] | None) -> dict[str, float]:
+def validation_metrics(metrics: Mapping[str, Any] | None) -> dict[str, float]:
+    """What of Ultralytics' figures is a metric of a validation; losses and times are none."""
     return {key: value for key, value in finite(metrics or {}).items() if key.startswith("metrics/")}
 
 

@@ -20,6 +20,7 @@ from visionyard.transfer.v1 import transfer_service_pb2
 WRITING = {
     "CreateImportJob", "CancelImportJob", "DeleteDataset", "DeleteDatasetVersion", "CollectStorage",
     "CreateTrainingJob", "CancelTrainingJob", "ResumeTrainingJob", "CreateModelVersion", "CreateExportJob", "CancelExportJob",
+    "CreateEvaluationJob", "CancelEvaluationJob",
     "CreateTuningJob", "CancelTuningJob",
     "CreateNotificationChannel", "DeleteNotificationChannel", "TestNotificationChannel",
     "SavePreset", "DeletePreset",
@@ -28,7 +29,7 @@ WRITING = {
 """Every method of ours that changes the bucket; a new one is added here, or begins with a word that says that it reads."""
 SERVICES = [
     "dataset.v1.DatasetService", "dataset.v1.ImportJobService", "dataset.v1.StorageService", "training.v1.TrainingJobService", "training.v1.ModelService",
-    "training.v1.NotificationService", "training.v1.PresetService", "training.v1.TuningJobService",
+    "training.v1.NotificationService", "training.v1.PresetService", "training.v1.EvaluationJobService", "training.v1.TuningJobService",
     "export.v1.ExportJobService", "export.v1.ArtifactService", "inference.v1.DeploymentService", "inference.v1.PredictionService", "transfer.v1.TransferService",
 ]  # fmt: skip
 

@@ -83,7 +83,13 @@ def test_a_resource_is_named_with_its_message(reason):
 
 @pytest.mark.parametrize(
     ("collection", "kind"),
-    [("importJobs", "dataset.v1.ImportJob"), ("exportJobs", "export.v1.ExportJob"), ("tuningJobs", "training.v1.TuningJob"), ("", "")],
+    [
+        ("importJobs", "dataset.v1.ImportJob"),
+        ("exportJobs", "export.v1.ExportJob"),
+        ("evaluationJobs", "training.v1.EvaluationJob"),
+        ("tuningJobs", "training.v1.TuningJob"),
+        ("", ""),
+    ],
 )
 def test_a_job_is_of_its_collections_kind(collection, kind):
     info = detail_of(YardError(Reason.JOB_NOT_FOUND, "m", {"name": f"projects/p/{collection}/j"}), error_details_pb2.ResourceInfo)
