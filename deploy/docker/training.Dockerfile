@@ -6,12 +6,14 @@ RUN python -m venv /opt/visionyard \
  && /opt/visionyard/bin/pip install --no-cache-dir -c /tmp/constraints.txt torch torchvision ultralytics-opencv-headless
 
 FROM torch AS build
+# training,ray for trainings on several machines: the service's image and the cluster's are then one.
+ARG EXTRAS=training
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 # What it needs first, with an empty package in the place of ours: this layer stays as it is while the code changes. Into a folder of its own, so that
 # the final stage takes the torch layer as it is and adds only what is new.
 RUN mkdir -p services/visionyard && touch services/visionyard/__init__.py \
- && /opt/visionyard/bin/pip install --no-cache-dir -c constraints.txt --prefix /opt/added '.[training]'
+ && /opt/visionyard/bin/pip install --no-cache-dir -c constraints.txt --prefix /opt/added ".[${EXTRAS}]"
 COPY services services
 RUN /opt/visionyard/bin/pip install --no-cache-dir --no-deps --force-reinstall --prefix /opt/added .
 

@@ -14,7 +14,9 @@ from visionyard.kit.config import ServiceSettings
 
 ROOT = Path(__file__).parents[2]
 SERVICES = {"dataset": (50051, 9101), "training": (50052, 9102), "export": (50053, 9103), "inference": (50054, 9104)}
-OVERLAYS = ("cpu", "gpu")
+OVERLAYS = ("cpu", "gpu", "gpu-ray")
+CUSTOM = {"RayCluster"}
+"""Kinds of which Kubernetes itself has no schema."""
 
 
 def settings_of(service: str) -> type[ServiceSettings]:
@@ -46,16 +48,31 @@ def containers(manifests):
                 yield document, container
 
 
+def ray_pods(manifests):
+    """The pods of Ray clusters, the head's first."""
+    for document in manifests:
+        if document["kind"] == "RayCluster":
+            spec = document["spec"]
+            yield from (group["template"] for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]))
+
+
 def test_manifests_are_what_kubernetes_takes(manifests):
     _, documents = manifests
     for document in documents:
-        kubernetes_validate.validate(document, "1.34", strict=True)
+        if document["kind"] not in CUSTOM:
+            kubernetes_validate.validate(document, "1.34", strict=True)
+        for pod in ray_pods([document]):
+            metadata = {"name": "ray", **pod["metadata"]}
+            kubernetes_validate.validate(
+                {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod["spec"]}, "1.34", strict=True
+            )
 
 
 def test_every_container_is_restricted(manifests):
     _, documents = manifests
-    for document, container in containers(documents):
-        pod = document["spec"]["template"]["spec"]
+    found = [(document["spec"]["template"]["spec"], container) for document, container in containers(documents)]
+    found += [(pod["spec"], container) for pod in ray_pods(documents) for container in pod["spec"]["containers"]]
+    for pod, container in found:
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert pod["automountServiceAccountToken"] is False
@@ -104,7 +121,7 @@ def test_triton_and_inference_share_a_pod_and_its_models(manifests):
     repository = {e["name"]: e.get("value") for e in by_name["inference"]["env"]}["VISIONYARD_MODEL_REPOSITORY"]
     assert f"--model-repository={repository}" in by_name["triton"]["args"]
     gpu = by_name["triton"]["resources"]["limits"].get("nvidia.com/gpu")
-    assert gpu == ("1" if overlay == "gpu" else None)
+    assert gpu == ("1" if overlay != "cpu" else None)
 
 
 def test_a_roll_out_needs_no_second_gpu(manifests):
@@ -119,7 +136,7 @@ def test_a_roll_out_needs_no_second_gpu(manifests):
 def test_gpus_go_to_training_and_triton_only(manifests):
     overlay, documents = manifests
     with_gpu = {c["name"] for _, c in containers(documents) if "nvidia.com/gpu" in c["resources"]["limits"]}
-    assert with_gpu == ({"training", "triton"} if overlay == "gpu" else set())
+    assert with_gpu == ({"training", "triton"} if overlay != "cpu" else set())
     (training,) = [d["spec"]["template"]["spec"] for d in documents if d["kind"] == "Deployment" and d["metadata"]["name"] == "training"]
     assert any(v.get("emptyDir", {}).get("medium") == "Memory" for v in training["volumes"])
 
@@ -134,7 +151,35 @@ def test_every_variable_in_the_manifests_is_one_that_the_code_reads(manifests):
         for source in container["envFrom"]:
             if "configMapRef" in source:
                 given |= maps[source["configMapRef"]["name"]]
-        assert given <= variables_of(container["name"]), f"{container['name']} does not read {given - variables_of(container['name'])}"
+        own = {name for name in given if not name.startswith("RAY_")}
+        assert own <= variables_of(container["name"]), f"{container['name']} does not read {own - variables_of(container['name'])}"
+
+
+def test_the_ray_cluster_is_what_the_training_service_looks_for(manifests):
+    overlay, documents = manifests
+    (training,) = [container for _, container in containers(documents) if container["name"] == "training"]
+    pods = list(ray_pods(documents))
+    if overlay != "gpu-ray":
+        assert pods == []
+        return
+    (cluster,) = [d for d in documents if d["kind"] == "RayCluster"]
+    environment = {e["name"]: e for e in training["env"]}
+    # KubeRay calls the head's service so.
+    assert environment["VISIONYARD_RAY_ADDRESS"]["value"] == f"ray://{cluster['metadata']['name']}-head-svc:10001"
+    assert f"ray=={cluster['spec']['rayVersion']}\n" in (ROOT / "constraints.txt").read_text()
+    (store,) = [d["metadata"]["name"] for d in documents if d["kind"] == "ConfigMap"]
+    for pod in pods:
+        (container,) = pod["spec"]["containers"]
+        assert container["image"] == training["image"]
+        assert {"configMapRef": {"name": store}} in container["envFrom"]
+        given = {e["name"]: e for e in container["env"]}
+        assert given["RAY_AUTH_TOKEN"] == environment["RAY_AUTH_TOKEN"]
+        assert given["RAY_AUTH_MODE"]["value"] == environment["RAY_AUTH_MODE"]["value"] == "token"
+        assert given["RAY_USAGE_STATS_ENABLED"]["value"] == "0"
+    gpus = [pod["spec"]["containers"][0]["resources"]["limits"].get("nvidia.com/gpu") for pod in pods]
+    assert gpus == [None, "1"]
+    (policy,) = [d for d in documents if d["kind"] == "NetworkPolicy"]
+    assert policy["spec"]["podSelector"]["matchLabels"] == {"ray.io/cluster": cluster["metadata"]["name"]}
 
 
 def compose(*extra: str) -> dict:
@@ -154,9 +199,9 @@ def test_compose_publishes_on_loopback_only():
 
 
 def test_compose_gives_only_variables_that_the_code_reads():
-    for document in (compose(), compose("deploy/compose/gpu.yml")):
+    for document in (compose(), compose("deploy/compose/gpu.yml"), compose("deploy/compose/ray.yml")):
         for name in SERVICES:
-            given = set(document["services"].get(name, {}).get("environment", {}))
+            given = {variable for variable in document["services"].get(name, {}).get("environment", {}) if not variable.startswith("RAY_")}
             assert given <= variables_of(name), f"{name} does not read {given - variables_of(name)}"
 
 
@@ -167,6 +212,22 @@ def test_compose_builds_each_service_from_its_own_dockerfile():
         assert service["ports"] == [f"127.0.0.1:{port}:{port}", f"127.0.0.1:{metrics}:{metrics}"]
         assert service["healthcheck"]["test"][-1] == f"127.0.0.1:{port}"
         assert (ROOT / "services/visionyard/kit/server/probe.py").exists()
+
+
+def test_compose_has_a_ray_cluster_for_the_training_service():
+    services = compose("deploy/compose/ray.yml")["services"]
+    assert services["training"]["environment"]["VISIONYARD_RAY_ADDRESS"] == "ray://ray-head:10001"
+    assert len({service["image"] for service in services.values()}) == 1
+    assert "ARG EXTRAS=training\n" in (ROOT / "deploy/docker/training.Dockerfile").read_text()
+    for service in services.values():
+        assert service["build"]["args"] == {"EXTRAS": "training,ray"}
+        assert service["environment"]["RAY_AUTH_MODE"] == "token"
+        assert service["environment"]["RAY_USAGE_STATS_ENABLED"] == "0"
+        assert "ports" not in service
+    for name in ("ray-head", "ray-node"):
+        assert services[name]["init"] is True
+        assert services[name]["cap_drop"] == ["ALL"]
+    assert services["ray-node"]["deploy"]["replicas"] == 2
 
 
 def test_compose_pins_its_images():

@@ -93,6 +93,17 @@ def test_train(stack, line, tmp_path):
     assert refused(stack, "train", "tiny", "--model", "tiny", "--set", "epoch=3")["reason"] == "UNKNOWN_ARGUMENT"
 
 
+@covers("train", "--gpus", "--nodes", "--launcher")
+def test_train_with_several_processes(stack, line):
+    words = "train", "tiny", "--model", "yolov8n.yaml", "--batch", 4, "--detach"
+    job = stack.json(*words, "--gpus", 2, "--nodes", 1, "--launcher", "local")["training_job"]
+    assert (job["spec"]["gpus"], job["spec"]["nodes"], job["spec"]["launcher"]) == (2, 1, "LAUNCHER_LOCAL")
+    cancelled(stack, job["name"])
+    for asked, field in ((("--gpus", 64), "gpus"), (("--nodes", 2), "nodes"), (("--launcher", "ray"), "launcher")):
+        error = refused(stack, *words, *asked)
+        assert (error["reason"], error["metadata"]["field"]) == ("INVALID_FIELD", f"training_job.spec.{field}")
+
+
 @covers("model push", "--name")
 @covers("model download", "--to")
 def test_a_model_comes_down_and_goes_up_again(stack, line, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import re
 from collections.abc import Sequence
@@ -44,6 +45,13 @@ BestMetric = Annotated[
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Keep event files for TensorBoard with the job's files.")]
 
 
+class Launcher(enum.StrEnum):
+    """Who starts the processes of a training."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 TrainingData = Annotated[str, typer.Argument(metavar="DATASET[@V]", help="What to train on; without a version the newest.")]
 StartModel = Annotated[
     str,
@@ -68,6 +76,14 @@ TimeLimit = Annotated[
 ]
 Budget = Annotated[
     float | None, typer.Option("--budget", metavar="AMOUNT", help="Likewise, by what training costs at the machine's own price.")
+]
+Gpus = Annotated[
+    int | None,
+    typer.Option("--gpus", min=1, max=64, help="Processes that train together on each machine, each with a GPU, or a share of the CPU."),
+]
+Nodes = Annotated[int | None, typer.Option("--nodes", min=1, max=256, help="Machines that train together; with --launcher ray.")]
+LaunchedBy = Annotated[
+    Launcher | None, typer.Option("--launcher", help="Who starts the processes: the service, or the Ray cluster that it knows.")
 ]
 
 
@@ -127,6 +143,9 @@ async def asked(
     budget: float | None,
     *,
     tensorboard: bool,
+    gpus: int | None,
+    nodes: int | None,
+    launcher: Launcher | None,
     pushes: bool = True,
 ) -> dict[str, Any]:
     """What the options of `yard train` mean, as arguments of the client's ``create``; what says nothing is left out.
@@ -154,6 +173,9 @@ async def asked(
         "after": await _followed(session, after),
         "time_limit_s": time_limit_s,
         "budget": budget,
+        "gpus": gpus,
+        "nodes": nodes,
+        "launcher": launcher.value if launcher else "",
     }
     return {
         "dataset": version,
@@ -172,6 +194,9 @@ def train(
     batch: BatchSize = None,
     imgsz: ImageSize = None,
     settings: Settings = None,
+    gpus: Gpus = None,
+    nodes: Nodes = None,
+    launcher: LaunchedBy = None,
     pretrained: PretrainedWeights = "",
     best: BestMetric = "",
     tensorboard: TensorBoard = False,
@@ -205,6 +230,9 @@ def train(
             time_limit,
             budget,
             tensorboard=tensorboard,
+            gpus=gpus,
+            nodes=nodes,
+            launcher=launcher,
         )
 
         async def create(request_id: str) -> training_job_pb2.TrainingJob:
@@ -236,9 +264,9 @@ _ENDS = {
 def trained(job: training_job_pb2.TrainingJob) -> None:
     """A training that ended well, for people."""
     progress = job.training_progress
-    output.write(
-        f"{short(job.model_version)}: trained for {progress.epoch} epochs on {progress.device or 'cpu'}{_ENDS.get(job.early_stop, '')}"
-    )
+    together = f", {progress.processes} processes together" if progress.processes > 1 else ""
+    ended = _ENDS.get(job.early_stop, "")
+    output.write(f"{short(job.model_version)}: trained for {progress.epoch} epochs on {progress.device or 'cpu'}{together}{ended}")
     output.fields([(key, f"{value:.4g}") for key, value in sorted(progress.metrics.items()) if key.startswith("metrics/")])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from visionyard.cli import following, output
+from visionyard.cli.durations import parse_duration
 from visionyard.cli.options import AsJson, Detach, Directory
 from visionyard.cli.pages import writable
 from visionyard.cli.session import Session, run
@@ -20,20 +20,6 @@ from visionyard.cli.tuning_results import tuned, write_page, write_picture
 from visionyard.client.references import References, short
 from visionyard.client.search_space import read_search_space
 from visionyard.training.v1 import tuning_job_pb2, tuning_job_service_pb2
-
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
-
-
-def parse_duration(text: str) -> timedelta:
-    """``2h``, ``90m``, ``1h30m``, ``45s``."""
-    found = _DURATION.fullmatch(text.strip())
-    if not found or not any(found.groups()):
-        raise typer.BadParameter(f"{text!r} is no time: give something like 2h, 90m or 1h30m")
-    hours, minutes, seconds = (float(part or 0) for part in found.groups())
-    try:
-        return timedelta(hours=hours, minutes=minutes, seconds=seconds)
-    except OverflowError:
-        raise typer.BadParameter(f"{text!r} is too long") from None
 
 
 def tune(
@@ -87,7 +73,7 @@ def tune(
 ) -> None:
     """Search for good training arguments: short trials, of which the better ones are trained on; follows the search until it has ended."""
     overrides = parse_overrides(settings or [])
-    limit = parse_duration(time_limit) if time_limit else None
+    limit = timedelta(seconds=parse_duration(time_limit, "--time-limit")) if time_limit else None
     if plot is not None and plot.suffix.lower() != ".svg":
         raise typer.BadParameter(f"{plot.name!r} does not end in .svg, and an SVG is what is written", param_hint="--plot")
 

@@ -44,6 +44,9 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
         batch_size: int = 0,
         image_size_px: int = 0,
         overrides: Mapping[str, Any] | None = None,
+        gpus: int = 0,
+        nodes: int = 0,
+        launcher: str = "",
         pretrained: str = "",
         best_metric: str = "",
         tensorboard: bool = False,
@@ -66,6 +69,9 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
             batch_size: Images a step; 0: Ultralytics' default, 16.
             image_size_px: The image's side in pixels; 0: Ultralytics' default, 640.
             overrides: Other training arguments of Ultralytics by their own names.
+            gpus: How many processes train together on each machine, each with a GPU or, where there is none, a share of the CPU; 0 for one.
+            nodes: On how many machines; 0 for one.
+            launcher: ``ray`` where a Ray cluster is to start the processes, ``local`` or empty where the service is.
             pretrained: A model version, ``NAME[@V]`` or a resource name, whose tensors an architecture or a YAML begins with as far as they fit.
             best_metric: What chooses the best epoch and stops early: ``mAP50``, ``recall``, ``mAP50-95(M)``, ``top1``, ...; empty: Ultralytics' own choice.
             tensorboard: Whether event files for TensorBoard are kept with the job's files.
@@ -98,6 +104,9 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
             after=after,
             time_limit_s=time_limit_s,
             budget=budget,
+            gpus=gpus,
+            nodes=nodes,
+            launcher=launcher,
         )
         request = training_job_service_pb2.CreateTrainingJobRequest(
             parent=self._names.parent,

@@ -10,6 +10,18 @@ from visionyard.client.references import References
 from visionyard.kit.errors import Reason
 from visionyard.training.v1 import training_job_pb2
 
+_LAUNCHERS = {
+    "": training_job_pb2.LAUNCHER_UNSPECIFIED,
+    "local": training_job_pb2.LAUNCHER_LOCAL,
+    "ray": training_job_pb2.LAUNCHER_RAY,
+}
+
+
+def _launcher(name: str) -> training_job_pb2.Launcher.ValueType:
+    if name not in _LAUNCHERS:
+        raise local(Reason.INVALID_FIELD, f"there is no launcher {name!r}: choose local or ray", {"field": "training_job.spec.launcher"})
+    return _LAUNCHERS[name]
+
 
 def training_spec(
     names: References,
@@ -23,11 +35,14 @@ def training_spec(
     batch_size: int = 0,
     image_size_px: int = 0,
     overrides: Mapping[str, Any] | None = None,
+    gpus: int = 0,
+    nodes: int = 0,
+    launcher: str = "",
 ) -> training_job_pb2.TrainingSpec:
     """The message; arguments as for :meth:`visionyard.client.training.AsyncTrainingJobs.create`.
 
     Raises:
-        ClientError: INVALID_ARGUMENT (INVALID_NAME, INVALID_ARGUMENT_VALUE).
+        ClientError: INVALID_ARGUMENT (INVALID_NAME, INVALID_FIELD, INVALID_ARGUMENT_VALUE).
     """
     spec = training_job_pb2.TrainingSpec(
         dataset_version=names.version("datasets", dataset),
@@ -35,6 +50,9 @@ def training_spec(
         epochs=epochs,
         batch_size=batch_size,
         image_size_px=image_size_px,
+        gpus=gpus,
+        nodes=nodes,
+        launcher=_launcher(launcher),
     )
     if model_version:
         spec.model_version = names.version("models", model_version)

@@ -41,6 +41,7 @@ from visionyard.training.notifications.outbox import Outbox
 from visionyard.training.notifications.posting import Poster
 from visionyard.training.official_weights import OfficialWeights
 from visionyard.training.preset_servicer import PresetServicer
+from visionyard.training.processes import capacity_here, slots_taken
 from visionyard.training.pushed_files import PushedFiles, clear_leftovers
 from visionyard.training.servicer import TrainingJobServicer
 from visionyard.training.slots import DEVICES, FreeMemory, training_slots
@@ -92,8 +93,8 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
     uploads = UploadStore(store, settings.upload_limit_bytes, ProjectQuota(store, settings.project_quota_bytes))
     channels = Channels(store, private=settings.notify_private)
     outbox, post = Outbox(store, channels), Poster(private=settings.notify_private).post
-    estimates = Estimates(store, this_machine(uses_gpus=any(slot["CUDA_VISIBLE_DEVICES"] for slot in slots)), settings.price)
-    trainings = Trainings(store, facts.table, outbox, estimates, len(slots))
+    estimates = Estimates(store, this_machine(uses_gpus=any(slot[DEVICES] for slot in slots)), settings.price)
+    trainings = Trainings(store, facts.table, outbox, estimates, len(slots), capacity_here(slots, settings.ray_address))
     models = Models(
         store,
         PushedFiles(uploads, settings.work_dir),
@@ -109,6 +110,7 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
         settings.lease_s,
         stop_workers=settings.stop_workers,
         events=outbox,
+        width=slots_taken(slots),
         open_slots=memory.open,
     )
     trainings.jobs.tell(dispatcher.wake)

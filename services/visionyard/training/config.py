@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -25,6 +25,16 @@ class TrainingSettings(JobServiceSettings):
     )
     cpu_slots: int = Field(
         1, ge=1, le=64, description="How many trainings run at once on a machine without a GPU; with GPUs it is one for each."
+    )
+    ray_address: str = Field(
+        "",
+        description="The Ray cluster for trainings with the launcher ray: HOST:PORT where this machine is one of its nodes, ray://HOST:10001 from elsewhere.",
+    )
+    ray_device: Literal["gpu", "cpu"] = Field(
+        "gpu", description="What each process of a training takes on the Ray cluster: gpu or, for clusters without any, cpu."
+    )
+    ray_wait_s: float = Field(
+        3600.0, gt=0, le=604_800, description="How long a training waits until all its Ray nodes are there, in seconds; then it fails."
     )
     gpu_free_ratio: float = Field(
         0.5,

@@ -18,6 +18,7 @@ from visionyard.training.estimates.estimates import MachineEstimate
 from visionyard.training.limits import Spent
 from visionyard.training.machine_mapping import duration, estimate_to_proto, seconds_of
 from visionyard.training.models import ModelView
+from visionyard.training.processes import Launcher
 from visionyard.training.report_mapping import phases_to_proto
 from visionyard.training.reports.report import images_per_second, newest_measured
 from visionyard.training.scheduling import Scheduling
@@ -34,6 +35,23 @@ _TASKS = {
     "pose": model_pb2.MODEL_TASK_POSE,
     "obb": model_pb2.MODEL_TASK_OBB,
 }
+
+
+_LAUNCHERS = {training_job_pb2.LAUNCHER_LOCAL: Launcher.LOCAL, training_job_pb2.LAUNCHER_RAY: Launcher.RAY}
+
+
+def _launcher(number: int) -> Launcher:
+    """The launcher that is asked for.
+
+    Raises:
+        YardError: INVALID_FIELD, one that this service does not know.
+    """
+    if number == training_job_pb2.LAUNCHER_UNSPECIFIED:
+        return Launcher.LOCAL
+    found = next((launcher for known, launcher in _LAUNCHERS.items() if known == number), None)
+    if found is None:
+        raise invalid_field("training_job.spec.launcher", f"takes local or ray, not the number {number}")
+    return found
 
 
 def spec_from_proto(spec: training_job_pb2.TrainingSpec) -> TrainingSpec:
@@ -55,6 +73,9 @@ def spec_from_proto(spec: training_job_pb2.TrainingSpec) -> TrainingSpec:
         pretrained_model_version=spec.pretrained_model_version,
         best_metric=spec.best_metric,
         tensorboard=spec.tensorboard,
+        gpus=spec.gpus,
+        nodes=spec.nodes,
+        launcher=_launcher(spec.launcher).value,
     )
 
 
@@ -101,6 +122,9 @@ def spec_to_proto(spec: TrainingSpec) -> training_job_pb2.TrainingSpec:
         batch_size=spec.batch_size,
         image_size_px=spec.image_size_px,
         overrides=overrides,
+        gpus=spec.gpus,
+        nodes=spec.nodes,
+        launcher=next(number for number, launcher in _LAUNCHERS.items() if launcher.value == spec.launcher),
         pretrained_model_version=spec.pretrained_model_version,
         best_metric=spec.best_metric,
         tensorboard=spec.tensorboard,
@@ -164,6 +188,7 @@ def _progress(view: TrainingView) -> training_job_pb2.TrainingProgress:
         metrics=detail.get("metrics", {}),
         gpu_memory_bytes=detail.get("gpu_memory_bytes", 0),
         device=detail.get("device", ""),
+        processes=detail.get("processes", 0),
         phase_times=phases_to_proto(measured),
         images_per_second=images_per_second(measured),
         expected_start_time=timestamp(view.expected_start),

@@ -19,6 +19,8 @@ _LARGEST = {"epochs": 100_000, "batch_size": 65_536, "image_size_px": 8192}
 ARGUMENT_OF_FIELD = {"epochs": "epochs", "batch_size": "batch", "image_size_px": "imgsz"}
 """The fields that stand for arguments of Ultralytics."""
 _MAX_OVERRIDES = 200
+DEFAULT_BATCH = 16
+"""Ultralytics' own."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,9 @@ class TrainingSpec:
         overrides: Other training arguments by Ultralytics' names.
         time_limit_s: How long it may train, over all attempts, in seconds; 0 for as long as it takes.
         budget: What it may cost by the price of the machine that it trains on; 0 for no limit.
+        gpus: How many processes train together on each machine, each with a GPU or a share of the CPU; 0 for one.
+        nodes: On how many machines; 0 for one.
+        launcher: ``ray`` where a Ray cluster starts the processes, empty where the job's worker does.
         pretrained_model_version: The model version whose tensors an architecture or a YAML begins with; empty for none.
         best_metric: The metric that chooses the best epoch; empty for Ultralytics' own choice.
         tensorboard: Whether event files are written.
@@ -54,10 +59,18 @@ class TrainingSpec:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     time_limit_s: float = 0.0
     budget: float = 0.0
+    gpus: int = 0
+    nodes: int = 0
+    launcher: str = ""
     pretrained_model_version: str = ""
     best_metric: str = ""
     tensorboard: bool = False
     tuning_job: str = ""
+
+    @property
+    def processes(self) -> int:
+        """How many processes train together, on all machines."""
+        return max(1, self.gpus) * max(1, self.nodes)
 
     def to_json(self) -> dict[str, Any]:
         """The form in which the job's document keeps it."""

@@ -24,6 +24,7 @@ from visionyard.training.estimates.machine import this_machine
 from visionyard.training.forecast import Forecast
 from visionyard.training.kept_epochs import checkpoint_at
 from visionyard.training.presets import COLLECTION, Presets
+from visionyard.training.processes import Capacity, capacity_here, check_processes
 from visionyard.training.reports.page import render_report
 from visionyard.training.reports.report import TrainingReport, read_report
 from visionyard.training.scheduling import AT_ITS_TURN, Queue, Scheduling, read_queue
@@ -84,6 +85,7 @@ class Trainings:
         events: Hears of every change of a job that is made here.
         estimates: Says how long trainings take; by default on this machine without its GPUs, and without a price.
         slots: How many trainings run here at once.
+        capacity: What trainings may use; this process's machine, and no cluster, where it is not given.
     """
 
     def __init__(
@@ -93,12 +95,14 @@ class Trainings:
         events: JobEvents | None = None,
         estimates: Estimates | None = None,
         slots: int = 1,
+        capacity: Capacity | None = None,
     ) -> None:
         self.store = store
         self.jobs = JobService(store, JobKind.TRAINING, events)
         self.estimates = estimates or Estimates(store, this_machine(uses_gpus=False))
         self._forecast = Forecast(self.jobs.records, self.jobs.progress, slots)
         self._table = table
+        self._capacity = capacity or capacity_here()
         self.presets = Presets(store, table)
 
     def create(
@@ -164,6 +168,7 @@ class Trainings:
         _must_reach(project, dataset.parent, "dataset_version")
         table = self._table()
         checked, task = check_spec(spec, table)
+        check_processes(checked, self._capacity)
         version = read_dataset_version(self.store, dataset)
         initial = self._version(project, checked.model_version, "model_version")
         _must_fit(version, initial.task if initial else task, str(initial.name) if initial else checked.architecture or "the model YAML")

@@ -2,14 +2,12 @@
 
 import re
 import xml.etree.ElementTree as ET
-from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
-import typer
 from google.protobuf import json_format
 
-from visionyard.cli.tuning import parse_duration, plan_of
+from visionyard.cli.tuning import plan_of
 from visionyard.cli.tuning_chart import linear, logarithmic, picture
 from visionyard.cli.tuning_progress import TuningProgress
 from visionyard.cli.tuning_results import cells, page, ranked, summary, tuned
@@ -146,16 +144,3 @@ def test_on_a_terminal_it_is_a_table(job, capsys, monkeypatch):
 
 def test_the_plan_in_words(job):
     assert plan_of(job) == "9 trials to 3 epochs, 3 to 9, 1 to 27"
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("2h", 7200), ("90m", 5400), ("1h30m", 5400), ("45s", 45), (" 0.5h ", 1800), ("1h1m1s", 3661)]
-)
-def test_times(text, seconds):
-    assert parse_duration(text) == timedelta(seconds=seconds)
-
-
-@pytest.mark.parametrize("text", ["", "2", "h", "-2h", "2d", "30m1h", "1e3h", "9" * 400 + "h"])
-def test_what_is_no_time(text):
-    with pytest.raises(typer.BadParameter):
-        parse_duration(text)

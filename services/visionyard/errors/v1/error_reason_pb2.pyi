@@ -150,6 +150,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The job has not ended, so it cannot be resumed. Metadata: name, state."""
     ERROR_REASON_DEPENDENCY_FAILED: _ErrorReason.ValueType  # 103
     """The job that this one was to follow did not succeed. Metadata: name, state."""
+    ERROR_REASON_CLUSTER_NOT_READY: _ErrorReason.ValueType  # 104
+    """The Ray cluster did not have the nodes that a training asked for, in the time that it waits. Metadata: address, nodes."""
     ERROR_REASON_EXPORT_FAILED: _ErrorReason.ValueType  # 120
     """The export itself failed. Metadata: step."""
     ERROR_REASON_EXPORT_MISMATCH: _ErrorReason.ValueType  # 121
@@ -317,6 +319,8 @@ ERROR_REASON_JOB_UNFINISHED: ErrorReason.ValueType  # 102
 """The job has not ended, so it cannot be resumed. Metadata: name, state."""
 ERROR_REASON_DEPENDENCY_FAILED: ErrorReason.ValueType  # 103
 """The job that this one was to follow did not succeed. Metadata: name, state."""
+ERROR_REASON_CLUSTER_NOT_READY: ErrorReason.ValueType  # 104
+"""The Ray cluster did not have the nodes that a training asked for, in the time that it waits. Metadata: address, nodes."""
 ERROR_REASON_EXPORT_FAILED: ErrorReason.ValueType  # 120
 """The export itself failed. Metadata: step."""
 ERROR_REASON_EXPORT_MISMATCH: ErrorReason.ValueType  # 121

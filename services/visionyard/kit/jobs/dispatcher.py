@@ -10,25 +10,26 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.jobs import joblog
 from visionyard.kit.jobs.child import Child
 from visionyard.kit.jobs.events import JobEvents
 from visionyard.kit.jobs.holding import release
-from visionyard.kit.jobs.making_room import least_priority, who_makes_room
+from visionyard.kit.jobs.making_room import RoomMaker
 from visionyard.kit.jobs.model import Job, JobKind, JobState, heartbeat_key
 from visionyard.kit.jobs.queue import Marker, Place, fair_order
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.jobs.scratch import sweep
 from visionyard.kit.jobs.signals import signalled
 from visionyard.kit.jobs.standby import Standby
-from visionyard.kit.jobs.worker import EXIT_GIVEN_BACK, LOG_FILE, SCRATCH_VARIABLE
+from visionyard.kit.jobs.worker import EXIT_CRASHED, EXIT_GIVEN_BACK, LOG_FILE, SCRATCH_VARIABLE
 from visionyard.kit.objectstore.port import NotFound, ObjectStore, StoreUnavailable
 
 _log = logging.getLogger(__name__)
@@ -41,6 +42,10 @@ _ELSEWHERE_S = 3.0
 """How long a waiting job is left to other machines, which may have a free slot, before a running one of this machine makes room for it."""
 _START = timedelta(seconds=60)
 """How long a child may take to its first beat; on a crowded machine an interpreter starts slowly, and a child that dies over it is noticed anyway."""
+
+
+def _one(_spec: Mapping[str, Any]) -> int:
+    return 1
 
 
 @dataclass
@@ -63,13 +68,15 @@ class Dispatcher:
         store: The bucket.
         kind: Which queue.
         worker_module: What ``python -m`` runs as a worker.
-        slots: The environment of each slot, ``[{"CUDA_VISIBLE_DEVICES": "0"}]``; as many workers run at once.
+        slots: The environment of each slot, ``[{"CUDA_VISIBLE_DEVICES": "0"}]``; as many workers run at once. One that takes several slots gets the
+            values of each, joined by commas.
         work_dir: Where scratch folders are made; stands for this machine together with its host name.
         lease_s: A worker that has not beaten for so long, by the store's clock, is dead.
         poll_s: Seconds between two looks at the queue, for what nobody tells it: jobs that other services queued, and workers that died elsewhere.
         stop_workers: Whether workers are told to go when the dispatcher stops (in a container, where they could not outlive it anyway).
         standby: Where a worker may wait for its job; a job that ended well has one wait for the next, and the dispatcher ends it with itself.
         events: Hears of every change that is made here.
+        width: Tells, by a job's spec, how many slots it takes; where that is more than there are, it is left to other machines.
         open_slots: Gives those of the slots without a job that may get one now; None for all. May block.
     """
 
@@ -86,9 +93,11 @@ class Dispatcher:
         stop_workers: bool = False,
         standby: Standby | None = None,
         events: JobEvents | None = None,
+        width: Callable[[Mapping[str, Any]], int] = _one,
         open_slots: Callable[[Sequence[int]], Sequence[int]] | None = None,
     ) -> None:
         self.records = JobRecords(store, kind, events)
+        self._width = width
         self._kind = kind
         self._module = worker_module
         self._slots = list(slots)
@@ -101,7 +110,7 @@ class Dispatcher:
         self._standby = standby
         self._open_slots = open_slots or (lambda free: free)
         self._seen: dict[str, _Seen] = {}
-        self._wait_since: dict[Marker, float] = {}
+        self._room = RoomMaker(self.records, lambda job: width(job.spec) <= len(slots))
         self._children: dict[str, Child] = {}
         self._watched: set[Path] = set()
         self._watchers: set[asyncio.Task[None]] = set()
@@ -157,56 +166,59 @@ class Dispatcher:
         busy: set[int] = set()
         dead = [job for job in running if await self._is_dead(job, busy)]
         free = [slot for slot in range(len(self._slots)) if slot not in busy]
-        free = list(await asyncio.to_thread(self._open_slots, free))
-        for job in dead:
-            if free and await self._claim_and_spawn(job, free[0]):
-                free.pop(0)
+        known_free, free = len(free), list(await asyncio.to_thread(self._open_slots, free))
+        most = len(self._slots) - (known_free - len(free))
+        reserved = [job for job in dead if await self._give(job, free, most)]
         await asyncio.to_thread(release, self.records)
-        if not free:
-            await asyncio.to_thread(self._have_room_made, running)
-            return
+        head = await self._deal(free, most, running) if free and not reserved else None
+        if head is not None or not free:
+            own = [job for job in running if job.node == self._node]
+            await asyncio.to_thread(self._room.ask, running, own, head, _ELSEWHERE_S)
+
+    async def _deal(self, free: list[int], most: int, running: Sequence[Job]) -> Marker | None:
+        """Gives waiting jobs the free slots in their order; the marker of the one, if any, that waits for more slots than are free."""
         by_project = Counter(job.name.project for job in running)
         for marker in fair_order(await asyncio.to_thread(self.records.markers, Place.WAITING), by_project):
             waiting = await asyncio.to_thread(self.records.at, marker)
             if waiting is None or waiting.state is not JobState.QUEUED or waiting.held:
                 continue
-            if await self._claim_and_spawn(waiting, free[0]):
-                free.pop(0)
-                if not free:
-                    return
+            if await self._give(waiting, free, most):
+                return marker
+            if not free:
+                break
+        return None
 
-    def _have_room_made(self, running: Sequence[Job]) -> None:
-        """Asks workers of this machine to give way to waiting jobs of a higher priority, for which no machine had a free slot."""
-        own = [job for job in running if job.node == self._node]
-        least = least_priority(own)
-        waiting = self.records.waiting_above(least) if least is not None else []
-        now = time.monotonic()
-        self._wait_since = {marker: self._wait_since.get(marker, now) for marker in waiting}
-        urgent = [marker for marker, since in self._wait_since.items() if now - since >= _ELSEWHERE_S]
-        for job, marker in who_makes_room(urgent, running, own):
-            if (there := self.records.at(marker)) is not None and there.marker == marker:
-                self._ask_for_room(job, there)
+    async def _give(self, job: Job, free: list[int], most: int) -> bool:
+        """Gives a job as many of the free slots as it takes.
 
-    def _ask_for_room(self, job: Job, waiting: Job) -> None:
-        def change(current: Job, _: datetime) -> Job | None:
-            if current.attempt != job.attempt or current.state is not JobState.RUNNING or current.yields_to:
-                return None
-            return current.changed(yields_to=str(waiting.name))
+        Args:
+            job: The job.
+            free: The free slots; those that it gets are taken out.
+            most: How many may become free at best.
 
-        self.records.update(job.name, change)
-        _log.info("%s makes room for %s, which has a higher priority", job.name, waiting.name)
+        Returns:
+            Whether it waits for more of them, so that no job behind it may have those that are free.
+        """
+        width = self._width(job.spec)
+        if width > most:
+            return False
+        if width > len(free):
+            return True
+        if await self._claim_and_spawn(job, tuple(free[:width])):
+            del free[:width]
+        return False
 
     async def _is_dead(self, job: Job, busy: set[int]) -> bool:
         """Whether a running job's worker is dead and its job is to be claimed; notes the slots of this machine that are not free."""
         child = self._children.get(str(job.name))
         if not await asyncio.to_thread(self._expired, job, own=child is not None):
             if job.node == self._node:
-                busy.add(job.slot)
+                busy.update(job.slots)
         elif child is not None:
             # It lives but does not beat: stopped, or stuck for good. Its watcher settles the job, so its slot is free by the next round or so.
             _log.warning("the worker of %s has not beaten for its lease and is ended", job.name)
             child.kill_group()
-            busy.add(job.slot)
+            busy.update(job.slots)
         elif job.state is JobState.CANCELLING:
             await asyncio.to_thread(self._finish_cancel, job)
         else:
@@ -242,7 +254,7 @@ class Dispatcher:
 
         self.records.update(job.name, change)
 
-    def _claim(self, job: Job, slot: int) -> Job | None:
+    def _claim(self, job: Job, slots: tuple[int, ...]) -> Job | None:
         """Takes the next attempt by compare-and-swap; None where somebody else was faster or the job has failed for good."""
         claimed = False
 
@@ -260,29 +272,35 @@ class Dispatcher:
                 attempt=current.attempt + 1,
                 start_time=current.start_time or now,
                 node=self._node,
-                slot=slot,
+                slots=slots,
                 crashes=crashes,
             )
 
         taken = self.records.update(job.name, change)
         return taken if claimed else None
 
-    async def _claim_and_spawn(self, job: Job, slot: int) -> bool:
+    async def _claim_and_spawn(self, job: Job, slots: tuple[int, ...]) -> bool:
         scratch = self._scratch_root / f"{job.name.project}-{job.name.id}-{job.attempt + 1}"
         await asyncio.to_thread(scratch.mkdir, parents=True, exist_ok=True)  # before the claim: where the disk is full nothing is claimed
-        claimed = await asyncio.to_thread(self._claim, job, slot)
+        claimed = await asyncio.to_thread(self._claim, job, slots)
         if claimed is None:
             with suppress(OSError):
                 scratch.rmdir()  # empty unless another dispatcher of this machine has just claimed the same attempt
             return False
         try:
-            child = await self._spawn(claimed, {**self._slots[slot], SCRATCH_VARIABLE: str(scratch)}, scratch / LOG_FILE)
+            child = await self._spawn(claimed, {**self._environment(slots), SCRATCH_VARIABLE: str(scratch)}, scratch / LOG_FILE)
         except OSError:
             await asyncio.to_thread(self._requeue, claimed, crashed=False)
             raise
         _log.info(
             "worker started",
-            extra={"job": str(claimed.name), "attempt": claimed.attempt, "pid": child.pid, "slot": slot, "request_id": claimed.request_id},
+            extra={
+                "job": str(claimed.name),
+                "attempt": claimed.attempt,
+                "pid": child.pid,
+                "slots": list(slots),
+                "request_id": claimed.request_id,
+            },
         )
         self._children[str(claimed.name)] = child
         self._watched.add(scratch)
@@ -291,6 +309,9 @@ class Dispatcher:
         watcher.add_done_callback(self._watchers.discard)
         self._changed()
         return True
+
+    def _environment(self, slots: tuple[int, ...]) -> dict[str, str]:
+        return {name: ",".join(self._slots[slot][name] for slot in slots) for name in self._slots[slots[0]]}
 
     async def _spawn(self, job: Job, environment: dict[str, str], output: Path) -> Child:
         """A worker with the job: the one that waited for it, else a new one."""
@@ -307,7 +328,7 @@ class Dispatcher:
         _log.info("worker ended", extra={"job": str(job.name), "attempt": job.attempt, "pid": child.pid, "exit_code": code})
         child.kill_group()
         self._changed()
-        if code not in {0, EXIT_GIVEN_BACK}:
+        if code not in {0, EXIT_GIVEN_BACK, EXIT_CRASHED}:
             await asyncio.to_thread(joblog.merge, self.records.store, job.name, job.attempt, scratch / LOG_FILE)
         await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
         self._watched.discard(scratch)

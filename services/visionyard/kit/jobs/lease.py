@@ -32,6 +32,10 @@ class Preempted(Exception):
     """The worker was told to go (SIGTERM); the job goes back to the queue."""
 
 
+class Crashed(Exception):
+    """A process that the work needs has died: the attempt ends as if its worker had, so the job is taken up again, a limited number of times."""
+
+
 class StopCause(enum.Enum):
     """Why a worker must stop, strongest first."""
 
@@ -100,7 +104,7 @@ class Lease:
             self._wake.set()
 
     def _write(self) -> None:
-        body = {"node": self._job.node, "host": socket.gethostname(), "pid": os.getpid(), "slot": self._job.slot}
+        body = {"node": self._job.node, "host": socket.gethostname(), "pid": os.getpid(), "slots": list(self._job.slots)}
         self._records.store.put(heartbeat_key(self._job.name, self._job.attempt), json.dumps(body).encode())
 
     def _beat(self) -> None:
@@ -131,6 +135,52 @@ class Lease:
             self._yields_since = time.monotonic()
 
 
-def on_sigterm(lease: Lease) -> None:
+class Follower:
+    """What a process of an attempt's group has in place of the lease, which the group's leader holds: it stops where that one tells it to (SIGTERM)."""
+
+    def __init__(self) -> None:
+        self._cause: StopCause | None = None
+        self._yields_since: float | None = None
+        self._closed = threading.Event()
+
+    @property
+    def cause(self) -> StopCause | None:
+        """Why the work must stop, or None while it may go on."""
+        return self._cause
+
+    @property
+    def yields_for_s(self) -> float:
+        """For how many seconds a job of a higher priority has been waiting for the group's slots; 0 while none does, or :meth:`watch` was not called."""
+        return 0.0 if self._yields_since is None else time.monotonic() - self._yields_since
+
+    def preempt(self, *_: object) -> None:
+        """The SIGTERM handler's part: asks the work to stop."""
+        self._cause = StopCause.PREEMPTED
+
+    def watch(self, records: JobRecords, job: Job, interval_s: float) -> None:
+        """Looks now and then, from a thread of its own, whether the job has been asked to make room.
+
+        Args:
+            records: The jobs of this kind.
+            job: The job.
+            interval_s: Seconds between two looks.
+        """
+
+        def look() -> None:
+            while self._yields_since is None and not self._closed.wait(interval_s):
+                try:
+                    if records.get(job.name).yields_to:
+                        self._yields_since = time.monotonic()
+                except (StoreUnavailable, YardError) as error:
+                    _log.warning("the job's document could not be read: %s", error)
+
+        threading.Thread(target=look, name="follower", daemon=True).start()
+
+    def close(self) -> None:
+        """Looks no more."""
+        self._closed.set()
+
+
+def on_sigterm(lease: Lease | Follower) -> None:
     """Takes SIGTERM as a preemption. Call it from the main thread."""
     signal.signal(signal.SIGTERM, lease.preempt)

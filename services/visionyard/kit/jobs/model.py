@@ -67,7 +67,7 @@ class Job:
         update_time: When its document last changed, by the store's clock.
         request_id: The ``x-request-id`` of the call that created it, for logs.
         node: Which machine holds the lease (empty while queued).
-        slot: Which of that machine's slots it holds.
+        slots: Which of that machine's slots it holds.
         crashes: How often in a row a worker died without having pointed at work that the next one is spared.
         priority: Jobs of a higher one get slots first; 0 for most.
         follows: The id of another job of the project and kind that must have succeeded before this one may have a slot; empty for none.
@@ -92,7 +92,7 @@ class Job:
     end_time: datetime | None = None
     update_time: datetime | None = None
     node: str = ""
-    slot: int = 0
+    slots: tuple[int, ...] = ()
     crashes: int = 0
     priority: int = 0
     follows: str = ""
@@ -121,7 +121,7 @@ class Job:
             end_time=_time(body["end_time"]),
             update_time=document.last_modified,
             node=body["node"],
-            slot=body["slot"],
+            slots=tuple(body["slots"]),
             crashes=body["crashes"],
             priority=body.get("priority", 0),
             follows=body.get("follows", ""),
@@ -146,7 +146,7 @@ class Job:
             "start_time": self.start_time.isoformat() if self.start_time else None,
             "end_time": self.end_time.isoformat() if self.end_time else None,
             "node": self.node,
-            "slot": self.slot,
+            "slots": list(self.slots),
             "crashes": self.crashes,
             "priority": self.priority,
             "follows": self.follows,

@@ -33,6 +33,13 @@ class Reporter:
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._write_changes, name="reporter", daemon=True)
 
+    def continue_from(self, sequence: int) -> None:
+        """Counts on from what another process of the attempt's group has written; that one writes no more."""
+        with self._lock:
+            newest = max(sequence, self._latest.sequence)
+            self._latest = dataclasses.replace(self._latest, sequence=newest)
+            self._written = newest
+
     def start(self) -> None:
         """Begins to write in the background."""
         self._thread.start()

@@ -25,7 +25,7 @@ from visionyard.kit.config import JobServiceSettings, load_settings
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.jobs.events import JobEvents
 from visionyard.kit.jobs.joblog import LogShipper
-from visionyard.kit.jobs.lease import JobCancelled, Lease, LeaseLost, Preempted, StopCause, on_sigterm
+from visionyard.kit.jobs.lease import Crashed, Follower, JobCancelled, Lease, LeaseLost, Preempted, StopCause, on_sigterm
 from visionyard.kit.jobs.model import Job, JobKind, JobState, ProgressSnapshot, attempt_prefix
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.jobs.reporter import Reporter
@@ -43,9 +43,12 @@ LOG_FILE = "worker.log"
 """The file in the scratch folder that the worker's output goes to."""
 LOCK_FILE = ".lock"
 """Held while the worker lives, so that a sweep can tell a dead attempt's folder."""
-_STORE_PATIENCE_S = 300.0
+STORE_PATIENCE_S = 300.0
+"""How long a worker waits for a store that is away, in seconds."""
 EXIT_GIVEN_BACK = 75
 """The worker gave the job back, or could not reach the store to say how it ended (sysexits' EX_TEMPFAIL)."""
+EXIT_CRASHED = 70
+"""A process that the worker needs has died, and its log is in the bucket (sysexits' EX_SOFTWARE)."""
 _GRACE_S = {StopCause.LEASE_LOST: 3.0, StopCause.CANCELLED: 30.0, StopCause.PREEMPTED: 5.0}
 
 Handler = Callable[["JobContext"], dict[str, Any]]
@@ -65,7 +68,7 @@ class JobContext:
     """
 
     def __init__(
-        self, job: Job, records: JobRecords, lease: Lease, reporter: Reporter, scratch: Path, settings: JobServiceSettings
+        self, job: Job, records: JobRecords, lease: Lease | Follower, reporter: Reporter, scratch: Path, settings: JobServiceSettings
     ) -> None:
         self.job = job
         self.store: ObjectStore = records.store
@@ -124,6 +127,17 @@ class JobContext:
             StoreUnavailable: the store stayed away.
         """
         self._reporter.flush()
+
+    def catch_up(self) -> None:
+        """Takes over what other processes of this attempt's group have pointed at and reported; call it once they have ended.
+
+        Raises:
+            LeaseLost: another worker has the job.
+        """
+        current = self._records.get(self.job.name)
+        _must_own(current, self.job)
+        self.job = current
+        self._reporter.continue_from(self._records.progress(current).sequence)
 
     def point(self, **pointers: Any) -> None:
         """Merges ``pointers`` into the job's, by the lease owner's swap. What they name is written already, and spares the next attempt its making.
@@ -189,19 +203,16 @@ class _Attempt:
         except Preempted:
             self.give_back()
             return EXIT_GIVEN_BACK
+        except Crashed as error:
+            _log.error("%s; the job is taken up again", error)
+            return EXIT_CRASHED
         except StoreUnavailable as error:
             if not isinstance(error, StoreFull):
                 _log.exception("the store stayed away; the job is taken up again when it is back")
                 return EXIT_GIVEN_BACK
-            self.fail(
-                YardError(Reason.DISK_FULL, "the object store has no room left: free some, then start the job again", {"path": "store"})
-            )
-        except YardError as error:
-            self.fail(error)
-        except OSError as error:
-            self.fail(_disk_error(error, self.job))
+            self.fail(reason_of(error, self.job))
         except Exception as error:  # noqa: BLE001 - the last line of defence: the job must not stay RUNNING
-            self.fail(_unexpected(error, self.job))
+            self.fail(reason_of(error, self.job))
         finally:
             self.lease.close()
             self.shipper.close()
@@ -256,8 +267,13 @@ def _end_group() -> NoReturn:
     os._exit(1)
 
 
-def _disk_error(error: OSError, job: Job) -> YardError:
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+def reason_of(error: Exception, job: Job) -> YardError:
+    """What to tell people of an exception that ended the work."""
+    if isinstance(error, YardError):
+        return error
+    if isinstance(error, StoreFull):
+        return YardError(Reason.DISK_FULL, "the object store has no room left: free some, then start the job again", {"path": "store"})
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return YardError(
             Reason.DISK_FULL,
             "there is no room left on this machine's disk: free some, then start the job again",
@@ -323,7 +339,7 @@ def _run_attempt(
     configure_logging(f"{kind.value}-worker", settings.log_level, settings.secrets())
     with (scratch / LOCK_FILE).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        store = open_store(settings, retry_for_s=_STORE_PATIENCE_S)
+        store = open_store(settings, retry_for_s=STORE_PATIENCE_S)
         records = JobRecords(store, kind, events(store) if events is not None else None)
         job = records.get(name)
         set_request_id(job.request_id)

@@ -151,7 +151,7 @@ def effort_of(spec: TrainingSpec, defaults: Mapping[str, Any], version: DatasetV
         val_images=_share(validation, second) if arguments.get("val", True) else 0,
         mixed_precision=arguments.get("amp") not in {False, "fp32"},
         dataset_digest=hashlib.sha256(version.digest.encode()).hexdigest()[:_DIGEST_DIGITS],
-        processes=1,
+        processes=spec.processes,
     )
 
 

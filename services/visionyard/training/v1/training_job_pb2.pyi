@@ -53,6 +53,30 @@ EARLY_STOP_NO_IMPROVEMENT: EarlyStop.ValueType  # 3
 """It had not become better for as many epochs as its `patience` says."""
 Global___EarlyStop: _TypeAlias = EarlyStop  # noqa: Y015
 
+class _Launcher:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LauncherEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Launcher.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LAUNCHER_UNSPECIFIED: _Launcher.ValueType  # 0
+    """The same as LAUNCHER_LOCAL."""
+    LAUNCHER_LOCAL: _Launcher.ValueType  # 1
+    """The service, on the machine that takes the job."""
+    LAUNCHER_RAY: _Launcher.ValueType  # 2
+    """The Ray cluster that the service knows, on its nodes."""
+
+class Launcher(_Launcher, metaclass=_LauncherEnumTypeWrapper):
+    """Who starts the processes of a training."""
+
+LAUNCHER_UNSPECIFIED: Launcher.ValueType  # 0
+"""The same as LAUNCHER_LOCAL."""
+LAUNCHER_LOCAL: Launcher.ValueType  # 1
+"""The service, on the machine that takes the job."""
+LAUNCHER_RAY: Launcher.ValueType  # 2
+"""The Ray cluster that the service knows, on its nodes."""
+Global___Launcher: _TypeAlias = Launcher  # noqa: Y015
+
 @_typing.final
 class TrainingJob(_message.Message):
     """A training: from a dataset version and a model to a new model version."""
@@ -234,6 +258,9 @@ class TrainingSpec(_message.Message):
     OVERRIDES_FIELD_NUMBER: _builtins.int
     PRETRAINED_MODEL_VERSION_FIELD_NUMBER: _builtins.int
     BEST_METRIC_FIELD_NUMBER: _builtins.int
+    GPUS_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    LAUNCHER_FIELD_NUMBER: _builtins.int
     TENSORBOARD_FIELD_NUMBER: _builtins.int
     dataset_version: _builtins.str
     """`projects/{project}/datasets/{dataset}/versions/{number}`; "-" as the number means the newest, and the job holds the number that it was."""
@@ -262,6 +289,14 @@ class TrainingSpec(_message.Message):
     """Which metric of the validation chooses the best epoch, and stops early: by Ultralytics' own key ("metrics/mAP50(B)") or its short form ("mAP50",
     "recall", "mAP50-95(M)", "top1"); the job holds the key. Empty: Ultralytics' own choice.
     """
+    gpus: _builtins.int
+    """How many processes train together on each machine, each with a GPU of its own or, where there is none, a share of the CPU; from 1 to 64. The batch is
+    that of all together, and a multiple of their number. 0: one.
+    """
+    nodes: _builtins.int
+    """On how many machines; from 1 to 256, more than one by Ray only. 0: one."""
+    launcher: Global___Launcher.ValueType
+    """Who starts the processes."""
     tensorboard: _builtins.bool
     """Whether event files for TensorBoard are written, and kept with the job's other files."""
     @_builtins.property
@@ -282,11 +317,14 @@ class TrainingSpec(_message.Message):
         overrides: _struct_pb2.Struct | None = ...,
         pretrained_model_version: _builtins.str = ...,
         best_metric: _builtins.str = ...,
+        gpus: _builtins.int = ...,
+        nodes: _builtins.int = ...,
+        launcher: Global___Launcher.ValueType = ...,
         tensorboard: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "initial_model", b"initial_model", "model_version", b"model_version", "model_yaml", b"model_yaml", "overrides", b"overrides"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "batch_size", b"batch_size", "best_metric", b"best_metric", "dataset_version", b"dataset_version", "epochs", b"epochs", "image_size_px", b"image_size_px", "initial_model", b"initial_model", "model", b"model", "model_version", b"model_version", "model_yaml", b"model_yaml", "overrides", b"overrides", "pretrained_model_version", b"pretrained_model_version", "tensorboard", b"tensorboard"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "batch_size", b"batch_size", "best_metric", b"best_metric", "dataset_version", b"dataset_version", "epochs", b"epochs", "gpus", b"gpus", "image_size_px", b"image_size_px", "initial_model", b"initial_model", "launcher", b"launcher", "model", b"model", "model_version", b"model_version", "model_yaml", b"model_yaml", "nodes", b"nodes", "overrides", b"overrides", "pretrained_model_version", b"pretrained_model_version", "tensorboard", b"tensorboard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_initial_model: _TypeAlias = _typing.Literal["model_version", "architecture", "model_yaml"]  # noqa: Y015
     _WhichOneofArgType_initial_model: _TypeAlias = _typing.Literal["initial_model", b"initial_model"]  # noqa: Y015
@@ -331,6 +369,7 @@ class TrainingProgress(_message.Message):
     IMAGES_PER_SECOND_FIELD_NUMBER: _builtins.int
     EXPECTED_START_TIME_FIELD_NUMBER: _builtins.int
     EXPECTED_END_TIME_FIELD_NUMBER: _builtins.int
+    PROCESSES_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """Epochs finished, and in the bucket."""
     epochs: _builtins.int
@@ -345,6 +384,8 @@ class TrainingProgress(_message.Message):
     """What it trains on: "cpu", or "cuda:0 (NVIDIA ...)"."""
     images_per_second: _builtins.float
     """Pictures trained on a second in the epochs that are finished, waiting for batches included; 0 before the first."""
+    processes: _builtins.int
+    """How many processes train together, once they do; on a Ray cluster on all its nodes. 0 before."""
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Ultralytics' own keys and values of the last epoch ("train/box_loss", "metrics/mAP50(B)", ...), running losses of the epoch under way."""
@@ -375,10 +416,11 @@ class TrainingProgress(_message.Message):
         images_per_second: _builtins.float = ...,
         expected_start_time: _timestamp_pb2.Timestamp | None = ...,
         expected_end_time: _timestamp_pb2.Timestamp | None = ...,
+        processes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expected_end_time", b"expected_end_time", "expected_start_time", b"expected_start_time", "phase_times", b"phase_times"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "epoch", b"epoch", "epochs", b"epochs", "expected_end_time", b"expected_end_time", "expected_start_time", b"expected_start_time", "gpu_memory_bytes", b"gpu_memory_bytes", "images_per_second", b"images_per_second", "metrics", b"metrics", "phase_times", b"phase_times", "step", b"step", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "epoch", b"epoch", "epochs", b"epochs", "expected_end_time", b"expected_end_time", "expected_start_time", b"expected_start_time", "gpu_memory_bytes", b"gpu_memory_bytes", "images_per_second", b"images_per_second", "metrics", b"metrics", "phase_times", b"phase_times", "processes", b"processes", "step", b"step", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,6 +24,7 @@ from visionyard.kit.cpus import usable_cpus
 from visionyard.kit.jobs.worker import JobContext
 from visionyard.training.config import TrainingSettings
 from visionyard.training.kept_epochs import EVENT_FILES
+from visionyard.training.spec import TrainingSpec
 from visionyard.training.worker.checkpoints import ARGUMENTS, RESULTS, CheckpointStore, Saved
 from visionyard.training.worker.event_files import EventFiles
 from visionyard.training.worker.measuring import Measuring
@@ -48,7 +49,7 @@ class TrainingHooks:
         device_name: What it trains on, for people.
         stored_epoch: How many epochs an earlier attempt has stored.
         measuring: What the attempt measures of itself.
-        observer: Sees what the final validation finds.
+        observer: Sees what the final validation finds; None where another process does that.
         pace: Times it, and ends it where its time or budget runs out.
     """
 
@@ -59,7 +60,7 @@ class TrainingHooks:
         device_name: str,
         stored_epoch: int,
         measuring: Measuring,
-        observer: ValidationObserver,
+        observer: ValidationObserver | None,
         pace: Pace,
     ) -> None:
         self._context = context
@@ -74,6 +75,7 @@ class TrainingHooks:
             "metrics": {},
             "gpu_memory_bytes": 0,
             "device": device_name,
+            "processes": TrainingSpec.from_json(spec).processes,
         }
         self._saved_epoch = stored_epoch
         self._epoch_metrics: dict[int, dict[str, float]] = {}
@@ -106,7 +108,7 @@ class TrainingHooks:
         # The phases end before what is done here begins, so that waiting for the bucket counts as saving.
         for event, hook in self.measuring.callbacks().items():
             hooks.setdefault(event, []).insert(0, hook)
-        for event, hook in self._observer.callbacks().items():
+        for event, hook in (self._observer.callbacks() if self._observer else {}).items():
             hooks.setdefault(event, []).append(hook)
         return hooks
 
@@ -121,10 +123,11 @@ class TrainingHooks:
 
     def _pretrain_routine_end(self, trainer: Any) -> None:
         self._context.check()
-        self._observer.watch(trainer.validator)
+        if self._observer is not None:
+            self._observer.watch(trainer.validator)
 
     def _train_start(self, trainer: Any) -> None:
-        if trainer.device.type == "cpu":
+        if trainer.device.type == "cpu" and self._detail["processes"] == 1:  # several have shares of the cores, and wait for each other
             self._threads = ThreadTrial(usable_cpus(), torch.set_num_threads)
         if not trainer.args.time:
             trainer.train_time_start -= _trained_seconds(trainer.csv)

@@ -5,23 +5,27 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 from visionyard.kit.artifacts.dataset import read_dataset_version
 from visionyard.kit.artifacts.materialise import materialise
 from visionyard.kit.errors import Reason, YardError
-from visionyard.kit.jobs.lease import JobCancelled, LeaseLost, Preempted
+from visionyard.kit.jobs.lease import Crashed, JobCancelled, LeaseLost, Preempted
 from visionyard.kit.jobs.worker import JobContext
 from visionyard.kit.names import VersionName
 from visionyard.kit.objectstore.port import StoreUnavailable
 from visionyard.training.config import TrainingSettings
 from visionyard.training.reports.phases import Stopwatch
 from visionyard.training.spec import TrainingSpec
+from visionyard.training.worker.group import is_trained, train_together, trains_together
 from visionyard.training.worker.offline import prepare_training
 from visionyard.training.worker.pace import Pace
 
 _log = logging.getLogger(__name__)
-PASSED_ON = (JobCancelled, Preempted, LeaseLost, StoreUnavailable, YardError, OSError)
+PASSED_ON = (Crashed, JobCancelled, Preempted, LeaseLost, StoreUnavailable, YardError, OSError)
 """What says itself why a job stops."""
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED", "bad alloc")
 _OUT_OF_SHARED_MEMORY = ("bus error", "shared memory", "/dev/shm")  # noqa: S108 - words of messages, no path that is used
@@ -50,30 +54,47 @@ def handle(context: JobContext) -> dict[str, Any]:
     return {"model_version": version, "spent": pace.pointers()["spent"]}
 
 
-def _train(context: JobContext, spec: TrainingSpec, pace: Pace) -> dict[str, Any]:
+@contextmanager
+def prepared(context: JobContext, spec: TrainingSpec, pace: Pace, *, speaks: bool = True) -> Iterator[tuple[str, Path, Stopwatch]]:
+    """Gives the dataset's task, what Ultralytics takes as ``data``, which stays there until the block ends, and a watch that has run since.
+
+    Args:
+        context: The job.
+        spec: What to train.
+        pace: Times it.
+        speaks: Whether it reports how far it is.
+    """
     settings, watch = cast("TrainingSettings", context.settings), Stopwatch()
     version = read_dataset_version(context.store, VersionName.parse(spec.dataset_version, "datasets"))
 
     def fetched(done: int, total: int) -> None:
         context.check()
         context.make_room()
-        context.report("fetching images", done, total, "images")
+        if speaks:
+            context.report("fetching images", done, total, "images")
 
     watch.enter("fetch")
     began = time.monotonic()
     with materialise(context.store, version, settings.work_dir / "datasets", settings.dataset_cache_bytes, fetched) as folder:
         pace.clock.fetched(time.monotonic() - began)
-        context.report("starting")
+        if speaks:
+            context.report("starting")
         watch.enter("start")
+        yield version.task, folder if version.task == "classify" else folder / "data.yaml", watch
+
+
+def _train(context: JobContext, spec: TrainingSpec, pace: Pace) -> dict[str, Any]:
+    if trains_together(spec) and not is_trained(context):
+        train_together(context, spec)
+    with prepared(context, spec, pace) as (task, data, watch):
         try:
             # Only now, with the lease beating: torch takes seconds to import.
             from visionyard.training.worker import results, trainer  # noqa: PLC0415 - see the line above
             from visionyard.training.worker.choices import pretrained_argument  # noqa: PLC0415 - likewise
 
             model = results.initial_model(context, spec, context.scratch)
-            data = folder if version.task == "classify" else folder / "data.yaml"
             begin_with = pretrained_argument(results.pretrained_weights(context, spec, context.scratch))
-            run = trainer.train(context, {**spec.arguments(), **begin_with}, model, version.task, data, watch, pace)
+            run = trainer.train(context, {**spec.arguments(), **begin_with}, model, task, data, watch, pace)
             trainer.log_outcome(run)
             return results.store_run(context, run, spec)
         except Preempted:

@@ -32,7 +32,8 @@ from visionyard.training.worker.reporting import write_report
 from visionyard.training.worker.task_classes import Maker, trainer_and_validator
 
 _log = logging.getLogger(__name__)
-_LAST_MOMENT_S = 3.0
+LAST_MOMENT_S = 3.0
+"""What an epoch that is being stored gets when the work has to stop, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,10 @@ class TrainedRun:
     hooks: TrainingHooks
 
 
-def device_and_name() -> tuple[str, str]:
-    """What to train on, for Ultralytics and for people: the slot's GPU (``CUDA_VISIBLE_DEVICES`` leaves one), else the CPU."""
+def device_and_name(index: int = 0) -> tuple[str, str]:
+    """What to train on, for Ultralytics and for people: a GPU of the slot's (``CUDA_VISIBLE_DEVICES`` leaves no other), else the CPU."""
     if torch.cuda.is_available():
-        return "0", f"cuda:0 ({torch.cuda.get_device_name(0)})"
+        return str(index), f"cuda:{index} ({torch.cuda.get_device_name(index)})"
     return "cpu", "cpu"
 
 
@@ -73,32 +74,26 @@ def train(context: JobContext, arguments: Mapping[str, Any], model: str, task: s
         YardError: ARTIFACT_CORRUPT, the stored checkpoint cannot be read; LIMIT_REACHED, before any epoch is stored.
         JobCancelled, Preempted, LeaseLost: the job must stop.
     """
-    torch.serialization.add_safe_globals(torchvision_classes())
+    allow_torchvision()
     folder = context.scratch / "run"
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = context.job.pointers.get("checkpoint")
     device, device_name = device_and_name()
     if device != "cpu":
-        _place_amp_model()
+        place_amp_model()
     measuring = Measuring(watch, (checkpoint or {}).get("measured", {}))
     observer = ValidationObserver(data if data.is_dir() else data.parent, validation_metrics, partial(write_report, folder=folder))
     hooks = TrainingHooks(context, context.job.spec, device_name, checkpoint["epoch"] if checkpoint else 0, measuring, observer, pace)
     if context.job.attempt > 1:
         sweep(context, entries(checkpoint or {}))
     if checkpoint:
-        restore(context.store, checkpoint, folder)
-        _log.info("going on after epoch %d, which attempt %d or an earlier one stored", checkpoint["epoch"], context.job.attempt - 1)
+        put_back(context, checkpoint, folder, arguments)
     try:
         make_trainer, make_validator = trainer_and_validator(task, model)
         if checkpoint and checkpoint["ended"]:
             return TrainedRun(folder, _finish(folder, make_validator, data, hooks, observer), hooks)
         own: dict[str, Any] = {"data": str(data), "device": device, "save_dir": str(folder)}
-        if checkpoint and _resumable(folder / LAST):
-            if context.job.resumptions:
-                _set_epochs(folder / LAST, arguments)
-            overrides = {**own, "resume": str(folder / LAST), "model": str(folder / LAST)}
-        else:
-            overrides = {**arguments, **own, "model": model, "save": True}
+        overrides = overrides_from(checkpoint, arguments, model, own)
         make_trainer = choosing(make_trainer, context.job.spec.get("best_metric", ""), context.job.spec.get("pretrained_model_version", ""))
         trainer = make_trainer(overrides=overrides, _callbacks=hooks.callbacks())
         try:
@@ -112,8 +107,40 @@ def train(context: JobContext, arguments: Mapping[str, Any], model: str, task: s
         write_arguments(trainer, context.job.spec, folder / ARGUMENTS)
         return TrainedRun(folder, validation_metrics(trainer.metrics), hooks)
     finally:
-        hooks.checkpoints.close(_LAST_MOMENT_S)
+        hooks.checkpoints.close(LAST_MOMENT_S)
         hooks.close()
+
+
+def allow_torchvision() -> None:
+    """Lets torch open checkpoints with torchvision's networks in them."""
+    torch.serialization.add_safe_globals(torchvision_classes())
+
+
+def put_back(context: JobContext, checkpoint: dict[str, Any], folder: Path, arguments: Mapping[str, Any]) -> None:
+    """Puts an earlier attempt's last epoch to where training goes on from it.
+
+    Raises:
+        YardError: ARTIFACT_CORRUPT, it cannot be read.
+    """
+    restore(context.store, checkpoint, folder)
+    _log.info("going on after epoch %d", checkpoint["epoch"])
+    if context.job.resumptions and not checkpoint["ended"] and _resumable(folder / LAST):
+        _set_epochs(folder / LAST, arguments)
+
+
+def overrides_from(checkpoint: dict[str, Any] | None, arguments: Mapping[str, Any], model: str, own: Mapping[str, Any]) -> dict[str, Any]:
+    """What Ultralytics is asked for: to go on from a checkpoint that was put back, or to begin.
+
+    Args:
+        checkpoint: The checkpoint, if there is one.
+        arguments: The training arguments.
+        model: What to begin with.
+        own: The arguments that the worker sets; ``save_dir`` among them.
+    """
+    last = Path(own["save_dir"]) / LAST
+    if checkpoint and _resumable(last):
+        return {**own, "resume": str(last), "model": str(last)}
+    return {**arguments, **own, "model": model, "save": True}
 
 
 def _resumable(last: Path) -> bool:
@@ -165,7 +192,7 @@ def validation_metrics(metrics: Mapping[str, Any] | None) -> dict[str, float]:
     return {key: value for key, value in finite(metrics or {}).items() if key.startswith("metrics/")}
 
 
-def _place_amp_model() -> None:
+def place_amp_model() -> None:
     """Gives Ultralytics' check of mixed precision a model to run, which it would download otherwise.
 
     It compares the boxes that ``yolo26n.pt`` finds with FP32 and with AMP on one picture. An untrained one of the same architecture runs the same layers

@@ -101,7 +101,7 @@ def test_only_saved_work_makes_deaths_forgotten(store, service, tmp_path):
     job = service.create("default", {}, "")
     dispatcher = Dispatcher(store, JobKind.EXPORT, "nothing", [{}], tmp_path, 15.0)
     for move, crashes in (("announce", 1), ("announce", 2), ("point", 1), ("announce", 2)):
-        taken = dispatcher._claim(service.get(job.name), 0)
+        taken = dispatcher._claim(service.get(job.name), (0,))
         context = JobContext(taken, service.records, None, None, tmp_path, None)
         getattr(context, move)(step=taken.attempt)
         dispatcher._requeue(taken)
@@ -196,3 +196,73 @@ def test_the_folder_of_an_own_worker_is_not_swept_before_its_log_is_safe(tmp_pat
     assert folder.exists()
     sweep(tmp_path, set())
     assert not folder.exists()
+
+
+async def test_a_wide_job_gets_its_slots_though_small_ones_wait_behind_it(store, service, tmp_path, sleepers, monkeypatch):
+    environments = []
+    spawn = module.Child
+    monkeypatch.setattr(module, "Child", lambda *given: environments.append(given[1]) or spawn(*given))
+    jobs = []
+    for width in (1, 2, 1, 3):
+        jobs.append(service.create("default", {"width": width}, ""))
+        await asyncio.sleep(0.005)  # ids of one millisecond have no order
+    small, wide, behind, too_wide = jobs
+    slots = [{"CUDA_VISIBLE_DEVICES": name} for name in ("a", "b")]
+    dispatcher = Dispatcher(store, JobKind.EXPORT, "nothing", slots, tmp_path, 15.0, poll_s=0.02, width=lambda spec: spec["width"])
+    task = asyncio.create_task(dispatcher.run())
+
+    async def begun(job, children):
+        async with asyncio.timeout(30):
+            while service.get(job.name).attempt < 1 or len(sleepers) < children:
+                await asyncio.sleep(0.02)
+
+    try:
+        await begun(small, 1)
+        await asyncio.sleep(0.3)
+        assert [service.get(job.name).attempt for job in (wide, behind)] == [0, 0], "the free slot is kept for the one that takes two"
+        for ended, next_one in ((0, wide), (1, behind)):
+            service.cancel((small, wide)[ended].name)
+            sleepers[ended].kill_group()
+            await begun(next_one, ended + 2)
+        assert service.get(wide.name).slots == (0, 1)
+        assert [environment["CUDA_VISIBLE_DEVICES"] for environment in environments] == ["a", "a,b", "a"]
+        assert service.get(too_wide.name).attempt == 0, "left to other machines"
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_one_after_the_other_makes_room_for_a_wide_job_of_a_higher_priority(store, service, tmp_path, sleepers, monkeypatch):
+    monkeypatch.setattr(module, "_ELSEWHERE_S", 0.0)
+    low = [service.create("default", {"width": 1}, "", priority=priority) for priority in (0, 1)]
+    slots = [{"CUDA_VISIBLE_DEVICES": name} for name in ("a", "b")]
+    dispatcher = Dispatcher(store, JobKind.EXPORT, "nothing", slots, tmp_path, 15.0, poll_s=0.02, width=lambda spec: spec["width"])
+    task = asyncio.create_task(dispatcher.run())
+
+    async def until(condition):
+        async with asyncio.timeout(30):
+            while not condition():
+                await asyncio.sleep(0.02)
+
+    def gives_way(job):
+        service.records.update(job.name, lambda current, _: current.changed(state=JobState.QUEUED, node=""))
+        sleepers[service.get(job.name).slots[0]].kill_group()
+
+    try:
+        await until(lambda: all(service.get(job.name).attempt for job in low) and len(sleepers) == 2)
+        too_wide = service.create("default", {"width": 3}, "", priority=9)
+        await asyncio.sleep(0.3)
+        assert [service.get(job.name).yields_to for job in low] == ["", ""], "it fits no machine like this one"
+        wide = service.create("default", {"width": 2}, "", priority=5)
+        await until(lambda: service.get(low[0].name).yields_to == str(wide.name))
+        assert service.get(low[1].name).yields_to == ""
+        gives_way(low[0])
+        await until(lambda: service.get(low[1].name).yields_to == str(wide.name))
+        gives_way(low[1])
+        await until(lambda: service.get(wide.name).attempt)
+        assert [service.get(job.name).attempt for job in (*low, too_wide)] == [1, 1, 0]
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
