@@ -236,6 +236,9 @@ class Trainings:
             YardError: JOB_NOT_FOUND; JOB_UNFINISHED, it waits or runs; JOB_FINISHED, it ended well and has no epoch left; INVALID_FIELD, it has trained
                 as many epochs already, or has not kept that one.
         """
+        job = self.jobs.get(name)
+        if job.resumptions and epochs and not from_epoch and job.spec.get("epochs") == epochs <= _trained_epochs(job):
+            return self.view(job)  # asked again, and it has got there meanwhile
 
         def spec(job: Job) -> dict[str, Any]:
             if from_epoch and not job.state.finished and job.pointers.get("went_back_to") != from_epoch:

@@ -53,8 +53,17 @@ def test_all_that_is_pointed_at_is_held_and_a_sweep_leaves_it(trained):
     pointed = {entry["key"] for entry in entries(job.pointers["checkpoint"])}
     assert pointed <= {entry.key for entry in store.list("")}
     back = checkpoint_at(job, 1)
-    sweep(SimpleNamespace(store=store, job=SimpleNamespace(name="j")), entries(back))
+    sweep(SimpleNamespace(store=store, job=SimpleNamespace(name="j", attempt=1)), entries(back))
     assert {entry["key"] for entry in entries(back)} == {entry.key for entry in store.list("")}
+
+
+def test_a_worker_that_wakes_behind_its_takeover_sweeps_nothing_of_the_later_attempt(trained):
+    store, job = trained
+    for attempt in (1, 2, 3):
+        store.put(f"j/attempts/{attempt}/checkpoints/000009/last.pt", b"weights")
+    sweep(SimpleNamespace(store=store, job=SimpleNamespace(name="j", attempt=2)), entries(job.pointers["checkpoint"]))
+    left = [entry.key for entry in store.list("j/attempts/") if "/000009/" in entry.key]
+    assert left == ["j/attempts/3/checkpoints/000009/last.pt"]
 
 
 def test_the_last_epoch_needs_no_keeping(trained):

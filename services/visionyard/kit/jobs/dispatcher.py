@@ -12,8 +12,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,18 @@ from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.jobs import joblog
 from visionyard.kit.jobs.child import Child
 from visionyard.kit.jobs.events import JobEvents
-from visionyard.kit.jobs.holding import release
+from visionyard.kit.jobs.expiry import Expiry
+from visionyard.kit.jobs.holding import Holding
+from visionyard.kit.jobs.line import Line
 from visionyard.kit.jobs.making_room import RoomMaker
-from visionyard.kit.jobs.model import Job, JobKind, JobState, heartbeat_key
-from visionyard.kit.jobs.queue import Marker, Place, fair_order
+from visionyard.kit.jobs.model import Job, JobKind, JobState
+from visionyard.kit.jobs.queue import Marker
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.jobs.scratch import sweep
 from visionyard.kit.jobs.signals import signalled
 from visionyard.kit.jobs.standby import Standby
-from visionyard.kit.jobs.worker import EXIT_CRASHED, EXIT_GIVEN_BACK, LOG_FILE, SCRATCH_VARIABLE
-from visionyard.kit.objectstore.port import NotFound, ObjectStore, StoreUnavailable
+from visionyard.kit.jobs.worker import EXIT_CRASHED, EXIT_GIVEN_BACK, EXIT_STORE_FULL, LOG_FILE, SCRATCH_VARIABLE, no_room
+from visionyard.kit.objectstore.port import ObjectStore, StoreUnavailable
 
 _log = logging.getLogger(__name__)
 _MAX_CRASHES = 6
@@ -40,25 +42,10 @@ _SWEEP_EVERY_S = 15.0
 _NO_WORKER_PAUSE_S = 5.0
 _ELSEWHERE_S = 3.0
 """How long a waiting job is left to other machines, which may have a free slot, before a running one of this machine makes room for it."""
-_START = timedelta(seconds=60)
-"""How long a child may take to its first beat; on a crowded machine an interpreter starts slowly, and a child that dies over it is noticed anyway."""
 
 
 def _one(_spec: Mapping[str, Any]) -> int:
     return 1
-
-
-@dataclass
-class _Seen:
-    """A running job's heartbeat as this dispatcher saw it last.
-
-    Attributes:
-        etag: The heartbeat's, or the document's where there is none yet.
-        since: When it was first seen so, on this process's monotonic clock; starts anew after the store was away.
-    """
-
-    etag: str
-    since: float
 
 
 class Dispatcher:
@@ -103,15 +90,15 @@ class Dispatcher:
         self._slots = list(slots)
         self._scratch_root = work_dir / "scratch" / kind.value
         self._node = f"{socket.gethostname()}:{work_dir}"
-        self._lease = timedelta(seconds=lease_s)
-        self._observe_s = min(5.0, lease_s / 2)
+        self._line, self._holding = Line(self.records), Holding(self.records)
+        self._expiry = Expiry(self.records, timedelta(seconds=lease_s), observe_s=min(5.0, lease_s / 2))
         self._poll_s = poll_s
         self._stop_workers = stop_workers
         self._standby = standby
         self._open_slots = open_slots or (lambda free: free)
-        self._seen: dict[str, _Seen] = {}
         self._room = RoomMaker(self.records, lambda job: width(job.spec) <= len(slots))
         self._children: dict[str, Child] = {}
+        self._held: dict[Child, tuple[int, ...]] = {}
         self._watched: set[Path] = set()
         self._watchers: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
@@ -124,6 +111,7 @@ class Dispatcher:
 
     def wake(self) -> None:
         """Has it look at the queue now; from any thread, and of no effect while it does not run."""
+        self._line.is_old()
         loop = self._loop
         if loop is not None:
             with suppress(RuntimeError):  # the loop has just been closed
@@ -143,7 +131,7 @@ class Dispatcher:
                     await self._round()
                 except (StoreUnavailable, YardError) as error:
                     _log.warning("the %s queue could not be read: %s", self._kind.value, error)
-                    self._seen.clear()  # whoever could not beat while the store was away gets time to do so
+                    self._expiry.clear()  # whoever could not beat while the store was away gets time to do so
                 except OSError as error:
                     _log.error("no worker can be started on this machine (%s); its jobs wait", error)
                     await asyncio.sleep(_NO_WORKER_PAUSE_S)
@@ -161,15 +149,15 @@ class Dispatcher:
 
     async def _round(self) -> None:
         running = await asyncio.to_thread(lambda: list(self.records.running()))
-        known = {str(job.name) for job in running}
-        self._seen = {name: seen for name, seen in self._seen.items() if name in known}
-        busy: set[int] = set()
+        self._expiry.keep(running)
+        busy = set(chain.from_iterable(self._held.values()))
         dead = [job for job in running if await self._is_dead(job, busy)]
         free = [slot for slot in range(len(self._slots)) if slot not in busy]
         known_free, free = len(free), list(await asyncio.to_thread(self._open_slots, free))
         most = len(self._slots) - (known_free - len(free))
         reserved = [job for job in dead if await self._give(job, free, most)]
-        await asyncio.to_thread(release, self.records)
+        if await asyncio.to_thread(self._holding.release):
+            self._line.is_old()
         head = await self._deal(free, most, running) if free and not reserved else None
         if head is not None or not free:
             own = [job for job in running if job.node == self._node]
@@ -178,9 +166,10 @@ class Dispatcher:
     async def _deal(self, free: list[int], most: int, running: Sequence[Job]) -> Marker | None:
         """Gives waiting jobs the free slots in their order; the marker of the one, if any, that waits for more slots than are free."""
         by_project = Counter(job.name.project for job in running)
-        for marker in fair_order(await asyncio.to_thread(self.records.markers, Place.WAITING), by_project):
+        for marker in await asyncio.to_thread(self._line.order, by_project):
             waiting = await asyncio.to_thread(self.records.at, marker)
-            if waiting is None or waiting.state is not JobState.QUEUED or waiting.held:
+            if waiting is None or waiting.marker != marker:
+                self._line.leave(marker)
                 continue
             if await self._give(waiting, free, most):
                 return marker
@@ -211,7 +200,7 @@ class Dispatcher:
     async def _is_dead(self, job: Job, busy: set[int]) -> bool:
         """Whether a running job's worker is dead and its job is to be claimed; notes the slots of this machine that are not free."""
         child = self._children.get(str(job.name))
-        if not await asyncio.to_thread(self._expired, job, own=child is not None):
+        if not await asyncio.to_thread(self._expiry.expired, job, own=child is not None):
             if job.node == self._node:
                 busy.update(job.slots)
         elif child is not None:
@@ -224,27 +213,6 @@ class Dispatcher:
         else:
             return True
         return False
-
-    def _expired(self, job: Job, *, own: bool) -> bool:
-        """Whether the lease has run out: by the store's clock, and as seen here for a while, so that an outage of the store expires nobody.
-
-        Args:
-            job: The job, running or about to be cancelled.
-            own: Whether its worker is a child of this dispatcher, whose death would be noticed without a lease.
-        """
-        lease = self._lease
-        try:
-            beat = self.records.store.head(heartbeat_key(job.name, job.attempt))
-            etag, age = beat.etag + beat.last_modified.isoformat(), beat.now - beat.last_modified
-        except NotFound:
-            document = self.records.store.head(f"{job.name}.json")
-            etag, age = f"{job.etag}/{job.attempt}", document.now - document.last_modified
-            lease = max(lease, _START) if own else lease
-        seen = self._seen.get(str(job.name))
-        if seen is None or seen.etag != etag:
-            self._seen[str(job.name)] = _Seen(etag, time.monotonic())
-            return False
-        return age > lease and time.monotonic() - seen.since >= self._observe_s
 
     def _finish_cancel(self, job: Job) -> None:
         def change(current: Job, now: datetime) -> Job | None:
@@ -302,7 +270,7 @@ class Dispatcher:
                 "request_id": claimed.request_id,
             },
         )
-        self._children[str(claimed.name)] = child
+        self._children[str(claimed.name)], self._held[child] = child, slots
         self._watched.add(scratch)
         watcher = asyncio.create_task(self._watch(claimed, child, scratch))
         self._watchers.add(watcher)
@@ -328,18 +296,20 @@ class Dispatcher:
         _log.info("worker ended", extra={"job": str(job.name), "attempt": job.attempt, "pid": child.pid, "exit_code": code})
         child.kill_group()
         self._changed()
-        if code not in {0, EXIT_GIVEN_BACK, EXIT_CRASHED}:
+        if code not in {0, EXIT_GIVEN_BACK, EXIT_CRASHED, EXIT_STORE_FULL}:
             await asyncio.to_thread(joblog.merge, self.records.store, job.name, job.attempt, scratch / LOG_FILE)
         await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
         self._watched.discard(scratch)
         try:
             settled = False
             while not settled:
-                settled = await self._settle(job)
+                settled = await self._settle(job, no_room() if code == EXIT_STORE_FULL else None)
                 await asyncio.sleep(0 if settled else 1.0)
         finally:
             if self._children.get(str(job.name)) is child:  # not the next attempt's, which may have been spawned meanwhile
                 del self._children[str(job.name)]
+            del self._held[child]
+            self._line.is_old()  # its job may wait again, before others
             self._woken.set()  # its slot is free
             self._changed()
             if self._standby is not None and self._loop is not None and code == 0:
@@ -349,14 +319,14 @@ class Dispatcher:
         if self._on_change is not None:
             self._on_change()
 
-    async def _settle(self, job: Job) -> bool:
-        """Whether the dead worker's job is in good hands again: ended, queued or another's."""
+    async def _settle(self, job: Job, why: YardError | None) -> bool:
+        """Whether the dead worker's job is in good hands again: ended, for the error that it could not write itself, queued or another's."""
         try:
             current = await asyncio.to_thread(self.records.get, job.name)
             if current.attempt == job.attempt and current.state is JobState.CANCELLING:
                 await asyncio.to_thread(self._finish_cancel, current)
             elif current.attempt == job.attempt and current.state is JobState.RUNNING:
-                await asyncio.to_thread(self._requeue, current)
+                await asyncio.to_thread(self._requeue, current, why)
         except StoreUnavailable as error:
             _log.warning("waiting for the store to take up %s again: %s", job.name, error)
             return False
@@ -364,13 +334,14 @@ class Dispatcher:
             return True  # the job's document is gone
         return True
 
-    def _requeue(self, job: Job, *, crashed: bool = True) -> None:
+    def _requeue(self, job: Job, error: YardError | None = None, *, crashed: bool = True) -> None:
         def change(current: Job, now: datetime) -> Job | None:
             if current.attempt != job.attempt or current.state is not JobState.RUNNING:
                 return None
-            crashes = current.crashes + (1 if crashed else 0)
-            if crashes >= _MAX_CRASHES:
-                return current.changed(state=JobState.FAILED, error=_crashed(current, crashes), end_time=now, node="")
+            # One that was not even started counts as no crash, but is no news either: it may be tried every few seconds.
+            crashes = current.crashes + 1 if crashed else max(current.crashes, 1)
+            if error is not None or crashes >= _MAX_CRASHES:
+                return current.changed(state=JobState.FAILED, error=error or _crashed(current, crashes), end_time=now, node="")
             return current.changed(state=JobState.QUEUED, node="", crashes=crashes)
 
         self.records.update(job.name, change)

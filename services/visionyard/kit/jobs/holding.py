@@ -12,20 +12,48 @@ from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.names import ResourceName
 
 
-def release(records: JobRecords) -> None:
-    """Looks at the jobs that others wait for, each once however many wait. Blocks."""
-    held: dict[ResourceName, list[Marker]] = defaultdict(list)
-    for marker in records.markers(Place.HELD):
-        held[ResourceName(marker.job.project, marker.job.collection, marker.waits_for)].append(marker)
-    for name, markers in held.items():
-        error = _outcome(records, name)
-        if error is _UNFINISHED:
-            continue
-        for marker in markers:
-            if records.at(marker) is not None:
-                _let_go(records, marker, error)
+class Holding:
+    """Lets held jobs go.
+
+    Args:
+        records: The jobs.
+    """
+
+    def __init__(self, records: JobRecords) -> None:
+        self._records = records
+        self._looked_at: dict[ResourceName, int] = {}
+        self._looks = 0
+
+    def release(self) -> bool:
+        """Looks at the jobs that others wait for, each once however many wait; whether one was let go. Blocks.
+
+        What has a marker has not ended, or has only just, so of those a few are looked at in turn, in case a marker is left over.
+        """
+        records, held = self._records, defaultdict[ResourceName, list[Marker]](list)
+        for marker in records.markers(Place.HELD):
+            held[ResourceName(marker.job.project, marker.job.collection, marker.waits_for)].append(marker)
+        if not held:
+            self._looked_at.clear()
+            return False
+        alive = {marker.job for place in Place for marker in records.markers(place)}
+        self._looks += 1
+        longest_ago = sorted((name for name in held if name in alive), key=lambda name: self._looked_at.get(name, 0))
+        seen = [name for name in held if name not in alive] + longest_ago[:_LEFT_OVER_LOOKS]
+        self._looked_at = {name: at for name, at in self._looked_at.items() if name in held} | dict.fromkeys(seen, self._looks)
+        let_go = False
+        for name in seen:
+            error = _outcome(records, name)
+            if error is _UNFINISHED:
+                continue
+            for marker in held[name]:
+                if records.at(marker) is not None:
+                    _let_go(records, marker, error)
+                    let_go = True
+        return let_go
 
 
+_LEFT_OVER_LOOKS = 4
+"""How many jobs with a marker are looked at in a round."""
 _UNFINISHED = YardError(Reason.JOB_UNFINISHED, "the job that it waits for has not ended")
 
 

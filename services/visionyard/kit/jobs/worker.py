@@ -49,6 +49,8 @@ EXIT_GIVEN_BACK = 75
 """The worker gave the job back, or could not reach the store to say how it ended (sysexits' EX_TEMPFAIL)."""
 EXIT_CRASHED = 70
 """A process that the worker needs has died, and its log is in the bucket (sysexits' EX_SOFTWARE)."""
+EXIT_STORE_FULL = 74
+"""The job has failed because the store is full, which could not even be written down (sysexits' EX_IOERR)."""
 _GRACE_S = {StopCause.LEASE_LOST: 3.0, StopCause.CANCELLED: 30.0, StopCause.PREEMPTED: 5.0}
 
 Handler = Callable[["JobContext"], dict[str, Any]]
@@ -210,7 +212,10 @@ class _Attempt:
             if not isinstance(error, StoreFull):
                 _log.exception("the store stayed away; the job is taken up again when it is back")
                 return EXIT_GIVEN_BACK
-            self.fail(reason_of(error, self.job))
+            try:
+                self.fail(reason_of(error, self.job))
+            except StoreFull:
+                return EXIT_STORE_FULL  # not even that can be written: its service does when there is room
         except Exception as error:  # noqa: BLE001 - the last line of defence: the job must not stay RUNNING
             self.fail(reason_of(error, self.job))
         finally:
@@ -225,7 +230,7 @@ class _Attempt:
             _must_own(job, self.job)
             return job.changed(state=state, pointers={**job.pointers, **(pointers or {})}, error=error, end_time=now, node="", crashes=0)
 
-        sys.stdout.flush()
+        _flush()
         self.shipper.catch_up()
         try:
             self.records.update(self.job.name, change)
@@ -267,18 +272,31 @@ def _end_group() -> NoReturn:
     os._exit(1)
 
 
+def _flush() -> None:
+    """Writes out what was printed; where the disk of the log is full the job must be able to say so all the same."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+
+
+def no_room() -> YardError:
+    """What to tell people where the store is full."""
+    return YardError(Reason.DISK_FULL, "the object store has no room left: free some, then start the job again", {"path": "store"})
+
+
+def disk_full(path: str) -> YardError:
+    """What to tell people where this machine's disk is full."""
+    return YardError(Reason.DISK_FULL, "there is no room left on this machine's disk: free some, then start the job again", {"path": path})
+
+
 def reason_of(error: Exception, job: Job) -> YardError:
     """What to tell people of an exception that ended the work."""
     if isinstance(error, YardError):
         return error
     if isinstance(error, StoreFull):
-        return YardError(Reason.DISK_FULL, "the object store has no room left: free some, then start the job again", {"path": "store"})
+        return no_room()
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return YardError(
-            Reason.DISK_FULL,
-            "there is no room left on this machine's disk: free some, then start the job again",
-            {"path": str(error.filename or "")},
-        )
+        return disk_full(str(error.filename or ""))
     return _unexpected(error, job)
 
 
@@ -347,7 +365,6 @@ def _run_attempt(
             _log.warning("attempt %d of %s is not the running one any more", attempt, name)
             return 0
         code = _Attempt(job, records, scratch, settings).run(handler)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _flush()
     shutil.rmtree(scratch, ignore_errors=True)
     return code

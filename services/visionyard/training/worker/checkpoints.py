@@ -61,13 +61,16 @@ def restore(store: ObjectStore, checkpoint: dict[str, Any], save_dir: Path) -> N
 def sweep(context: JobContext, keep: Iterable[dict[str, Any]]) -> None:
     """Deletes the job's checkpoints that nothing points at: a worker that was killed may have left some.
 
+    Those of later attempts stay: this one may have been stopped, superseded, and woken here.
+
     Args:
         context: The job, held by this attempt: an older one that should still write moves no pointer any more.
         keep: The entries of the files that are pointed at.
     """
-    kept = {entry["key"] for entry in keep}
-    keys = [entry.key for entry in context.store.list(f"{context.job.name}/attempts/") if f"/{_FOLDER}/" in entry.key]
-    context.store.delete_many([key for key in keys if key not in kept])
+    kept, prefix = {entry["key"] for entry in keep}, f"{context.job.name}/attempts/"
+    keys = [entry.key for entry in context.store.list(prefix) if f"/{_FOLDER}/" in entry.key]
+    ours = [key for key in keys if int(key.removeprefix(prefix).partition("/")[0]) <= context.job.attempt]
+    context.store.delete_many([key for key in ours if key not in kept])
 
 
 def _corrupt(path: str, what: str) -> YardError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from visionyard.kit.artifacts.dataset import read_dataset_version
 from visionyard.kit.artifacts.materialise import materialise
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.jobs.lease import Crashed, JobCancelled, LeaseLost, Preempted
-from visionyard.kit.jobs.worker import JobContext
+from visionyard.kit.jobs.worker import JobContext, disk_full
 from visionyard.kit.names import VersionName
 from visionyard.kit.objectstore.port import StoreUnavailable
 from visionyard.training.config import TrainingSettings
@@ -28,6 +29,9 @@ _log = logging.getLogger(__name__)
 PASSED_ON = (Crashed, JobCancelled, Preempted, LeaseLost, StoreUnavailable, YardError, OSError)
 """What says itself why a job stops."""
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED", "bad alloc")
+_NO_ROOM = ("inline_container", "iostream error", "pytorchstreamwriter failed", "no space left")
+"""What torch.save and others say of a disk that may be full, in exceptions of other kinds than OSError."""
+_LITTLE_BYTES = 64 << 20
 _OUT_OF_SHARED_MEMORY = ("bus error", "shared memory", "/dev/shm")  # noqa: S108 - words of messages, no path that is used
 _PATH = re.compile(r"(?:/[\w.@+~-]+){2,}/?")
 _LONGEST_REASON = 300
@@ -116,6 +120,8 @@ def failure(error: Exception, job_id: str, what: str = "training") -> YardError:
             f"{what} ran out of shared memory (/dev/shm), through which data loaders hand batches over: use fewer of them (--set workers=2) or a smaller batch "
             "(--batch), or give the training container more (shm_size), then start it again",
         )
+    if any(sign in text.lower() for sign in _NO_ROOM) and shutil.disk_usage(Path.cwd()).free < _LITTLE_BYTES:
+        return disk_full("")
     if isinstance(error, MemoryError) or any(sign.lower() in text.lower() for sign in _OUT_OF_MEMORY):
         return YardError(
             Reason.OUT_OF_MEMORY,

@@ -150,12 +150,16 @@ def _resumable(last: Path) -> bool:
 
 
 def _set_epochs(last: Path, arguments: Mapping[str, Any]) -> None:
-    """Writes the epochs that are wanted now into a checkpoint: Ultralytics takes them from there, whatever it is asked for."""
+    """Writes the epochs that are wanted now into a checkpoint: Ultralytics takes them from there, whatever it is asked for.
+
+    Its patience begins anew, since a training that stopped for want of improvement would stop again after an epoch.
+    """
     wanted = arguments.get("epochs", DEFAULT_CFG_DICT["epochs"])
     checkpoint, _ = torch_safe_load(last)
-    if checkpoint["train_args"].get("epochs") != wanted:
-        checkpoint["train_args"]["epochs"] = wanted
-        torch.save(checkpoint, last)
+    checkpoint["train_args"]["epochs"] = wanted
+    if stopper := checkpoint.get("stopper"):
+        stopper["best_epoch"] = int(checkpoint["epoch"]) + 1
+    torch.save(checkpoint, last)
 
 
 def _finish(folder: Path, make_validator: Maker, data: Path, hooks: TrainingHooks, observer: ValidationObserver) -> dict[str, float]:

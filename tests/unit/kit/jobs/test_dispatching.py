@@ -1,23 +1,28 @@
 """What the dispatcher and the job service decide, over a store in memory."""
 
 import asyncio
+import errno
 import fcntl
 import json
 import os
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from visionyard.kit.errors import Reason
 from visionyard.kit.jobs import dispatcher as module
 from visionyard.kit.jobs.child import Child
 from visionyard.kit.jobs.dispatcher import Dispatcher
 from visionyard.kit.jobs.model import JobKind, JobState, heartbeat_key, progress_key
 from visionyard.kit.jobs.scratch import sweep
 from visionyard.kit.jobs.service import JobService
-from visionyard.kit.jobs.worker import LOCK_FILE, JobContext
+from visionyard.kit.jobs.worker import EXIT_STORE_FULL, LOCK_FILE, JobContext, _Attempt, no_room
 from visionyard.kit.objectstore.memory import MemoryObjectStore
+from visionyard.kit.objectstore.port import StoreFull
 
 
 @pytest.fixture
@@ -94,7 +99,7 @@ async def test_a_worker_that_cannot_be_started_gives_its_job_back_uncounted(stor
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
-    assert service.get(job.name).crashes == 0
+    assert service.get(job.name).crashes == 1, "it does not count up, and is told to nobody"
 
 
 def test_only_saved_work_makes_deaths_forgotten(store, service, tmp_path):
@@ -266,3 +271,94 @@ async def test_one_after_the_other_makes_room_for_a_wide_job_of_a_higher_priorit
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+def claimed(store, service, tmp_path, **options):
+    """A dispatcher that has claimed a job, and the job."""
+    dispatcher = Dispatcher(store, JobKind.EXPORT, "none", [{}], tmp_path, 15.0, **options)
+    return dispatcher, dispatcher._claim(service.create("default", {}, ""), (0,))
+
+
+def attempt_of(job, service, scratch):
+    return _Attempt(job, service.records, scratch, SimpleNamespace(heartbeat_s=60.0))
+
+
+def test_a_job_fails_with_the_reason_though_its_log_is_on_the_full_disk(store, service, tmp_path, monkeypatch):
+    _, job = claimed(store, service, tmp_path)
+
+    def handler(_):
+        print("epoch 1")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    full = Path("/dev/full").open("w")  # noqa: SIM115 - it cannot be closed well
+    with monkeypatch.context() as printing:
+        printing.setattr(sys, "stdout", full)
+        assert attempt_of(job, service, tmp_path).run(handler) == 0
+    with suppress(OSError):
+        full.close()
+    ended = service.get(job.name)
+    assert (ended.state, ended.error.reason) == (JobState.FAILED, Reason.DISK_FULL)
+
+
+async def test_a_job_fails_with_the_reason_once_the_full_store_has_room_for_that(store, service, tmp_path, monkeypatch):
+    dispatcher, job = claimed(store, service, tmp_path)
+
+    def full(*_, **__):
+        raise StoreFull("no room")
+
+    def handler(_):
+        for write in ("put", "put_file", "create", "compare_and_swap"):
+            closing.setattr(store, write, full)
+        raise StoreFull("no room")
+
+    with monkeypatch.context() as closing:
+        code = attempt_of(job, service, tmp_path).run(handler)
+        assert code == EXIT_STORE_FULL
+        assert not await dispatcher._settle(job, no_room())
+    assert await dispatcher._settle(job, no_room())
+    ended = service.get(job.name)
+    assert (ended.state, ended.error.reason, ended.crashes) == (JobState.FAILED, Reason.DISK_FULL, 0)
+
+
+def test_a_worker_that_cannot_be_started_is_no_news_and_no_crash(store, service, tmp_path):
+    dispatcher, job = claimed(store, service, tmp_path)
+    for _ in range(10):
+        dispatcher._requeue(job, crashed=False)
+        waiting = service.get(job.name)
+        assert (waiting.state, waiting.crashes) == (JobState.QUEUED, 1), "events are told of jobs without a crash"
+        job = dispatcher._claim(waiting, (0,))
+
+
+async def test_a_slot_is_not_free_while_its_last_worker_lives(store, service, tmp_path):
+    """One whose job has ended may still be uploading, or keep a GPU's memory."""
+    dispatcher = Dispatcher(store, JobKind.EXPORT, "none", [{}], tmp_path, 15.0)
+
+    async def spawn(job, environment, output):
+        service.records.update(job.name, lambda current, now: current.changed(state=JobState.SUCCEEDED, end_time=now, node=""))
+        return Child([sys.executable, "-c", "input()"], {}, output, reading)
+
+    dispatcher._spawn = spawn
+    reading, writing = os.pipe()
+    first, second = (service.create("default", {"n": n}, "") for n in range(2))
+    await dispatcher._round()
+    assert service.get(first.name).state is JobState.SUCCEEDED
+    await dispatcher._round()
+    assert service.get(second.name).state is JobState.QUEUED
+    os.write(writing, b"\n")
+    async with asyncio.timeout(30):
+        while service.get(second.name).state is JobState.QUEUED:
+            await asyncio.sleep(0.05)
+            await dispatcher._round()
+    os.write(writing, b"\n")
+    await asyncio.wait(dispatcher._watchers)
+    os.close(reading)
+    os.close(writing)
+
+
+async def test_who_follows_a_job_that_was_cancelled_fails_while_all_slots_are_busy(store, service, tmp_path):
+    dispatcher, _ = claimed(store, service, tmp_path)
+    followed = service.create("default", {"n": 1}, "")
+    follower = service.create("default", {"n": 2}, "", follows=followed.name.id)
+    service.cancel(followed.name)
+    await dispatcher._round()
+    assert service.get(follower.name).error.reason is Reason.DEPENDENCY_FAILED

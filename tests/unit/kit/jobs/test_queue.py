@@ -7,7 +7,7 @@ import random
 import pytest
 
 from visionyard.kit.errors import Reason, YardError
-from visionyard.kit.jobs.holding import release
+from visionyard.kit.jobs.holding import Holding
 from visionyard.kit.jobs.model import Job, JobKind, JobState
 from visionyard.kit.jobs.queue import Marker, Place, fair_order
 from visionyard.kit.jobs.service import JobService
@@ -103,13 +103,13 @@ def test_a_job_follows_another_and_fails_with_it(service: JobService) -> None:
     second = service.create("p", {}, "", follows=first.name.id)
     third = service.create("p", {}, "", follows=second.name.id)
     assert [service.queue_position(job) for job in (first, second, third)] == [1, 2, 2]
-    release(service.records)
+    Holding(service.records).release()
     assert service.get(second.name).held
     _end(service, first, JobState.SUCCEEDED)
-    release(service.records)
+    Holding(service.records).release()
     assert [service.get(job.name).held for job in (second, third)] == [False, True]
     _end(service, second, JobState.FAILED)
-    release(service.records)
+    Holding(service.records).release()
     failed = service.get(third.name)
     assert (failed.state, failed.error.reason) == (JobState.FAILED, Reason.DEPENDENCY_FAILED)
 

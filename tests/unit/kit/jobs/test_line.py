@@ -1,0 +1,89 @@
+"""Who is next, without listing a thousand for each claim; and who waits for whose end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from visionyard.kit.jobs.holding import Holding
+from visionyard.kit.jobs.line import Line
+from visionyard.kit.jobs.model import JobKind, JobState
+from visionyard.kit.jobs.queue import Place
+from visionyard.kit.jobs.service import JobService
+from visionyard.kit.objectstore.memory import MemoryObjectStore
+
+
+@pytest.fixture
+def service() -> JobService:
+    return JobService(MemoryObjectStore(), JobKind.TRAINING)
+
+
+@pytest.fixture
+def listed(service: JobService, monkeypatch: pytest.MonkeyPatch) -> list[Place]:
+    """The places that were listed."""
+    places: list[Place] = []
+    markers = service.records.markers
+    monkeypatch.setattr(service.records, "markers", lambda place: places.append(place) or markers(place))
+    return places
+
+
+def counted(service: JobService, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """How many jobs were read since it was asked last."""
+    read: list[object] = []
+    get = service.records.get
+    monkeypatch.setattr(service.records, "get", lambda name: read.append(name) or get(name))
+
+    def count() -> int:
+        found = len(read)
+        read.clear()
+        return found
+
+    return count
+
+
+def test_a_listing_serves_for_many_claims_and_until_it_is_old(service: JobService, listed: list[Place]) -> None:
+    jobs = [service.create("default", {"n": n}, "") for n in range(5)]
+    line = Line(service.records, fresh_s=1000)
+    for job in jobs:
+        marker = next(line.order({}))
+        assert marker.job == job.name
+        line.leave(marker)
+    assert listed == [Place.WAITING]
+    assert list(line.order({})) != []
+    assert len(listed) == 2, "where nobody is left it looks again"
+    service.create("default", {}, "", priority=9)
+    assert next(line.order({})).priority == 0
+    line.is_old()
+    assert next(line.order({})).priority == 9
+    assert len(listed) == 3
+
+
+def test_nobody_reads_all_that_are_waited_for_in_each_round(service: JobService, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = [service.create("default", {"n": 0}, "")]
+    for n in range(1, 40):
+        chain.append(service.create("default", {"n": n}, "", follows=chain[-1].name.id))
+    reads = counted(service, monkeypatch)
+    holding = Holding(service.records)
+    assert not holding.release()
+    assert reads() <= 4
+    service.records.update(chain[0].name, lambda job, now: job.changed(state=JobState.SUCCEEDED, end_time=now))
+    reads()
+    assert holding.release(), "what has no marker any more has ended, and is read at once"
+    assert reads() <= 8
+    assert not service.get(chain[1].name).held
+    assert service.get(chain[2].name).held
+
+
+def test_a_marker_that_is_left_over_holds_nobody_for_ever(service: JobService) -> None:
+    jobs = [service.create("default", {"n": n}, "") for n in range(12)]
+    held = [service.create("default", {}, "", follows=job.name.id) for job in jobs]
+    left_over = service.get(jobs[7].name).marker
+    assert left_over is not None
+    service.records.update(jobs[7].name, lambda job, now: job.changed(state=JobState.CANCELLED, end_time=now))
+    service.records.store.put(left_over.key("training"), b"")  # who cancelled it died before it was cleared
+    holding = Holding(service.records)
+    for _ in range(4):
+        holding.release()
+    assert service.get(held[7].name).state is JobState.FAILED
+    assert sum(service.get(job.name).state is JobState.QUEUED for job in held) == 11
