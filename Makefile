@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 BIN := .venv/bin
 PIP_INSTALL := -m pip install --disable-pip-version-check --no-input --quiet
 TIERS ?= architecture unit contract integration e2e
-PYTEST := $(BIN)/python -m pytest -m "not bench and not compose and not faults"
+PYTEST := $(BIN)/python -m pytest -m "not bench and not compose and not faults and not long"
 # Tiers that several processes share, a file of tests at a time, and how many processes; e2e has one stack, and contract asks stores how they answer races
 PARALLEL_TIERS := unit integration
 PROCESSES ?= 2
@@ -29,7 +29,7 @@ export DATA MODEL EPOCHS IMGSZ SEED
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-datumaro run test lint proto bench up down faults import-kills training-kills fuzz fuzz-replay compose-test
+.PHONY: help setup setup-datumaro run test test-long lint proto bench up down faults import-kills training-kills fuzz fuzz-replay compose-test
 
 help: ## Lists what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -46,6 +46,9 @@ test: setup ## All tests against real servers, tier by tier (TIERS="unit contrac
 	@set -e; for tier in $(TIERS); do \
 		case " $(PARALLEL_TIERS) " in *" $$tier "*) share="-n $(PROCESSES) --dist loadfile";; *) share="";; esac; \
 		echo "== $$tier"; $(PYTEST) $$share "tests/$$tier"; done
+
+test-long: setup ## The tests that take minutes each: several processes and Ray nodes, searches, INT8, each task beside plain Ultralytics
+	$(BIN)/python -m pytest -m long tests
 
 lint: setup ## ruff, mypy --strict, import-linter, buf
 	deploy/lint.sh

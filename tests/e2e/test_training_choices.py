@@ -2,6 +2,7 @@
 
 import hashlib
 
+import pytest
 from command_tree import cancelled, covers, refused
 
 
@@ -81,6 +82,7 @@ def test_going_back_to_a_kept_epoch(stack, line):
     assert stack.json("model", "show", "kept")["model_version"]["name"].endswith("/versions/2")
 
 
+@pytest.mark.long
 def test_a_model_trained_for_int8_is_exported_with_its_ranges(stack, line, tmp_path):
     words = "--epochs", 1, "--batch", 4, "--imgsz", 64, "--set", "plots=no", "--set", "quantize=8", "--name", "int8"
     stack.json("train", "tiny", "--model", "tiny@1", *words)

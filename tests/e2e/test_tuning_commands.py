@@ -19,6 +19,7 @@ def space_file(folder, text=SPACE):
     return path
 
 
+@pytest.mark.long
 @covers("tune", "--model", "--space", "--trials", "--epochs", "--batch", "--imgsz", "--set", "--name", "--metric", "--html", "--plot")
 def test_tune(stack, line, tmp_path):
     page, plot = tmp_path / "tuned.html", tmp_path / "tuned.svg"

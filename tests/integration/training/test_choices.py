@@ -120,6 +120,7 @@ async def test_kept_epochs_can_be_gone_back_to_with_their_best_and_their_results
     assert job.pointers["model_version"].endswith("/2")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 async def test_training_for_int8_goes_on_when_it_is_resumed(room: Room) -> None:
     dataset = publish_shapes(room.store, train=8, val=4)

@@ -45,7 +45,9 @@ def _fill(folder: Path, left: int) -> Path:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("left", [0, 2_000_000], ids=["not a byte", "less than a checkpoint"])
+@pytest.mark.parametrize(
+    "left", [pytest.param(0, id="not a byte"), pytest.param(2_000_000, id="less than a checkpoint", marks=pytest.mark.long)]
+)
 async def test_a_full_disk_fails_the_job_with_the_reason_and_it_goes_on_once_there_is_room(
     room: Room, small_disk: Path, monkeypatch: pytest.MonkeyPatch, left: int
 ) -> None:

@@ -86,6 +86,7 @@ async def test_a_limit_before_the_first_epochs_end_is_a_failure_that_says_so(roo
     assert "--time-limit" in job.error.message
 
 
+@pytest.mark.long
 @pytest.mark.timeout(3000)
 async def test_a_budget_ends_a_training_by_the_price(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = publish_shapes(room.store, train=16, val=8)
@@ -106,6 +107,7 @@ async def test_a_budget_ends_a_training_by_the_price(room: Room, monkeypatch: py
     assert message.estimate.expected_cost > 0
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1500)
 async def test_a_limit_within_an_epoch_keeps_the_ones_before(room: Room) -> None:
     name = room.trainings.create(PROJECT, _spec(publish_shapes(room.store, train=16, val=8), epochs=1), "").job.name

@@ -64,6 +64,7 @@ def _seconds(times: training_report_pb2.PhaseTimes) -> dict[str, float]:
     return {field.name: getattr(times, field.name).ToMilliseconds() / 1000 for field in times.DESCRIPTOR.fields}
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1800)  # a minute or two on two quiet cores, and 15 where they are shared with five other trainings
 async def test_a_preempted_training_reports_all_of_its_time_and_errors(room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = publish_shapes(room.store, train=TRAIN, val=VAL)

@@ -106,6 +106,7 @@ async def test_two_processes_learn_what_one_learns(room: Room) -> None:
     assert quality(room, job) == pytest.approx(alone, abs=WITHIN)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(2400)
 async def test_a_rank_that_is_killed_costs_an_epoch_at_most_and_a_cancellation_leaves_no_process(room: Room) -> None:
     dataset = publish_shapes(room.store, train=32, val=8)
@@ -134,6 +135,7 @@ async def test_a_rank_that_is_killed_costs_an_epoch_at_most_and_a_cancellation_l
     assert job.attempt == 4
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 async def test_no_rank_outlives_its_worker_and_service(room: Room) -> None:
     """The worker and its service die together, so that nobody is left to end the ranks, which have sessions of their own."""
@@ -147,6 +149,7 @@ async def test_no_rank_outlives_its_worker_and_service(room: Room) -> None:
     await room.until(lambda: not any(process.is_running() for process in left), 20)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 async def test_what_a_rank_fails_with_is_told(room: Room) -> None:
     name = begin(room, spec_of(publish_shapes(room.store, train=16, val=8), overrides={**RECIPE, "freeze": 100}))
@@ -172,6 +175,7 @@ def cluster(room: Room, monkeypatch: pytest.MonkeyPatch) -> Iterator[RayCluster]
     cluster.close()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(3600)
 async def test_two_ray_nodes_learn_what_one_process_learns_though_one_is_lost(room: Room, cluster: RayCluster) -> None:
     dataset = publish_shapes(room.store)
@@ -205,6 +209,7 @@ async def test_two_ray_nodes_learn_what_one_process_learns_though_one_is_lost(ro
     assert quality(room, job) == pytest.approx(alone, abs=WITHIN)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(2400)
 async def test_a_training_on_ray_that_is_cancelled_or_whose_worker_dies_leaves_no_rank(room: Room, cluster: RayCluster) -> None:
     for node in ("node0", "node1"):

@@ -71,6 +71,7 @@ def rows(store, version):
     return list(csv.DictReader(io.StringIO(store.get(version.files["results.csv"].key).data.decode())))
 
 
+@pytest.mark.long
 async def test_a_search_goes_on_over_the_death_of_its_service_and_of_a_worker(searches, tmp_path):
     room = searches.room
     job = await asyncio.to_thread(searches.begin)
