@@ -10,7 +10,7 @@ ASKED = ("tiny", "--model", "tiny@1", "--name", "estimated", "--batch", 3, "--im
 
 @covers("estimate", "--pretrained", "--best", "--tensorboard", "--preset")
 @covers(
-    "estimate", "--model", "--name", "--epochs", "--batch", "--imgsz", "--set", "--priority", "--after", "--time-limit", "--budget"
+    "estimate", "--gpus", "--nodes", "--launcher", "--model", "--name", "--epochs", "--batch", "--imgsz", "--set", "--priority", "--after", "--time-limit", "--budget"
 )  # fmt: skip
 def test_estimate(stack, line, tmp_path):
     found = stack.json("estimate", *ASKED, "--epochs", 5)
@@ -24,6 +24,9 @@ def test_estimate(stack, line, tmp_path):
     assert float(longer["expected_duration"].rstrip("s")) > float(found["expected_duration"].rstrip("s"))
     larger = stack.json("estimate", "tiny", "--model", "tiny@1", "--imgsz", 960, "--epochs", 5)
     assert float(larger["expected_duration"].rstrip("s")) > float(found["expected_duration"].rstrip("s"))
+    alone = stack.json("estimate", *ASKED, "--gpus", 1, "--nodes", 1, "--launcher", "local", "--epochs", 5)
+    assert alone["expected_duration"] == found["expected_duration"]
+    assert refused(stack, "estimate", *ASKED, "--launcher", "ray")["metadata"]["field"] == "training_job.spec.launcher"
     assert "this one" in stack.yard("estimate", *ASKED).stdout
     assert refused(stack, "estimate", *ASKED, "--set", "epoch=3")["reason"] == "UNKNOWN_ARGUMENT"
     assert refused(stack, "estimate", *ASKED, "--priority", 5, "--after", "none-such")["reason"] == "JOB_NOT_FOUND"
