@@ -43,11 +43,11 @@ def counted(service: JobService, monkeypatch: pytest.MonkeyPatch) -> Callable[[]
 
 
 def test_a_listing_serves_for_many_claims_and_until_it_is_old(service: JobService, listed: list[Place]) -> None:
-    jobs = [service.create("default", {"n": n}, "") for n in range(5)]
+    names = {service.create("default", {"n": n}, "").name for n in range(5)}
     line = Line(service.records, fresh_s=1000)
-    for job in jobs:
+    for name in sorted(names, key=lambda name: name.id, reverse=True):  # the oldest first
         marker = next(line.order({}))
-        assert marker.job == job.name
+        assert marker.job == name
         line.leave(marker)
     assert listed == [Place.WAITING]
     assert list(line.order({})) != []
