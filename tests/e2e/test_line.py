@@ -15,7 +15,7 @@ def test_a_training_becomes_a_model_version_with_its_metrics(stack, line):
     job = line["train"]["training_job"]
     assert job["status"]["state"] == "JOB_STATE_SUCCEEDED"
     assert job["training_progress"]["epoch"] == 1
-    version = stack.json("model", "show", "tiny")["model_version"]
+    version = stack.json("model", "show", "tiny@1")["model_version"]
     assert version["name"] == job["model_version"]
     assert "metrics/mAP50(B)" in version["metrics"]
 
@@ -23,7 +23,7 @@ def test_a_training_becomes_a_model_version_with_its_metrics(stack, line):
 def test_an_export_is_compared_and_built_once(stack, line):
     artifact = line["export"]["export_job"]["artifact"]
     assert artifact["comparison"]["image_count"] > 0
-    assert stack.json("export", "tiny", "--format", "onnx")["export_job"]["artifact"]["name"] == artifact["name"]
+    assert stack.json("export", "tiny@1", "--format", "onnx")["export_job"]["artifact"]["name"] == artifact["name"]
 
 
 def test_pictures_come_back_with_boxes_drawn(stack, line, small_deployment, tmp_path):

@@ -62,7 +62,7 @@ def test_make_run_goes_on_after_ctrl_c_and_leaves_pictures_and_figures(here):
     assert first.returncode == 130
     assert "the same command goes on from here" in rest
     assert said.count(f"labels/train/{labels.name}:{line} ") == 1
-    job = said.partition("train: ")[2].partition("job ")[2].split()[0]
+    job = said.partition("train: ")[2].partition("job ")[2].split()[0].rstrip(":")
 
     again = start(here, here / "set")
     out, err = again.communicate(timeout=600)
