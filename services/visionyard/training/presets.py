@@ -13,8 +13,8 @@ from visionyard.kit.objectstore.documents import Document, Documents
 from visionyard.kit.objectstore.port import Conflict, NotFound, ObjectStore
 from visionyard.kit.pagination import paginate
 from visionyard.training.arguments import ArgumentTable
-from visionyard.training.best_metric import check_metric_name
 from visionyard.training.spec import ARGUMENT_OF_FIELD, TrainingSpec, check_arguments, check_tensorboard
+from visionyard.training.task_metrics import check_metric_name
 
 COLLECTION = "presets"
 _SUFFIX = ".json"

@@ -12,8 +12,8 @@ import yaml
 from visionyard.kit.errors import Reason, YardError, invalid_field
 from visionyard.training.arguments import ArgumentTable, check_batch, check_image_size, check_overrides
 from visionyard.training.backbones import CHANNELS, backbone_of, yaml_name
-from visionyard.training.best_metric import check_metric_name
 from visionyard.training.model_yaml import check_model_yaml, task_of_head
+from visionyard.training.task_metrics import check_metric_name
 
 _LARGEST = {"epochs": 100_000, "batch_size": 65_536, "image_size_px": 8192}
 ARGUMENT_OF_FIELD = {"epochs": "epochs", "batch_size": "batch", "image_size_px": "imgsz"}

@@ -17,7 +17,6 @@ from visionyard.kit.names import ProjectName, ResourceName, VersionName, may_ref
 from visionyard.kit.objectstore.ahead import read_ahead
 from visionyard.kit.objectstore.port import ObjectStore
 from visionyard.training.arguments import ArgumentTable
-from visionyard.training.best_metric import metric_key
 from visionyard.training.estimates.effort import Effort, effort_of
 from visionyard.training.estimates.estimates import Estimates, MachineEstimate
 from visionyard.training.estimates.machine import this_machine
@@ -29,6 +28,7 @@ from visionyard.training.reports.page import render_report
 from visionyard.training.reports.report import TrainingReport, read_report
 from visionyard.training.scheduling import AT_ITS_TURN, Queue, Scheduling, read_queue
 from visionyard.training.spec import TrainingSpec, check_spec, resumed_spec
+from visionyard.training.task_metrics import metric_key
 
 
 @dataclass(frozen=True)

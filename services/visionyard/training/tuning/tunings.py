@@ -14,8 +14,8 @@ from visionyard.kit.names import ProjectName, ResourceName
 from visionyard.kit.objectstore.port import ObjectStore
 from visionyard.training.arguments import ArgumentTable
 from visionyard.training.spec import TrainingSpec
+from visionyard.training.task_metrics import main_metric, metric_key
 from visionyard.training.trainings import Trainings
-from visionyard.training.tuning.metrics import metric_of
 from visionyard.training.tuning.search import Search, TuningSpec
 from visionyard.training.tuning.space import Parameter, check_free, check_space
 
@@ -116,7 +116,7 @@ class Tunings:
         spec = TuningSpec(
             training=training,
             space=check_space(wanted.space, training.arguments(), self._table()),
-            metric=metric_of(task, wanted.metric),
+            metric=metric_key(wanted.metric, task, "tuning_job.spec.metric") if wanted.metric else main_metric(task),
             trials=wanted.trials,
             eta=wanted.eta or DEFAULT_ETA,
             min_epochs=wanted.min_epochs or 1,

@@ -3,7 +3,6 @@
 import pytest
 
 from visionyard.kit.errors import Reason, YardError
-from visionyard.training.tuning.metrics import METRICS, metric_of
 from visionyard.training.tuning.sampling import suggest
 from visionyard.training.tuning.space import Parameter, check_space
 
@@ -90,27 +89,3 @@ def test_results_are_learnt_from():
         past.append(({"lr0": value}, value))
     first, last = [result for _, result in past[:10]], [result for _, result in past[20:]]
     assert sum(last) / len(last) > sum(first) / len(first) + 0.2
-
-
-@pytest.mark.parametrize(
-    ("task", "wanted", "key"),
-    [
-        ("detect", "", "metrics/mAP50-95(B)"),
-        ("segment", "", "metrics/mAP50-95(M)"),
-        ("pose", "mAP50", "metrics/mAP50(P)"),
-        ("pose", "mAP50(B)", "metrics/mAP50(B)"),
-        ("classify", "", "metrics/accuracy_top1"),
-        ("classify", "accuracy_top5", "metrics/accuracy_top5"),
-        ("obb", "metrics/recall(B)", "metrics/recall(B)"),
-    ],
-)
-def test_a_metric_by_its_key_or_its_name(task, wanted, key):
-    assert metric_of(task, wanted) == key
-
-
-def test_an_unknown_metric_is_refused_with_what_was_meant():
-    with pytest.raises(YardError, match=r"did you mean 'mAP50\(B\)'"):
-        metric_of("detect", "map50")
-    with pytest.raises(YardError, match="accuracy_top1, accuracy_top5"):
-        metric_of("classify", "loss")
-    assert all(keys[0].endswith(("mAP50-95(B)", "mAP50-95(M)", "mAP50-95(P)", "accuracy_top1")) for keys in METRICS.values())

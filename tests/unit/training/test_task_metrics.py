@@ -3,7 +3,7 @@
 import pytest
 
 from visionyard.kit.errors import Reason, YardError
-from visionyard.training.best_metric import check_metric_name, metric_key
+from visionyard.training.task_metrics import check_metric_name, main_metric, metric_key
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,18 @@ def test_another_metric_is_refused_with_the_nearest(name, task, near):
 def test_losses_are_no_metrics_of_any_task():
     with pytest.raises(YardError):
         check_metric_name("train/box_loss")
+
+
+@pytest.mark.parametrize(
+    ("task", "key"),
+    [("detect", "mAP50-95(B)"), ("obb", "mAP50-95(B)"), ("segment", "mAP50-95(M)"), ("pose", "mAP50-95(P)"), ("classify", "accuracy_top1")],
+)
+def test_what_a_task_is_judged_by(task, key):
+    assert main_metric(task) == f"metrics/{key}"
+    assert metric_key(main_metric(task), task) == main_metric(task)
+
+
+def test_the_field_at_fault_is_named():
+    with pytest.raises(YardError) as refused:
+        metric_key("mAP51", "detect", "tuning_job.spec.metric")
+    assert refused.value.metadata["field"] == "tuning_job.spec.metric"
