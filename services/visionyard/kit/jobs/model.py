@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import secrets
+import threading
 import time
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -200,9 +201,25 @@ class ProgressSnapshot:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
+class _Moments:
+    """Milliseconds since 1970, each given once: jobs that one process queues in the same one keep their order."""
+
+    def __init__(self) -> None:
+        self._last = 0
+        self._lock = threading.Lock()
+
+    def next(self) -> int:
+        with self._lock:
+            self._last = max(time.time_ns() // 1_000_000, self._last + 1)
+            return self._last
+
+
+_moments = _Moments()
+
+
 def new_job_id() -> str:
-    """An id that sorts before all older ones: 9 digits of reversed milliseconds in base 32 and 7 random ones."""
-    reverse = (1 << _TIME_BITS) - 1 - time.time_ns() // 1_000_000
+    """An id that sorts before all that this process has made before: 9 digits of reversed milliseconds in base 32 and 7 random ones."""
+    reverse = (1 << _TIME_BITS) - 1 - _moments.next()
     digits = "".join(_BASE32[(reverse >> shift) & 31] for shift in range(_TIME_BITS - 5, -1, -5))
     return digits + "".join(secrets.choice(_BASE32) for _ in range(7))
 
