@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import suppress
 
+import psutil
 import pytest
 import test_dataset_commands  # noqa: F401 - says what it covers
 import test_estimate_commands  # noqa: F401 - likewise
@@ -48,6 +49,22 @@ def test_up(stack, tmp_path):
     message = json.loads(clash.stderr.splitlines()[-1])["error"]["message"]
     assert "50051" in message
     assert "--any-port" in message
+
+
+@covers("up", "--end-command", "--keep-local")
+def test_up_with_a_command_at_the_end(stack, tmp_path):
+    again = refused(stack, "up", "--detach", "--end-command", "sudo poweroff")
+    assert "yard down" in again["message"]
+    assert "--end-command" in refused(stack, "up", "--detach", "--keep-local", "--dir", tmp_path / "none")["message"]
+    home = ["--json", "--dir", tmp_path / "second"]
+    try:
+        up = [YARD, "up", "--detach", "--any-port", "--end-command", "echo off", "--keep-local", *home]
+        processes = json.loads(subprocess.run(up, capture_output=True, text=True, env=stack.environment, check=True).stdout)["processes"]
+        training = next(p for p in processes if p["name"] == "training")
+        told = psutil.Process(training["pid"]).environ()
+        assert (told["VISIONYARD_END_COMMAND"], told["VISIONYARD_KEEP_LOCAL"]) == ("echo off", "true")
+    finally:
+        subprocess.run([YARD, "down", *home], capture_output=True, env=stack.environment, check=True)
 
 
 @covers("down")

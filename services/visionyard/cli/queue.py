@@ -39,6 +39,8 @@ def _shown(found: training_job_service_pb2.GetTrainingQueueResponse) -> None:
     for slot in found.closed_slots:
         free, wanted = output.size(slot.free_memory_bytes), output.size(slot.wanted_memory_bytes)
         output.write(f"\n{slot.device} gets no training: others hold its memory, {free} are free and {wanted} must be")
+    if found.end_command_waits_for:
+        output.write(f"\nthe command at the end waits: {found.end_command_waits_for}")
     if found.others_running or found.others_waiting:
         output.write(f"\nof other projects {found.others_running} run and {found.others_waiting} wait")
 

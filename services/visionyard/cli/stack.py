@@ -18,19 +18,39 @@ from visionyard.kit.errors import Code, Reason
 if TYPE_CHECKING:
     from visionyard.local.stack import Up
 
+_END_COMMAND = "VISIONYARD_END_COMMAND"
+_KEEP_LOCAL = "VISIONYARD_KEEP_LOCAL"
+
 
 def up(
     detach: Annotated[
         bool, typer.Option("--detach", help="Return once everything is healthy; the stack goes on in the background.")
     ] = False,
     any_port: Annotated[bool, typer.Option("--any-port", help="Take the next free ports where the usual ones are in use.")] = False,
+    end_command: Annotated[
+        str,
+        typer.Option(
+            "--end-command",
+            metavar="COMMAND",
+            help="Run this once all trainings have ended and their results are safe, say: sudo poweroff.",
+        ),
+    ] = "",
+    keep_local: Annotated[
+        bool, typer.Option("--keep-local", help="This disk outlives the machine: results on it are safe from --end-command.")
+    ] = False,
     as_json: AsJson = False,
     directory: Directory = None,
 ) -> None:
     """Start the embedded stack: object store, Triton and the four services on this machine. Without --detach Ctrl-C stops it."""
     from visionyard.local import machine, stack  # noqa: PLC0415 - only these commands need the local extra
 
+    _at_the_end(end_command, keep_local=keep_local)
+
     def ready(found: Up) -> None:
+        if found.already and (end_command or keep_local):
+            raise stack.StackError(
+                "the stack is up already, so it does not know of --end-command and --keep-local: run `yard down`, then this again; trainings go on"
+            )
         document = {"state_dir": str(found.state_dir), "already": found.already, "processes": found.processes}
         if as_json:
             output.write_json(document)
@@ -50,6 +70,18 @@ def up(
         except stack.StackError as error:
             raise _failed(error) from error
     raise typer.Exit(code)
+
+
+def _at_the_end(command: str, *, keep_local: bool) -> None:
+    """Has the training service told by its variables what to do at the end."""
+    if keep_local and not (command or os.environ.get(_END_COMMAND)):
+        raise local(
+            Reason.INVALID_FIELD, "--keep-local says what --end-command need not care for: give that too", {"field": "--keep-local"}
+        )
+    if command:
+        os.environ[_END_COMMAND] = command
+    if keep_local:
+        os.environ[_KEEP_LOCAL] = "true"
 
 
 def down(as_json: AsJson = False, directory: Directory = None) -> None:

@@ -18,6 +18,8 @@ from visionyard.client.endpoints import Endpoints, Service
 from visionyard.client.errors import NO_SERVER, ClientError, NoServer, from_call
 from visionyard.kit.errors import Code, Reason
 from visionyard.kit.flow_control import OPTIONS as FLOW_CONTROL
+from visionyard.kit.host import METADATA_KEY as HOST_KEY
+from visionyard.kit.host import host_id
 from visionyard.kit.request_id import METADATA_KEY, get_request_id, new_request_id
 from visionyard.kit.status import MAX_METADATA_BYTES
 
@@ -282,5 +284,5 @@ class Patience:
 
 
 def call_metadata() -> tuple[tuple[str, str], ...]:
-    """The metadata of a call: the id of the work at hand, or a fresh one."""
-    return ((METADATA_KEY, get_request_id() or new_request_id()),)
+    """The metadata of a call: the id of the work at hand, or a fresh one, and which machine this is."""
+    return ((METADATA_KEY, get_request_id() or new_request_id()), (HOST_KEY, host_id()))

@@ -11,6 +11,7 @@ from functools import partial
 from prometheus_client import CollectorRegistry
 
 from visionyard.kit.jobs.dispatcher import Dispatcher
+from visionyard.kit.jobs.events import AllOf
 from visionyard.kit.jobs.model import JobKind
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.objectstore.port import ObjectStore, StoreUnavailable
@@ -21,6 +22,8 @@ from visionyard.kit.server.app import App, BackgroundTask, Service
 from visionyard.kit.server.builder import BLOCKING_THREADS
 from visionyard.kit.transfer.servicer import TransferServicer
 from visionyard.kit.transfer.uploads import UploadStore
+from visionyard.training.at_end.elsewhere import store_is_elsewhere
+from visionyard.training.at_end.ending import Ending
 from visionyard.training.child import ChildFailed
 from visionyard.training.config import TrainingSettings
 from visionyard.training.estimates.estimates import Estimates
@@ -101,6 +104,7 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
         metrics.watched(partial(inspect, timeout_s=settings.inspection_timeout_s)),
         metrics.watched(partial(convert, timeout_s=settings.inspection_timeout_s)),
     )
+    ending = _ending(settings, store)
     dispatcher = Dispatcher(
         store,
         JobKind.TRAINING,
@@ -109,7 +113,7 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
         settings.work_dir,
         settings.lease_s,
         stop_workers=settings.stop_workers,
-        events=outbox,
+        events=AllOf([outbox, ending]) if ending else outbox,
         width=slots_taken(slots),
         open_slots=memory.open,
     )
@@ -127,8 +131,8 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
     )
     evaluations.jobs.tell(evaluators.wake)
     evaluators.tell(evaluations.jobs.look)
-    transfers = TransferServicer(store, uploads, TrainingFiles(trainings, models))
-    jobs = TrainingJobServicer(trainings, lambda: memory.closed)
+    transfers = TransferServicer(store, uploads, TrainingFiles(trainings, models), on_taken=ending.downloaded if ending else None)
+    jobs = TrainingJobServicer(trainings, lambda: memory.closed, lambda: ending.waits_for if ending else "")
     opening = ThreadPoolExecutor(settings.inspections, thread_name_prefix=f"{BLOCKING_THREADS}-push")
     pushes = Turns(
         opening, settings.inspections, _PUSH_WAIT_S, "as many weight files are being opened as this machine has room for: try again"
@@ -167,10 +171,23 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
             BackgroundTask("evaluations", partial(readiness.then, evaluators.run)),
             BackgroundTask("notifier", partial(readiness.then, notifier.run)),
             BackgroundTask("tuner", partial(readiness.then, Tuner(store, tunings, trainings).run)),
+            *([BackgroundTask("command at the end", partial(readiness.then, ending.run))] if ending else []),
             BackgroundTask("queue metrics", partial(_watch_queue, trainings.jobs.records, metrics, facts, slots)),
         ],
         endless_methods=_READ_LOGS,
     )
+
+
+def _ending(settings: TrainingSettings, store: ObjectStore) -> Ending | None:
+    """What runs the operator's command at the end; None where there is none."""
+    command = settings.end_command.get_secret_value()
+    if not command:
+        return None
+
+    def is_elsewhere() -> bool:
+        return settings.keep_local or store_is_elsewhere(settings.s3_endpoint)
+
+    return Ending(store, command, is_elsewhere, settings.end_after_s, settings.work_dir / "at_end")
 
 
 async def _watch_queue(records: JobRecords, metrics: Metrics, facts: UltralyticsFacts, slots: Sequence[dict[str, str]]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from visionyard.kit.config import Address, JobServiceSettings, listen_field, metrics_listen_field, quota_field
 from visionyard.training.estimates.price import Price
@@ -65,6 +65,17 @@ class TrainingSettings(JobServiceSettings):
     weights_mirror: Annotated[str, AfterValidator(check_mirror)] = Field(
         "",
         description="The address below which clients find Ultralytics' published weights by their file names; none: Ultralytics' release on GitHub.",
+    )
+    end_command: SecretStr = Field(
+        SecretStr(""),
+        description="A shell command for when all trainings have ended and their results are safe, such as the rented machine's power-off; none: nothing is run.",
+    )
+    end_after_s: float = Field(
+        300.0, ge=0, le=604_800, description="How long nothing must have been to do before VISIONYARD_END_COMMAND runs, in seconds."
+    )
+    keep_local: bool = Field(
+        default=False,
+        description="Whether the store's disk outlives this machine, so that what is in the store is safe from VISIONYARD_END_COMMAND.",
     )
     notify_private: bool = Field(
         default=False,

@@ -37,12 +37,14 @@ class TrainingJobServicer(training_job_service_pb2_grpc.TrainingJobServiceServic
     Args:
         trainings: The use cases.
         closed_slots: Gives the slots of this machine that get no job now.
+        end_waits_for: Tells what the command at the end waits for; empty for nothing.
     """
 
-    def __init__(self, trainings: Trainings, closed_slots: Callable[[], Sequence[ClosedSlot]]) -> None:
+    def __init__(self, trainings: Trainings, closed_slots: Callable[[], Sequence[ClosedSlot]], end_waits_for: Callable[[], str]) -> None:
         self._trainings = trainings
         self._drawing = asyncio.Semaphore(_PAGES_AT_ONCE)
         self._closed_slots = closed_slots
+        self._end_waits_for = end_waits_for
 
     async def CreateTrainingJob(self, request: messages.CreateTrainingJobRequest, _context: Context) -> messages.CreateTrainingJobResponse:
         """Queues a job."""
@@ -98,6 +100,7 @@ class TrainingJobServicer(training_job_service_pb2_grpc.TrainingJobServiceServic
             others_running=queue.others_running,
             others_waiting=queue.others_waiting,
             closed_slots=map(mapping.closed_slot_to_proto, self._closed_slots()),
+            end_command_waits_for=self._end_waits_for(),
         )
 
     async def WatchTrainingJob(

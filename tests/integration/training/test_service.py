@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +11,7 @@ from typing import Any
 import google_crc32c
 import grpc
 import pytest
+from serving import serving
 from shapes import RECIPE, publish_shapes
 
 from visionyard.jobs.v1 import job_pb2
@@ -66,30 +62,8 @@ class Client:
 
 @pytest.fixture
 def client(seaweed_settings: dict[str, str], tmp_path: Path) -> Iterator[Client]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    environment = {
-        **os.environ,
-        **seaweed_settings,
-        "VISIONYARD_LISTEN": address,
-        "VISIONYARD_METRICS_LISTEN": "127.0.0.1:0",
-        "VISIONYARD_WORK_DIR": str(tmp_path / "work"),
-        "VISIONYARD_STOP_WORKERS": "true",
-        "CUDA_VISIBLE_DEVICES": "",
-        "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
-    }
-    with (tmp_path / "service.log").open("wb") as log:
-        service = subprocess.Popen([sys.executable, "-m", "visionyard.training"], env=environment, stdout=log, stderr=log, cwd=tmp_path)
-    try:
-        with grpc.insecure_channel(address) as channel:
-            grpc.channel_ready_future(channel).result(timeout=60)
-            yield Client(channel)
-        service.send_signal(signal.SIGTERM)
-        assert service.wait(timeout=60) == 0, (tmp_path / "service.log").read_text()[-3000:]
-    finally:
-        service.kill()
-        service.wait()
+    with serving(seaweed_settings, tmp_path) as channel:
+        yield Client(channel)
 
 
 def _refused(call: Any, *arguments: Any, **options: Any) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 import grpc.aio
 
 from visionyard.kit.errors import invalid_field
+from visionyard.kit.host import METADATA_KEY, host_id, is_host_id
 from visionyard.kit.names import ProjectName
 from visionyard.kit.objectstore.port import NotFound, ObjectStore
 from visionyard.kit.transfer.files import Chunk, FileResolver, file_not_found, read_chunks
@@ -31,13 +32,22 @@ class TransferServicer(transfer_service_pb2_grpc.TransferServiceServicer):
         uploads: The room's uploads.
         files: Finds the files of the room's resources.
         on_upload: Called when an upload is about to come, on the event loop.
+        on_taken: Called with the key of a file that a client on another machine has read to its end, in a thread.
     """
 
-    def __init__(self, store: ObjectStore, uploads: UploadStore, files: FileResolver, on_upload: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        uploads: UploadStore,
+        files: FileResolver,
+        on_upload: Callable[[], None] | None = None,
+        on_taken: Callable[[str], None] | None = None,
+    ) -> None:
         self._store = store
         self._uploads = uploads
         self._files = files
         self._on_upload = on_upload
+        self._on_taken = on_taken
         self._last_parts: set[asyncio.Task[None]] = set()
 
     async def StartUpload(self, request: pb.StartUploadRequest, context: Context) -> pb.StartUploadResponse:
@@ -92,6 +102,8 @@ class TransferServicer(transfer_service_pb2_grpc.TransferServiceServicer):
             await asyncio.wait({reading})
             reading.cancelled() or reading.exception()  # looked at, so that nothing is logged about it
             await asyncio.to_thread(chunks.close)
+        if self._on_taken is not None and _is_elsewhere(context):
+            await asyncio.to_thread(self._on_taken, location.key)
 
     @staticmethod
     async def _finish_read(reading: asyncio.Task[Chunk | None], request: pb.ReadFileRequest) -> Chunk | None:
@@ -99,6 +111,12 @@ class TransferServicer(transfer_service_pb2_grpc.TransferServiceServicer):
             return await reading
         except NotFound:
             raise file_not_found(request.name, request.path) from None
+
+
+def _is_elsewhere(context: Context) -> bool:
+    """Whether a client says that it is on another machine; one that says nothing may be on this one, whatever its address."""
+    told = dict(context.invocation_metadata() or ()).get(METADATA_KEY)
+    return is_host_id(told) and told != host_id()
 
 
 class _Storing:

@@ -397,10 +397,15 @@ class GetTrainingQueueResponse(_message.Message):
     OTHERS_RUNNING_FIELD_NUMBER: _builtins.int
     OTHERS_WAITING_FIELD_NUMBER: _builtins.int
     CLOSED_SLOTS_FIELD_NUMBER: _builtins.int
+    END_COMMAND_WAITS_FOR_FIELD_NUMBER: _builtins.int
     others_running: _builtins.int
     """How many jobs of other projects run."""
     others_waiting: _builtins.int
     """How many jobs of other projects wait for a slot."""
+    end_command_waits_for: _builtins.str
+    """What the command at the end of the answering service's machine (VISIONYARD_END_COMMAND) waits for, for people; empty where there is none, and where nothing was
+    trained since it last ran.
+    """
     @_builtins.property
     def training_jobs(self) -> _containers.RepeatedCompositeFieldContainer[_training_job_pb2.TrainingJob]:
         """The project's jobs: those that run, then those that wait for a slot, the next one first, then those that wait for another job. At most 1,000."""
@@ -416,10 +421,11 @@ class GetTrainingQueueResponse(_message.Message):
         others_running: _builtins.int = ...,
         others_waiting: _builtins.int = ...,
         closed_slots: _abc.Iterable[Global___ClosedSlot] | None = ...,
+        end_command_waits_for: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed_slots", b"closed_slots", "others_running", b"others_running", "others_waiting", b"others_waiting", "training_jobs", b"training_jobs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed_slots", b"closed_slots", "end_command_waits_for", b"end_command_waits_for", "others_running", b"others_running", "others_waiting", b"others_waiting", "training_jobs", b"training_jobs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

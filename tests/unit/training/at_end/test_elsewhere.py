@@ -1,0 +1,42 @@
+"""Whether a store's address says that its disk is another machine's."""
+
+import pytest
+
+from visionyard.training.at_end.elsewhere import store_is_elsewhere
+
+OWN = ["127.0.0.1", "::1", "192.168.1.5", "93.184.216.1", "fe80::1%eth0"]
+
+
+@pytest.mark.parametrize(
+    ("addresses", "elsewhere"),
+    [
+        (["93.184.216.34"], True),
+        (["2606:2800:220:1::1"], True),
+        (["93.184.216.34", "2606:2800:220:1::1"], True),
+        (["127.0.0.1"], False),
+        (["::1"], False),
+        (["192.168.1.5"], False),
+        (["93.184.216.1"], False),  # its own public one
+        (["172.18.0.3"], False),  # a container's on this machine, maybe
+        (["100.64.1.1"], False),
+        (["fe80::1%eth0"], False),
+        (["93.184.216.34", "10.0.0.1"], False),
+        ([], False),
+        (["no address"], False),
+    ],
+)
+def test_only_public_addresses_of_others_are_elsewhere_for_certain(addresses, elsewhere):
+    assert store_is_elsewhere("store.example:9000", lambda host: addresses, OWN) is elsewhere
+
+
+def test_a_name_that_cannot_be_resolved_is_not_elsewhere():
+    def resolve(host):
+        raise OSError("no such host")
+
+    assert not store_is_elsewhere("store.example:9000", resolve, OWN)
+
+
+def test_this_machine_by_its_real_resolver_and_interfaces():
+    assert not store_is_elsewhere("localhost:9000")
+    assert not store_is_elsewhere("[::1]:9000")
+    assert not store_is_elsewhere("127.0.0.1:9000")

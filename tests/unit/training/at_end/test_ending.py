@@ -1,0 +1,234 @@
+"""When the command at the end runs: once, when nothing is to do and no result would be lost. Over a store in memory."""
+
+import hashlib
+import socket
+
+import pytest
+
+from visionyard.kit.jobs.events import AllOf
+from visionyard.kit.jobs.model import JobKind, JobState
+from visionyard.kit.jobs.records import JobRecords
+from visionyard.kit.objectstore.memory import MemoryObjectStore
+from visionyard.training.at_end.command import CommandFailed
+from visionyard.training.at_end.ending import Ending
+from visionyard.training.notifications.outbox import PREFIX as MESSAGES
+
+HERE, THERE = f"{socket.gethostname()}:/w", "other:/w"
+BEST, LAST = "weights/best.pt", "weights/last.pt"
+
+
+class Machine:
+    """A machine with an ending, its clock and its command."""
+
+    def __init__(self, folder):
+        self.store, self.folder = MemoryObjectStore(), folder
+        self.now, self.ran, self.fails, self.elsewhere = 0.0, 0, 0, True
+        self.restart()
+
+    def restart(self):
+        """The service begins anew on the same machine."""
+        self.ending = Ending(self.store, "off", lambda: self.elsewhere, 60.0, self.folder, self._run, lambda: self.now)
+        self.records = {kind: JobRecords(self.store, kind, AllOf([self.ending])) for kind in JobKind}
+
+    def _run(self, command, timeout_s, folder):
+        self.ran += 1
+        assert command == "off"
+        if self.ran <= self.fails:
+            raise CommandFailed("it ended with status 1")
+        return ""
+
+    def job(self, kind=JobKind.TRAINING, spec=None):
+        return self.records[kind].create("default", spec or {}, "", "")[0].name
+
+    def change(self, name, kind=JobKind.TRAINING, **values):
+        return self.records[kind].update(name, lambda job, now: job.changed(**values))
+
+    def trains(self, kind=JobKind.TRAINING, spec=None, node=HERE):
+        name = self.job(kind, spec)
+        self.change(name, kind, state=JobState.RUNNING, attempt=1, node=node)
+        return name
+
+    def stored(self, data=b"weights"):
+        sha256 = hashlib.sha256(data).hexdigest()
+        key = f"projects/default/blobs/{sha256}"
+        self.store.put(key, data)
+        return {"key": key, "size_bytes": len(data), "sha256": sha256}
+
+    def ends(self, name, state=JobState.SUCCEEDED, files=None):
+        files = {BEST: self.stored(), LAST: self.stored(b"last")} if files is None else files
+        pointers = {"files": files} if state is JobState.SUCCEEDED else {"checkpoint": {"epoch": 2, "files": files}}
+        return self.change(name, state=state, node="", pointers=pointers)
+
+    def looks(self, seconds=120.0):
+        """Looks, lets time pass, and looks again; tells what is waited for."""
+        self.ending.look()
+        self.now += seconds
+        self.ending.look()
+        return self.ending.waits_for
+
+
+@pytest.fixture
+def machine(tmp_path):
+    return Machine(tmp_path / "at_end")
+
+
+def test_it_runs_once_when_all_has_ended_and_is_safe(machine):
+    first, second = machine.trains(), machine.trains()
+    assert machine.looks() == "training jobs: 2 run, 0 wait"
+    machine.ends(first)
+    assert machine.looks() == "training jobs: 1 run, 0 wait"
+    machine.ends(second)
+    assert machine.looks(59) == "nothing has been to do for 59 of 60 s"
+    assert machine.ran == 0
+    assert machine.looks() == ""
+    assert machine.ran == 1
+    assert machine.looks() == ""
+    assert machine.ran == 1
+
+
+def test_where_nothing_was_trained_nothing_runs(machine):
+    machine.looks()
+    cancelled = machine.job()
+    machine.change(cancelled, state=JobState.CANCELLED)
+    assert machine.looks() == ""
+    assert machine.ran == 0
+
+
+def test_a_machine_that_comes_back_is_not_switched_off_again(machine):
+    machine.ends(machine.trains())
+    machine.looks()
+    machine.restart()
+    machine.looks()
+    assert machine.ran == 1
+    machine.ends(machine.trains())
+    machine.looks()
+    assert machine.ran == 2
+
+
+def test_a_service_that_begins_anew_knows_what_was_trained(machine):
+    name = machine.trains()
+    machine.ends(name)
+    machine.restart()
+    machine.looks()
+    assert machine.ran == 1
+
+
+@pytest.mark.parametrize("kind", list(JobKind))
+def test_whatever_waits_keeps_the_machine(machine, kind):
+    machine.ends(machine.trains())
+    waiting = machine.job(kind)
+    assert machine.looks() == f"{kind.value} jobs: 0 run, 1 wait"
+    machine.change(waiting, kind, state=JobState.CANCELLED)
+    machine.looks()
+    assert machine.ran == 1
+
+
+def test_what_runs_elsewhere_does_not_keep_it(machine):
+    machine.ends(machine.trains())
+    machine.trains(node=THERE)
+    machine.looks()
+    assert machine.ran == 1
+
+
+def test_a_new_training_begins_the_quiet_time_anew(machine):
+    machine.ends(machine.trains())
+    machine.looks(30)
+    name = machine.trains()
+    machine.looks(100)
+    machine.ends(name)
+    assert "0 of 60 s" in machine.looks(0)
+    assert machine.ran == 0
+
+
+def test_a_result_on_this_machine_only_keeps_it_until_it_was_downloaded(machine):
+    machine.elsewhere = False
+    job = machine.ends(machine.trains())
+    why = machine.looks()
+    assert "weights/best.pt of job" in why
+    assert "only" in why
+    machine.ending.downloaded(job.pointers["files"][LAST]["key"])
+    machine.looks()
+    assert machine.ran == 0
+    machine.ending.downloaded(job.pointers["files"][BEST]["key"])
+    machine.restart()  # downloads are remembered too
+    machine.looks()
+    assert machine.ran == 1
+
+
+@pytest.mark.parametrize("state", [JobState.FAILED, JobState.CANCELLED])
+def test_of_a_training_that_did_not_end_well_the_last_epoch_counts(machine, state):
+    machine.elsewhere = False
+    job = machine.ends(machine.trains(), state)
+    assert f"weights/last.pt of job {job.name.id}" in machine.looks()
+    machine.ending.downloaded(job.pointers["checkpoint"]["files"][LAST]["key"])
+    machine.looks()
+    assert machine.ran == 1
+
+
+def test_one_that_came_to_nothing_keeps_nobody(machine):
+    machine.elsewhere = False
+    machine.ends(machine.trains(), JobState.FAILED, {})
+    machine.looks()
+    assert machine.ran == 1
+
+
+def test_a_result_that_is_damaged_or_gone_in_the_store_keeps_the_machine(machine):
+    entry = machine.stored()
+    machine.store.put(entry["key"], b"wei9hts")
+    machine.ends(machine.trains(), files={BEST: entry})
+    assert "damaged" in machine.looks()
+    machine.store.delete(entry["key"])
+    assert "damaged" in machine.looks()
+    assert machine.ran == 0
+    machine.stored()
+    machine.looks()
+    assert machine.ran == 1
+
+
+def test_of_a_search_the_best_model_counts_not_its_trials(machine):
+    machine.elsewhere = False
+    search = machine.job(JobKind.TUNING)
+    machine.ends(machine.trains(spec={"tuning_job": str(search)}))
+    assert machine.looks() == "tuning jobs: 0 run, 1 wait"
+    machine.change(search, JobKind.TUNING, state=JobState.CANCELLED)
+    machine.looks()
+    assert machine.ran == 1
+
+
+def test_messages_go_first_but_not_for_ever(machine):
+    machine.ends(machine.trains())
+    machine.store.put(f"{MESSAGES}default/x.finished.1", b"{}")
+    assert machine.looks() == "messages are still to be delivered"
+    machine.looks(600)
+    assert machine.ran == 1
+
+
+def test_a_command_that_fails_is_tried_three_times(machine):
+    machine.fails = 9
+    machine.ends(machine.trains())
+    for tries in range(1, 4):
+        machine.looks(61)
+        assert machine.ran == tries
+    machine.looks(1000)
+    assert machine.ran == 3
+    machine.ends(machine.trains())
+    machine.looks()
+    assert machine.ran == 4
+
+
+def test_a_job_that_is_gone_is_not_waited_for(machine):
+    name = machine.trains()
+    machine.ends(name)
+    machine.store.delete(f"{name}.json")
+    machine.restart()
+    machine.looks()
+    assert machine.ran == 1
+
+
+def test_a_spoilt_memory_is_no_end_of_the_service(machine):
+    machine.folder.mkdir(parents=True, exist_ok=True)
+    (machine.folder / "jobs.json").write_text("{")
+    machine.restart()
+    machine.ends(machine.trains())
+    machine.looks()
+    assert machine.ran == 1
