@@ -89,6 +89,13 @@ def test_tune_detached_limited_and_cancelled(stack, line, tmp_path):
     assert refused(stack, "job", "cancel", job["name"])["reason"] == "JOB_FINISHED"
 
 
+@covers("tune", "--budget")
+def test_a_budget_needs_a_price(stack, line, tmp_path):
+    words = "tune", "tiny", *QUICK, "--space", space_file(tmp_path), "--trials", 2
+    assert refused(stack, *words, "--budget", 3)["reason"] == "PRICE_UNKNOWN"
+    assert refused(stack, *words, "--budget", 0, code=2)["reason"] == "USAGE"
+
+
 def test_what_cannot_be_searched_is_refused_before_anything_begins(stack, line, tmp_path):
     def error(space, *words, code=1):
         return refused(stack, "tune", "tiny", *QUICK, "--space", space_file(tmp_path, space), "--trials", 2, *words, code=code)

@@ -24,6 +24,13 @@ JobId = Annotated[
 ]
 
 
+def above_zero(amount: float | None) -> float | None:
+    """Checks an option that takes an amount; typer's own ``min`` would take 0."""
+    if amount is not None and not amount > 0:
+        raise typer.BadParameter(f"{amount:g} is no amount above 0")
+    return amount
+
+
 def example(*lines: str) -> str:
     """The epilogue of a command's help: what to type."""
     return "\n\n".join(["Example:", *(f"  {line}" for line in lines)])

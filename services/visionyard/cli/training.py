@@ -15,7 +15,7 @@ import yaml
 from visionyard.cli import following, output
 from visionyard.cli.durations import duration_text, parse_duration, seconds_of
 from visionyard.cli.models import push_file
-from visionyard.cli.options import AsJson, Detach, Directory
+from visionyard.cli.options import AsJson, Detach, Directory, above_zero
 from visionyard.cli.session import Session, run
 from visionyard.cli.weights import architecture_of
 from visionyard.client.errors import ClientError, local
@@ -75,7 +75,8 @@ TimeLimit = Annotated[
     str, typer.Option("--time-limit", metavar="DURATION", help="End well with the last epoch that fits into it: 90s, 45m, 2h, 1h30m.")
 ]
 Budget = Annotated[
-    float | None, typer.Option("--budget", metavar="AMOUNT", help="Likewise, by what training costs at the machine's own price.")
+    float | None,
+    typer.Option("--budget", metavar="AMOUNT", callback=above_zero, help="Likewise, by what training costs at the machine's own price."),
 ]
 Gpus = Annotated[
     int | None,
@@ -153,8 +154,6 @@ async def asked(
     Where it need not push weights that the service does not know, their architecture stands for them if they name one.
     """
     overrides = parse_overrides(settings or [])
-    if budget is not None and not budget > 0:
-        raise typer.BadParameter(f"{budget:g} is no amount above 0", param_hint="--budget")
     time_limit_s = parse_duration(time_limit, "--time-limit") if time_limit else 0.0
     target = name or dataset_id(session, dataset)
     References(session.client.project).resource("models", target)

@@ -11,7 +11,7 @@ import typer
 
 from visionyard.cli import following, output
 from visionyard.cli.durations import parse_duration
-from visionyard.cli.options import AsJson, Detach, Directory
+from visionyard.cli.options import AsJson, Detach, Directory, above_zero
 from visionyard.cli.pages import writable
 from visionyard.cli.session import Session, run
 from visionyard.cli.training import dataset_id, initial_model, parse_overrides
@@ -58,6 +58,15 @@ def tune(
             "--time-limit", metavar="TIME", help="How long the trials may train, all together: 2h, 90m; then the best so far counts."
         ),
     ] = "",
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            "--budget",
+            metavar="AMOUNT",
+            callback=above_zero,
+            help="What the trials may cost, all together, at the machine's own price; likewise.",
+        ),
+    ] = None,
     parallel: Annotated[
         int | None,
         typer.Option("--parallel", min=1, max=1000, help="How many trials run or wait at once; else as many as there are slots, and one."),
@@ -90,7 +99,7 @@ def tune(
         }  # fmt: skip
         search: dict[str, Any] = {
             "trials": trials, "eta": eta, "min_epochs": min_epochs, "seed": seed, "metric": metric, "time_limit": limit, "max_parallel_trials": parallel or 0,
-            "priority": priority,
+            "priority": priority, "budget": budget or 0.0,
         }  # fmt: skip
 
         async def create(request_id: str) -> tuning_job_pb2.TuningJob:

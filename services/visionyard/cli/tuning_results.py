@@ -107,6 +107,8 @@ def summary(job: tuning_job_pb2.TuningJob) -> list[str]:
         )
         words = [f"--set {shlex.quote(f'{name}={value_text(value)}')}" for name, value in parameters_of(best).items()]
         lines.append(f"train with what it found: yard train ... {' '.join(words)}")
+    if job.cost.currency:
+        lines.append(f"its trials have cost {job.cost.amount:.2f} {job.cost.currency}")
     if job.stopped_early:
         lines.append(f"it stopped early: {job.stopped_early}")
     return lines

@@ -43,6 +43,7 @@ class AsyncTuningJobs(AsyncJobs[tuning_job_pb2.TuningJob]):
         time_limit: timedelta | None = None,
         max_parallel_trials: int = 0,
         priority: int = 0,
+        budget: float = 0.0,
         request_id: str = "",
         **training: Any,
     ) -> tuning_job_pb2.TuningJob:
@@ -60,13 +61,14 @@ class AsyncTuningJobs(AsyncJobs[tuning_job_pb2.TuningJob]):
             time_limit: How long the trials may train, all together; None for no limit.
             max_parallel_trials: How many may run or wait at once; 0: as many as there are slots, and one that waits.
             priority: From -1000 to 1000; that of the trials.
+            budget: What the trials may cost, all together, at the price of the machine whose service takes the search; 0 for no limit.
             request_id: A UUID; the same one again gives the same search. Empty: a fresh one.
             training: What each trial trains: ``model``, ``architecture``, ``epochs``, ``overrides`` and so on, as for
                 :meth:`visionyard.client.training.AsyncTrainingJobs.create`. ``epochs`` are those of the last rung; ``model`` gets the best trial's version.
 
         Raises:
             ClientError: INVALID_ARGUMENT (INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID,
-                UNSUPPORTED_TASK), NOT_FOUND (FILE_NOT_FOUND, DATASET_NOT_FOUND, MODEL_NOT_FOUND and their versions).
+                UNSUPPORTED_TASK), FAILED_PRECONDITION (PRICE_UNKNOWN), NOT_FOUND (FILE_NOT_FOUND, DATASET_NOT_FOUND, MODEL_NOT_FOUND and their versions).
         """
         limit = duration_pb2.Duration()
         limit.FromTimedelta(time_limit or timedelta())
@@ -81,6 +83,7 @@ class AsyncTuningJobs(AsyncJobs[tuning_job_pb2.TuningJob]):
             time_limit=limit if time_limit else None,
             max_parallel_trials=max_parallel_trials,
             priority=priority,
+            budget=budget,
         )
         request = tuning_job_service_pb2.CreateTuningJobRequest(
             parent=self._names.parent, tuning_job=tuning_job_pb2.TuningJob(spec=spec), request_id=request_id or new_request_id()

@@ -24,13 +24,14 @@ class EarlyStop(enum.Enum):
     NO_IMPROVEMENT = "NO_IMPROVEMENT"
 
 
-def check_limits(time_limit_s: float, budget: float, price: Price | None) -> None:
+def check_limits(time_limit_s: float, budget: float, price: Price | None, field: str = "training_job.scheduling.budget") -> None:
     """Checks what a request asks for.
 
     Args:
         time_limit_s: How long it may train, in seconds; 0 for no limit.
         budget: What it may cost; 0 for no limit.
         price: What the machine costs; None where nobody has said so.
+        field: The request's field that the budget was given in.
 
     Raises:
         YardError: INVALID_FIELD or PRICE_UNKNOWN.
@@ -38,7 +39,7 @@ def check_limits(time_limit_s: float, budget: float, price: Price | None) -> Non
     if time_limit_s and not _LEAST_S <= time_limit_s <= _MOST_S:
         raise invalid_field("training_job.scheduling.time_limit", f"takes {_LEAST_S:.0f} s to {_MOST_S:.0f} s, not {time_limit_s:g} s")
     if budget and not 0 < budget <= _MOST_BUDGET:
-        raise invalid_field("training_job.scheduling.budget", f"takes a number above 0, at most {_MOST_BUDGET:,.0f}, not {budget}")
+        raise invalid_field(field, f"takes a number above 0, at most {_MOST_BUDGET:,.0f}, not {budget}")
     if budget and (price is None or not price.hourly):
         raise YardError(
             Reason.PRICE_UNKNOWN,

@@ -16,7 +16,7 @@ from visionyard.training.mapping import spec_from_proto, spec_to_proto
 from visionyard.training.tuning.search import Result, Search, Trial, TrialState, TuningSpec
 from visionyard.training.tuning.space import Parameter
 from visionyard.training.tuning.tunings import Wanted
-from visionyard.training.v1 import tuning_job_pb2
+from visionyard.training.v1 import training_job_pb2, tuning_job_pb2
 
 _STATES = {state: tuning_job_pb2.TrialState.Value(f"TRIAL_STATE_{state.value}") for state in TrialState}
 _NANOS = 1e9
@@ -39,6 +39,7 @@ def wanted_from_proto(spec: tuning_job_pb2.TuningSpec) -> Wanted:
         time_limit_s=spec.time_limit.seconds + spec.time_limit.nanos / _NANOS,
         max_parallel=spec.max_parallel_trials,
         priority=spec.priority,
+        budget=spec.budget,
     )
 
 
@@ -83,6 +84,11 @@ def tuning_to_proto(job: Job, *, with_trials: bool = True) -> tuning_job_pb2.Tun
         model_version=job.pointers.get("model_version", ""),
         training_time=trained,
         stopped_early=search.stopped_early,
+        cost=training_job_pb2.TrainingCost(
+            training_time=trained,
+            amount=search.cost(job.update_time or job.create_time),
+            currency=search.spec.price.currency if search.spec.price else "",
+        ),
     )
 
 
@@ -107,6 +113,7 @@ def _spec(spec: TuningSpec) -> tuning_job_pb2.TuningSpec:
         time_limit=limit if spec.time_limit_s else None,
         max_parallel_trials=spec.max_parallel,
         priority=spec.priority,
+        budget=spec.budget,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.jobs.model import Job, JobState
+from visionyard.training.tuning import budget
 from visionyard.training.tuning.sampling import Past
 from visionyard.training.tuning.search import Observed, Result, Search, Trial, TrialState
 
@@ -46,16 +47,23 @@ def advance(search: Search, moment: Moment, suggest: Suggest) -> Search:
     search = search.with_trials([_seen(search, trial, moment) if trial.state.open else trial for trial in search.trials])
     opened = [trial for trial in search.trials if trial.state.open]
     reason = _why_nothing_begins(search, moment)
+    search = replace(search, overspent=search.overspent or budget.overspent(search, moment.now))
     if reason:
-        return replace(search, stopped_early=reason) if opened else _ended(search, reason)
+        return _stopped(search, opened, reason)
     if len(search.trials) < search.spec.trials:
         return _begun(search, opened, moment, suggest)
     return search if opened else _climbed(search, moment)
 
 
 def to_stop(search: Search, trial: Trial, *, cancelling: bool) -> bool:
-    """Whether a trial's training is to be cancelled: all of them where the search is, those that wait for a slot where its time is up."""
-    return trial.state.open and (cancelling or (bool(search.stopped_early) and trial.state is TrialState.QUEUED))
+    """Whether a trial's training is to be cancelled: all of them where the search is, or its money is gone, those that wait for a slot where its time is up."""
+    waits = trial.state is TrialState.QUEUED
+    return trial.state.open and (cancelling or search.overspent or (bool(search.stopped_early) and waits))
+
+
+def _stopped(search: Search, opened: Sequence[Trial], reason: str) -> Search:
+    """Nothing begins any more; it ends when nothing is open."""
+    return replace(search, stopped_early=reason) if opened else _ended(search, reason)
 
 
 def _why_nothing_begins(search: Search, moment: Moment) -> str:
@@ -63,6 +71,8 @@ def _why_nothing_begins(search: Search, moment: Moment) -> str:
         return "it was cancelled"
     if search.stopped_early:
         return search.stopped_early
+    if budget.overspent(search, moment.now):
+        return budget.told(search, moment.now)
     limit, trained = search.spec.time_limit_s, search.trained_seconds(moment.now)
     return f"its trials have trained for {trained:.0f} s, and the limit is {limit:.0f} s" if limit and trained >= limit else ""
 
@@ -127,6 +137,8 @@ def _begun(search: Search, opened: Sequence[Trial], moment: Moment, suggest: Sug
     most = search.spec.max_parallel
     if any(trial.state is TrialState.QUEUED for trial in opened) or (most and len(opened) >= most):
         return search
+    if not budget.room_for(search, search.spec.rungs[0].epochs, moment.now):
+        return _stopped(search, opened, f"{budget.told(search, moment.now)}: one more trial would go beyond it")
     # Metrics are from 0 to 1, so one that failed is as bad as can be.
     judged = [trial for trial in search.trials if trial.results or trial.state is TrialState.FAILED]
     past = [(trial.parameters, trial.results[0].value if trial.results else 0.0) for trial in judged]
@@ -140,7 +152,10 @@ def _climbed(search: Search, moment: Moment) -> Search:
     arrived = [trial for trial in search.trials if trial.state is TrialState.WAITING]
     if search.rung + 1 == len(rungs) or not arrived:
         return _ended(search, "" if arrived else _none_left(search))
-    best = sorted(arrived, key=lambda trial: (-trial.results[-1].value, trial.number))[: rungs[search.rung + 1].trials]
+    room = budget.room_for(search, rungs[search.rung + 1].epochs - rungs[search.rung].epochs, moment.now)
+    if not room:
+        return _ended(search, f"{budget.told(search, moment.now)}: another rung would go beyond it")
+    best = sorted(arrived, key=lambda trial: (-trial.results[-1].value, trial.number))[: min(rungs[search.rung + 1].trials, room)]
     numbers = {trial.number for trial in best}
 
     def next_of(trial: Trial) -> Trial:
@@ -172,6 +187,9 @@ def verdict(search: Search) -> YardError | None:
         return None
     first = next((trial for trial in search.trials if trial.error is not None), None)
     if first is None or first.error is None:
+        if search.overspent:
+            told = f"none of the {len(search.trials)} trials has a result: {search.stopped_early}; give more (--budget)"
+            return YardError(Reason.LIMIT_REACHED, told, {"limit": f"budget of {search.spec.budget:g}"})
         return YardError(Reason.TRAINING_FAILED, f"none of the {len(search.trials)} trials has a result", {"exception": ""})
     told = f"none of the {len(search.trials)} trials has a result; trial {first.number}: {first.error.message}"
     return YardError(first.error.reason, told, first.error.metadata)

@@ -10,6 +10,7 @@ from typing import Any
 
 from visionyard.kit.errors import YardError
 from visionyard.kit.jobs.model import Job
+from visionyard.training.estimates.price import Price
 from visionyard.training.spec import TrainingSpec
 from visionyard.training.tuning.rungs import Rung, plan
 from visionyard.training.tuning.space import Parameter
@@ -47,6 +48,8 @@ class TuningSpec:
         time_limit_s: How long the trials may train, all together, in seconds; 0 for no limit.
         max_parallel: How many trials may wait or run at once; 0 for as many as there are slots.
         priority: Of the trials.
+        budget: What the trials may cost, all together, in the price's currency; 0 for no limit.
+        price: What the machine costs whose service took the search; None where nobody has said so.
     """
 
     training: TrainingSpec
@@ -59,6 +62,8 @@ class TuningSpec:
     time_limit_s: float = 0.0
     max_parallel: int = 0
     priority: int = 0
+    budget: float = 0.0
+    price: Price | None = None
 
     @property
     def rungs(self) -> tuple[Rung, ...]:
@@ -67,13 +72,22 @@ class TuningSpec:
 
     def to_json(self) -> dict[str, Any]:
         """The form in which the job's document keeps it."""
-        return {**vars(self), "training": self.training.to_json(), "space": [parameter.to_json() for parameter in self.space]}
+        return {
+            **vars(self),
+            "training": self.training.to_json(),
+            "space": [parameter.to_json() for parameter in self.space],
+            "price": self.price.to_json() if self.price else None,
+        }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> TuningSpec:
         """Reads what :meth:`to_json` wrote."""
-        training = TrainingSpec.from_json(document["training"])
-        return cls(**{**document, "training": training, "space": tuple(map(Parameter.from_json, document["space"]))})
+        read = {
+            "training": TrainingSpec.from_json(document["training"]),
+            "space": tuple(map(Parameter.from_json, document["space"])),
+            "price": Price.from_json(document.get("price")),  # documents of earlier builds lack it
+        }
+        return cls(**{**document, **read})
 
 
 @dataclass(frozen=True)
@@ -161,6 +175,7 @@ class Search:
         rung: The position of the rung that is being climbed, from 0.
         ended: Whether no trial will train any more.
         stopped_early: Why it ended before all rungs were climbed; empty where it did not.
+        overspent: Whether its budget is used up, so that what runs is not worth its end.
     """
 
     spec: TuningSpec
@@ -168,6 +183,7 @@ class Search:
     rung: int = 0
     ended: bool = False
     stopped_early: str = ""
+    overspent: bool = False
 
     @classmethod
     def of(cls, job: Job) -> Search:
@@ -176,12 +192,18 @@ class Search:
         if not pointers:
             return cls(spec)
         trials = tuple(map(Trial.from_json, pointers["trials"]))
-        return cls(spec, trials, pointers["rung"], pointers["ended"], pointers["stopped_early"])
+        return cls(spec, trials, pointers["rung"], pointers["ended"], pointers["stopped_early"], pointers.get("overspent", False))
 
     def pointers(self) -> dict[str, Any]:
         """The form in which the job's document keeps what changes."""
         trials = [trial.to_json() for trial in self.trials]
-        return {"trials": trials, "rung": self.rung, "ended": self.ended, "stopped_early": self.stopped_early}
+        return {
+            "trials": trials,
+            "rung": self.rung,
+            "ended": self.ended,
+            "stopped_early": self.stopped_early,
+            "overspent": self.overspent,
+        }
 
     def with_trials(self, trials: list[Trial]) -> Search:
         """The same with other trials."""
@@ -190,6 +212,10 @@ class Search:
     def trained_seconds(self, now: datetime) -> float:
         """How long its trials have trained, all together, in seconds."""
         return sum(trial.trained_seconds(now) for trial in self.trials)
+
+    def cost(self, now: datetime) -> float:
+        """What that has cost, in the price's currency; 0 where the machine has no price."""
+        return self.spec.price.cost(self.trained_seconds(now)) if self.spec.price else 0.0
 
     @property
     def best(self) -> Trial | None:

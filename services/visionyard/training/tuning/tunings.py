@@ -13,6 +13,7 @@ from visionyard.kit.jobs.service import JobService
 from visionyard.kit.names import ProjectName, ResourceName
 from visionyard.kit.objectstore.port import ObjectStore
 from visionyard.training.arguments import ArgumentTable
+from visionyard.training.limits import check_limits
 from visionyard.training.spec import TrainingSpec
 from visionyard.training.task_metrics import main_metric, metric_key
 from visionyard.training.trainings import Trainings
@@ -43,6 +44,7 @@ class Wanted:
         time_limit_s: See there.
         max_parallel: See there.
         priority: See there.
+        budget: See there.
     """
 
     training: TrainingSpec
@@ -55,6 +57,7 @@ class Wanted:
     time_limit_s: float = 0.0
     max_parallel: int = 0
     priority: int = 0
+    budget: float = 0.0
 
     def check(self) -> None:
         """Checks the numbers.
@@ -108,9 +111,10 @@ class Tunings:
             request_id: The client's key for this creation; empty for none.
 
         Raises:
-            YardError: INVALID_FIELD, REQUEST_ID_REUSED, what :func:`check_space` raises, or what :meth:`Trainings.create` does.
+            YardError: INVALID_FIELD, PRICE_UNKNOWN, REQUEST_ID_REUSED, what :func:`check_space` raises, or what :meth:`Trainings.create` does.
         """
         wanted.check()
+        check_limits(0, wanted.budget, self._trainings.estimates.price, "tuning_job.spec.budget")
         check_free(wanted.training.overrides)
         training, task = self._trainings.resolve(project, replace(wanted.training, epochs=wanted.training.epochs or _DEFAULT_EPOCHS))
         spec = TuningSpec(
@@ -124,6 +128,8 @@ class Tunings:
             time_limit_s=wanted.time_limit_s,
             max_parallel=wanted.max_parallel,
             priority=wanted.priority,
+            budget=wanted.budget,
+            price=self._trainings.estimates.price,
         )
         asked = {**vars(wanted), "training": wanted.training.to_json(), "space": [parameter.to_json() for parameter in wanted.space]}
         return self.jobs.create(project.project, spec.to_json(), request_id, asked=asked)

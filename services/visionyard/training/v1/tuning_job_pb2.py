@@ -30,27 +30,27 @@ from visionyard.jobs.v1 import job_pb2 as visionyard_dot_jobs_dot_v1_dot_job__pb
 from visionyard.training.v1 import training_job_pb2 as visionyard_dot_training_dot_v1_dot_training__job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'visionyard/training/v1/tuning_job.proto\x12\x16visionyard.training.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1cvisionyard/jobs/v1/job.proto\x1a)visionyard/training/v1/training_job.proto\"\xc6\x03\n\tTuningJob\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x30\n\x04spec\x18\x02 \x01(\x0b\x32\".visionyard.training.v1.TuningSpec\x12-\n\x06status\x18\x03 \x01(\x0b\x32\x1d.visionyard.jobs.v1.JobStatus\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\x12\x31\n\x05rungs\x18\x07 \x03(\x0b\x32\".visionyard.training.v1.TuningRung\x12\x33\n\x06trials\x18\x08 \x03(\x0b\x32#.visionyard.training.v1.TuningTrial\x12\x12\n\nbest_trial\x18\t \x01(\x05\x12\x15\n\rmodel_version\x18\n \x01(\t\x12\x30\n\rtraining_time\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rstopped_early\x18\x0c \x01(\t\"\xae\x02\n\nTuningSpec\x12\x36\n\x08training\x18\x01 \x01(\x0b\x32$.visionyard.training.v1.TrainingSpec\x12;\n\nparameters\x18\x02 \x03(\x0b\x32\'.visionyard.training.v1.TuningParameter\x12\x0e\n\x06trials\x18\x03 \x01(\x05\x12\x0b\n\x03\x65ta\x18\x04 \x01(\x05\x12\x12\n\nmin_epochs\x18\x05 \x01(\x05\x12\x0c\n\x04seed\x18\x06 \x01(\x05\x12\x0e\n\x06metric\x18\x07 \x01(\t\x12-\n\ntime_limit\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1b\n\x13max_parallel_trials\x18\t \x01(\x05\x12\x10\n\x08priority\x18\n \x01(\x05\"\x8e\x01\n\x0fTuningParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x34\n\x05range\x18\x02 \x01(\x0b\x32#.visionyard.training.v1.TuningRangeH\x00\x12-\n\x07\x63hoices\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.ListValueH\x00\x42\x08\n\x06values\"4\n\x0bTuningRange\x12\x0b\n\x03min\x18\x01 \x01(\x01\x12\x0b\n\x03max\x18\x02 \x01(\x01\x12\x0b\n\x03log\x18\x03 \x01(\x08\",\n\nTuningRung\x12\x0e\n\x06trials\x18\x01 \x01(\x05\x12\x0e\n\x06\x65pochs\x18\x02 \x01(\x05\"\xa7\x02\n\x0bTuningTrial\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12+\n\nparameters\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x14\n\x0ctraining_job\x18\x03 \x01(\t\x12\x31\n\x05state\x18\x04 \x01(\x0e\x32\".visionyard.training.v1.TrialState\x12\x0c\n\x04rung\x18\x05 \x01(\x05\x12\r\n\x05\x65poch\x18\x06 \x01(\x05\x12\x12\n\x05value\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x34\n\x07results\x18\x08 \x03(\x0b\x32#.visionyard.training.v1.TrialResult\x12!\n\x05\x65rror\x18\t \x01(\x0b\x32\x12.google.rpc.StatusB\x08\n\x06_value\"Q\n\x0bTrialResult\x12\x0c\n\x04rung\x18\x01 \x01(\x05\x12\x0e\n\x06\x65pochs\x18\x02 \x01(\x05\x12\r\n\x05value\x18\x03 \x01(\x01\x12\x15\n\rmodel_version\x18\x04 \x01(\t*\xda\x01\n\nTrialState\x12\x1b\n\x17TRIAL_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12TRIAL_STATE_QUEUED\x10\x01\x12\x17\n\x13TRIAL_STATE_RUNNING\x10\x02\x12\x17\n\x13TRIAL_STATE_WAITING\x10\x03\x12\x17\n\x13TRIAL_STATE_STOPPED\x10\x04\x12\x19\n\x15TRIAL_STATE_COMPLETED\x10\x05\x12\x16\n\x12TRIAL_STATE_FAILED\x10\x06\x12\x19\n\x15TRIAL_STATE_CANCELLED\x10\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'visionyard/training/v1/tuning_job.proto\x12\x16visionyard.training.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1cvisionyard/jobs/v1/job.proto\x1a)visionyard/training/v1/training_job.proto\"\xfa\x03\n\tTuningJob\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x30\n\x04spec\x18\x02 \x01(\x0b\x32\".visionyard.training.v1.TuningSpec\x12-\n\x06status\x18\x03 \x01(\x0b\x32\x1d.visionyard.jobs.v1.JobStatus\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x06 \x01(\t\x12\x31\n\x05rungs\x18\x07 \x03(\x0b\x32\".visionyard.training.v1.TuningRung\x12\x33\n\x06trials\x18\x08 \x03(\x0b\x32#.visionyard.training.v1.TuningTrial\x12\x12\n\nbest_trial\x18\t \x01(\x05\x12\x15\n\rmodel_version\x18\n \x01(\t\x12\x30\n\rtraining_time\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rstopped_early\x18\x0c \x01(\t\x12\x32\n\x04\x63ost\x18\r \x01(\x0b\x32$.visionyard.training.v1.TrainingCost\"\xbe\x02\n\nTuningSpec\x12\x36\n\x08training\x18\x01 \x01(\x0b\x32$.visionyard.training.v1.TrainingSpec\x12;\n\nparameters\x18\x02 \x03(\x0b\x32\'.visionyard.training.v1.TuningParameter\x12\x0e\n\x06trials\x18\x03 \x01(\x05\x12\x0b\n\x03\x65ta\x18\x04 \x01(\x05\x12\x12\n\nmin_epochs\x18\x05 \x01(\x05\x12\x0c\n\x04seed\x18\x06 \x01(\x05\x12\x0e\n\x06metric\x18\x07 \x01(\t\x12-\n\ntime_limit\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1b\n\x13max_parallel_trials\x18\t \x01(\x05\x12\x10\n\x08priority\x18\n \x01(\x05\x12\x0e\n\x06\x62udget\x18\x0b \x01(\x01\"\x8e\x01\n\x0fTuningParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x34\n\x05range\x18\x02 \x01(\x0b\x32#.visionyard.training.v1.TuningRangeH\x00\x12-\n\x07\x63hoices\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.ListValueH\x00\x42\x08\n\x06values\"4\n\x0bTuningRange\x12\x0b\n\x03min\x18\x01 \x01(\x01\x12\x0b\n\x03max\x18\x02 \x01(\x01\x12\x0b\n\x03log\x18\x03 \x01(\x08\",\n\nTuningRung\x12\x0e\n\x06trials\x18\x01 \x01(\x05\x12\x0e\n\x06\x65pochs\x18\x02 \x01(\x05\"\xa7\x02\n\x0bTuningTrial\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12+\n\nparameters\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x14\n\x0ctraining_job\x18\x03 \x01(\t\x12\x31\n\x05state\x18\x04 \x01(\x0e\x32\".visionyard.training.v1.TrialState\x12\x0c\n\x04rung\x18\x05 \x01(\x05\x12\r\n\x05\x65poch\x18\x06 \x01(\x05\x12\x12\n\x05value\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x34\n\x07results\x18\x08 \x03(\x0b\x32#.visionyard.training.v1.TrialResult\x12!\n\x05\x65rror\x18\t \x01(\x0b\x32\x12.google.rpc.StatusB\x08\n\x06_value\"Q\n\x0bTrialResult\x12\x0c\n\x04rung\x18\x01 \x01(\x05\x12\x0e\n\x06\x65pochs\x18\x02 \x01(\x05\x12\r\n\x05value\x18\x03 \x01(\x01\x12\x15\n\rmodel_version\x18\x04 \x01(\t*\xda\x01\n\nTrialState\x12\x1b\n\x17TRIAL_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12TRIAL_STATE_QUEUED\x10\x01\x12\x17\n\x13TRIAL_STATE_RUNNING\x10\x02\x12\x17\n\x13TRIAL_STATE_WAITING\x10\x03\x12\x17\n\x13TRIAL_STATE_STOPPED\x10\x04\x12\x19\n\x15TRIAL_STATE_COMPLETED\x10\x05\x12\x16\n\x12TRIAL_STATE_FAILED\x10\x06\x12\x19\n\x15TRIAL_STATE_CANCELLED\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'visionyard.training.v1.tuning_job_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TRIALSTATE']._serialized_start=1649
-  _globals['_TRIALSTATE']._serialized_end=1867
+  _globals['_TRIALSTATE']._serialized_start=1717
+  _globals['_TRIALSTATE']._serialized_end=1935
   _globals['_TUNINGJOB']._serialized_start=261
-  _globals['_TUNINGJOB']._serialized_end=715
-  _globals['_TUNINGSPEC']._serialized_start=718
-  _globals['_TUNINGSPEC']._serialized_end=1020
-  _globals['_TUNINGPARAMETER']._serialized_start=1023
-  _globals['_TUNINGPARAMETER']._serialized_end=1165
-  _globals['_TUNINGRANGE']._serialized_start=1167
-  _globals['_TUNINGRANGE']._serialized_end=1219
-  _globals['_TUNINGRUNG']._serialized_start=1221
-  _globals['_TUNINGRUNG']._serialized_end=1265
-  _globals['_TUNINGTRIAL']._serialized_start=1268
-  _globals['_TUNINGTRIAL']._serialized_end=1563
-  _globals['_TRIALRESULT']._serialized_start=1565
-  _globals['_TRIALRESULT']._serialized_end=1646
+  _globals['_TUNINGJOB']._serialized_end=767
+  _globals['_TUNINGSPEC']._serialized_start=770
+  _globals['_TUNINGSPEC']._serialized_end=1088
+  _globals['_TUNINGPARAMETER']._serialized_start=1091
+  _globals['_TUNINGPARAMETER']._serialized_end=1233
+  _globals['_TUNINGRANGE']._serialized_start=1235
+  _globals['_TUNINGRANGE']._serialized_end=1287
+  _globals['_TUNINGRUNG']._serialized_start=1289
+  _globals['_TUNINGRUNG']._serialized_end=1333
+  _globals['_TUNINGTRIAL']._serialized_start=1336
+  _globals['_TUNINGTRIAL']._serialized_end=1631
+  _globals['_TRIALRESULT']._serialized_start=1633
+  _globals['_TRIALRESULT']._serialized_end=1714
 # @@protoc_insertion_point(module_scope)

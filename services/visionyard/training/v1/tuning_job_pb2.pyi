@@ -89,6 +89,7 @@ class TuningJob(_message.Message):
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     TRAINING_TIME_FIELD_NUMBER: _builtins.int
     STOPPED_EARLY_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`projects/{project}/tuningJobs/{job}`; made by the server."""
     etag: _builtins.str
@@ -127,6 +128,10 @@ class TuningJob(_message.Message):
     def training_time(self) -> _duration_pb2.Duration:
         """How long its trials have trained, all together; waiting for a slot is not counted."""
 
+    @_builtins.property
+    def cost(self) -> _training_job_pb2.TrainingCost:
+        """What that has cost, at the price of the machine whose service took the search; no currency where that has none."""
+
     def __init__(
         self,
         *,
@@ -142,10 +147,11 @@ class TuningJob(_message.Message):
         model_version: _builtins.str = ...,
         training_time: _duration_pb2.Duration | None = ...,
         stopped_early: _builtins.str = ...,
+        cost: _training_job_pb2.TrainingCost | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "spec", b"spec", "status", b"status", "training_time", b"training_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "create_time", b"create_time", "spec", b"spec", "status", b"status", "training_time", b"training_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["best_trial", b"best_trial", "create_time", b"create_time", "etag", b"etag", "model_version", b"model_version", "name", b"name", "rungs", b"rungs", "spec", b"spec", "status", b"status", "stopped_early", b"stopped_early", "training_time", b"training_time", "trials", b"trials", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["best_trial", b"best_trial", "cost", b"cost", "create_time", b"create_time", "etag", b"etag", "model_version", b"model_version", "name", b"name", "rungs", b"rungs", "spec", b"spec", "status", b"status", "stopped_early", b"stopped_early", "training_time", b"training_time", "trials", b"trials", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -167,6 +173,7 @@ class TuningSpec(_message.Message):
     TIME_LIMIT_FIELD_NUMBER: _builtins.int
     MAX_PARALLEL_TRIALS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
     trials: _builtins.int
     """How many trials begin; from 1 to 1000."""
     eta: _builtins.int
@@ -183,6 +190,10 @@ class TuningSpec(_message.Message):
     """How many trials may run or wait at once; from 1 to 1000. 0: as many as there are slots, and one that waits."""
     priority: _builtins.int
     """From -1000 to 1000: the priority of its trials."""
+    budget: _builtins.float
+    """What its trials may cost, all together, at the price of the machine whose service takes the search: nothing begins that would go beyond it, by what the
+    trials before have taken an epoch, and when it is used up nevertheless, what runs is cancelled; then the best so far counts. 0: no limit.
+    """
     @_builtins.property
     def training(self) -> _training_job_pb2.TrainingSpec:
         """What every trial trains, and how, but for the arguments that are searched. `epochs` is what the last rung trains to; `model` is the model that gets
@@ -210,10 +221,11 @@ class TuningSpec(_message.Message):
         time_limit: _duration_pb2.Duration | None = ...,
         max_parallel_trials: _builtins.int = ...,
         priority: _builtins.int = ...,
+        budget: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time_limit", b"time_limit", "training", b"training"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["eta", b"eta", "max_parallel_trials", b"max_parallel_trials", "metric", b"metric", "min_epochs", b"min_epochs", "parameters", b"parameters", "priority", b"priority", "seed", b"seed", "time_limit", b"time_limit", "training", b"training", "trials", b"trials"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "eta", b"eta", "max_parallel_trials", b"max_parallel_trials", "metric", b"metric", "min_epochs", b"min_epochs", "parameters", b"parameters", "priority", b"priority", "seed", b"seed", "time_limit", b"time_limit", "training", b"training", "trials", b"trials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

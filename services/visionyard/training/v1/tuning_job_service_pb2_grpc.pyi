@@ -35,7 +35,8 @@ class TuningJobServiceStub:
     def __new__(cls, channel: _aio.Channel) -> TuningJobServiceAsyncStub: ...
     CreateTuningJob: _grpc.UnaryUnaryMultiCallable[_tuning_job_service_pb2.CreateTuningJobRequest, _tuning_job_service_pb2.CreateTuningJobResponse]
     """Begins a search. INVALID_ARGUMENT (INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID, UNSUPPORTED_TASK),
-    NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED).
+    NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND), FAILED_PRECONDITION (PRICE_UNKNOWN),
+    ALREADY_EXISTS (REQUEST_ID_REUSED).
     """
     GetTuningJob: _grpc.UnaryUnaryMultiCallable[_tuning_job_service_pb2.GetTuningJobRequest, _tuning_job_service_pb2.GetTuningJobResponse]
     """One search, with its trials. NOT_FOUND (JOB_NOT_FOUND)."""
@@ -55,7 +56,8 @@ class TuningJobServiceAsyncStub(TuningJobServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateTuningJob: _aio.UnaryUnaryMultiCallable[_tuning_job_service_pb2.CreateTuningJobRequest, _tuning_job_service_pb2.CreateTuningJobResponse]  # type: ignore[assignment]
     """Begins a search. INVALID_ARGUMENT (INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID, UNSUPPORTED_TASK),
-    NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED).
+    NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND), FAILED_PRECONDITION (PRICE_UNKNOWN),
+    ALREADY_EXISTS (REQUEST_ID_REUSED).
     """
     GetTuningJob: _aio.UnaryUnaryMultiCallable[_tuning_job_service_pb2.GetTuningJobRequest, _tuning_job_service_pb2.GetTuningJobResponse]  # type: ignore[assignment]
     """One search, with its trials. NOT_FOUND (JOB_NOT_FOUND)."""
@@ -78,7 +80,8 @@ class TuningJobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tuning_job_service_pb2.CreateTuningJobResponse, _abc.Awaitable[_tuning_job_service_pb2.CreateTuningJobResponse]]:
         """Begins a search. INVALID_ARGUMENT (INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID, UNSUPPORTED_TASK),
-        NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND), ALREADY_EXISTS (REQUEST_ID_REUSED).
+        NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND), FAILED_PRECONDITION (PRICE_UNKNOWN),
+        ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
 
     @_abc_1.abstractmethod

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.jobs.model import Job, JobKind, JobState
 from visionyard.kit.names import ResourceName
+from visionyard.training.estimates.price import Price
 from visionyard.training.spec import TrainingSpec
 from visionyard.training.tuning.advancing import Moment, advance, to_stop, verdict
 from visionyard.training.tuning.search import Observed, Search, TuningSpec
@@ -14,6 +15,8 @@ from visionyard.training.tuning.space import Parameter
 KEY = "metrics/mAP50-95(B)"
 BEGAN = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 TRAINING = TrainingSpec("projects/p/datasets/d/versions/1", "projects/p/models/m", architecture="yolov8n.yaml", epochs=9)
+SECOND = Price("EUR", 3600.0)
+"""A second costs one."""
 SPEC = TuningSpec(TRAINING, (Parameter("lr0", 0.0, 1.0),), KEY, trials=9)
 
 
@@ -64,6 +67,17 @@ class World:
             self.look()
             self.fails(number, epochs) if value is None else self.ends(number, value, epochs)
         return self.look()
+
+    def takes(self, number, seconds):
+        """A trial begins, trains an epoch for so many seconds and ends, a better one than all before."""
+        self.look(0)
+        self.running(number)
+        self.jobs[number] = replace(self.jobs[number], job=replace(self.jobs[number].job, start_time=self.now))
+        self.look(0)
+        self.look(seconds)
+        self.ends(number, number / 10)
+        self.look(0)
+        self.look(0)
 
     def states(self):
         return [trial.state.name for trial in self.search.trials]
@@ -241,6 +255,51 @@ def test_a_time_limit_ends_it_with_the_best_so_far():
     assert ended.best.number == 2
     assert world.states() == ["STOPPED", "STOPPED", "CANCELLED"]
     assert len(world.search.trials) == 3
+
+
+def test_what_would_go_beyond_the_budget_does_not_begin():
+    world = World(budget=45.0, price=SECOND, max_parallel=1)
+    for number in range(1, 4):
+        world.takes(number, 12)
+    assert world.search.ended
+    assert len(world.search.trials) == 3, "a fourth would be the 48th second"
+    assert world.search.best.number == 3
+    assert world.search.stopped_early == "its trials have cost 36.00 EUR, and the budget is 45.00 EUR: one more trial would go beyond it"
+
+
+def test_only_as_many_go_on_as_the_budget_has_room_for():
+    world = World(budget=9 * 12.0 + 50.0, price=SECOND, max_parallel=1)
+    for number in range(1, 10):
+        world.takes(number, 12)
+    assert world.at_rung(1) == [8, 9], "two epochs of 12 s each for two trials, not for three"
+    world = World(budget=9 * 12.0 + 10.0, price=SECOND, max_parallel=1)
+    for number in range(1, 10):
+        world.takes(number, 12)
+    assert world.search.ended
+    assert world.search.best.number == 9
+    assert "another rung would go beyond it" in world.search.stopped_early
+
+
+def test_what_runs_beyond_the_budget_is_cancelled():
+    world = World(budget=20.0, price=SECOND)
+    world.look()
+    world.running(1)
+    world.look()
+    world.look(30)
+    assert [to_stop(world.search, trial, cancelling=False) for trial in world.search.trials] == [True, True]
+    for number in (1, 2):
+        world.job(number, JobState.CANCELLED, 1)
+    assert world.look().ended
+    error = verdict(world.search)
+    assert error.reason is Reason.LIMIT_REACHED
+    assert "--budget" in error.message
+
+
+def test_without_a_budget_a_price_limits_nothing():
+    world = World(price=SECOND, max_parallel=1)
+    world.first_rung([0.1] * 9)
+    assert world.search.cost(world.now) > 0
+    assert len(world.at_rung(1)) == 3
 
 
 def test_time_is_counted_while_a_slot_is_held():

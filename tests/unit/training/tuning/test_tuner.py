@@ -311,6 +311,8 @@ def test_the_same_request_is_the_same_search(bench):
         ({"seed": -1}, "seed"),
         ({"time_limit_s": -1.0}, "time_limit"),
         ({"time_limit_s": float("nan")}, "time_limit"),
+        ({"budget": -1.0}, "budget"),
+        ({"budget": 5.0}, "needs the machine's price"),
         ({"max_parallel": -1}, "max_parallel_trials"),
         ({"priority": 1001}, "priority"),
         ({"metric": "mAP51"}, "metric"),
