@@ -77,7 +77,7 @@ def test_a_job_cancelled_behind_its_decision_leaves_nothing(bench, line, monkeyp
     """Whether the service saw it end or was started later."""
     name, care = line.queued(), line.care()
     care.look()
-    line.dispatcher._requeue(line.attempt(name, "prepared"))
+    line.dispatcher._settler.requeue(line.attempt(name, "prepared"))
     assert len(left(bench)) == 3
     line.service.cancel(name)
     if not seen:
@@ -96,7 +96,7 @@ def test_what_a_version_refers_to_stays(bench, line, monkeypatch):
     monkeypatch.setattr(pins, "SILENCE", timedelta(0))
     name, care = line.queued(), line.care()
     care.look()
-    line.dispatcher._requeue(line.attempt(name, "publish"))
+    line.dispatcher._settler.requeue(line.attempt(name, "publish"))
     line.service.cancel(name)
     written = left(bench)
     care.look()
@@ -110,7 +110,7 @@ def test_what_a_version_held_that_was_deleted_since_is_left_to_a_collection(benc
     monkeypatch.setattr(pins, "SILENCE", timedelta(0))
     name, care = line.queued(), line.care()
     care.look()
-    line.dispatcher._requeue(line.attempt(name, "publish"))
+    line.dispatcher._settler.requeue(line.attempt(name, "publish"))
     line.service.cancel(name)
     written = left(bench)
     versions.delete(bench.store, versions.newest(bench.store, ResourceName("default", "datasets", "set")))
@@ -121,7 +121,7 @@ def test_what_a_version_held_that_was_deleted_since_is_left_to_a_collection(benc
 def test_a_worker_that_wakes_behind_the_end_publishes_nothing(bench, line, tmp_path):
     name = line.queued()
     taken = line.attempt(name, "prepared")
-    line.dispatcher._requeue(taken)
+    line.dispatcher._settler.requeue(taken)
     line.service.cancel(name)
     scratch = tmp_path / "again"
     scratch.mkdir()
@@ -165,7 +165,7 @@ def test_a_job_that_dies_before_its_decision_leaves_nothing(bench, line, seen):
     bench.store.put(key, b"x")
     line.service.records.update(name, lambda job, _: job.changed(pointers={"written": [key]}))
     line.service.cancel(name)
-    line.dispatcher._finish_cancel(line.service.get(name))
+    line.dispatcher._settler.finish_cancel(line.service.get(name))
     assert taken.attempt == 1
     if not seen:
         care = line.care()

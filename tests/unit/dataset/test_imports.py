@@ -332,7 +332,7 @@ def test_an_import_that_kills_every_worker_fails_in_the_end(bench, monkeypatch, 
             with pytest.raises(Killed):
                 run_import(JobContext(taken, service.records, quiet, quiet, scratch, None), bench.uploads, ImportLimits())
         assert service.get(job.name).pointers["written"]
-        dispatcher._requeue(taken)
+        dispatcher._settler.requeue(taken)
     ended = service.get(job.name)
     assert ended.state is JobState.FAILED
     assert ended.error.reason is Reason.WORKER_CRASHED

@@ -17,7 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.errors import YardError
 from visionyard.kit.jobs import joblog
 from visionyard.kit.jobs.child import Child
 from visionyard.kit.jobs.events import JobEvents
@@ -29,13 +29,13 @@ from visionyard.kit.jobs.model import Job, JobKind, JobState
 from visionyard.kit.jobs.queue import Marker
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.jobs.scratch import sweep
+from visionyard.kit.jobs.settling import MAX_CRASHES, Settler, crashed
 from visionyard.kit.jobs.signals import signalled
 from visionyard.kit.jobs.standby import Standby
 from visionyard.kit.jobs.worker import EXIT_CRASHED, EXIT_GIVEN_BACK, EXIT_STORE_FULL, LOG_FILE, SCRATCH_VARIABLE, no_room
 from visionyard.kit.objectstore.port import ObjectStore, StoreUnavailable
 
 _log = logging.getLogger(__name__)
-_MAX_CRASHES = 6
 _STOP_WORKERS_S = 8.0
 _SETTLE_S = 3.0
 _SWEEP_EVERY_S = 15.0
@@ -92,6 +92,7 @@ class Dispatcher:
         self._node = f"{socket.gethostname()}:{work_dir}"
         self._line, self._holding = Line(self.records), Holding(self.records)
         self._expiry = Expiry(self.records, timedelta(seconds=lease_s), observe_s=min(5.0, lease_s / 2))
+        self._settler = Settler(self.records)
         self._poll_s = poll_s
         self._stop_workers = stop_workers
         self._standby = standby
@@ -209,18 +210,10 @@ class Dispatcher:
             child.kill_group()
             busy.update(job.slots)
         elif job.state is JobState.CANCELLING:
-            await asyncio.to_thread(self._finish_cancel, job)
+            await asyncio.to_thread(self._settler.finish_cancel, job)
         else:
             return True
         return False
-
-    def _finish_cancel(self, job: Job) -> None:
-        def change(current: Job, now: datetime) -> Job | None:
-            if current.attempt != job.attempt or current.state is not JobState.CANCELLING:
-                return None
-            return current.changed(state=JobState.CANCELLED, end_time=now, node="")
-
-        self.records.update(job.name, change)
 
     def _claim(self, job: Job, slots: tuple[int, ...]) -> Job | None:
         """Takes the next attempt by compare-and-swap; None where somebody else was faster or the job has failed for good."""
@@ -232,8 +225,8 @@ class Dispatcher:
             if current.attempt != job.attempt or current.state is not job.state:
                 return None
             crashes = current.crashes + (1 if current.state is JobState.RUNNING else 0)
-            if crashes >= _MAX_CRASHES:
-                return current.changed(state=JobState.FAILED, error=_crashed(current, crashes), end_time=now, node="")
+            if crashes >= MAX_CRASHES:
+                return current.changed(state=JobState.FAILED, error=crashed(current, crashes), end_time=now, node="")
             claimed = True
             return current.changed(
                 state=JobState.RUNNING,
@@ -258,7 +251,7 @@ class Dispatcher:
         try:
             child = await self._spawn(claimed, {**self._environment(slots), SCRATCH_VARIABLE: str(scratch)}, scratch / LOG_FILE)
         except OSError:
-            await asyncio.to_thread(self._requeue, claimed, crashed=False)
+            await asyncio.to_thread(self._settler.requeue, claimed, died=False)
             raise
         _log.info(
             "worker started",
@@ -303,7 +296,7 @@ class Dispatcher:
         try:
             settled = False
             while not settled:
-                settled = await self._settle(job, no_room() if code == EXIT_STORE_FULL else None)
+                settled = await self._settler.settle(job, no_room() if code == EXIT_STORE_FULL else None)
                 await asyncio.sleep(0 if settled else 1.0)
         finally:
             if self._children.get(str(job.name)) is child:  # not the next attempt's, which may have been spawned meanwhile
@@ -319,33 +312,6 @@ class Dispatcher:
         if self._on_change is not None:
             self._on_change()
 
-    async def _settle(self, job: Job, why: YardError | None) -> bool:
-        """Whether the dead worker's job is in good hands again: ended, for the error that it could not write itself, queued or another's."""
-        try:
-            current = await asyncio.to_thread(self.records.get, job.name)
-            if current.attempt == job.attempt and current.state is JobState.CANCELLING:
-                await asyncio.to_thread(self._finish_cancel, current)
-            elif current.attempt == job.attempt and current.state is JobState.RUNNING:
-                await asyncio.to_thread(self._requeue, current, why)
-        except StoreUnavailable as error:
-            _log.warning("waiting for the store to take up %s again: %s", job.name, error)
-            return False
-        except YardError:
-            return True  # the job's document is gone
-        return True
-
-    def _requeue(self, job: Job, error: YardError | None = None, *, crashed: bool = True) -> None:
-        def change(current: Job, now: datetime) -> Job | None:
-            if current.attempt != job.attempt or current.state is not JobState.RUNNING:
-                return None
-            # One that was not even started counts as no crash, but is no news either: it may be tried every few seconds.
-            crashes = current.crashes + 1 if crashed else max(current.crashes, 1)
-            if error is not None or crashes >= _MAX_CRASHES:
-                return current.changed(state=JobState.FAILED, error=error or _crashed(current, crashes), end_time=now, node="")
-            return current.changed(state=JobState.QUEUED, node="", crashes=crashes)
-
-        self.records.update(job.name, change)
-
     async def _end_children(self) -> None:
         children = list(self._children.values())
         for child in children:
@@ -356,11 +322,3 @@ class Dispatcher:
                     await asyncio.gather(*(child.wait() for child in children))
         for child in children:
             child.kill_group()
-
-
-def _crashed(job: Job, crashes: int) -> YardError:
-    return YardError(
-        Reason.WORKER_CRASHED,
-        f"the worker died {crashes} times in a row without getting further, most likely for want of memory; see yard job logs {job.name.id}",
-        {"attempts": str(job.attempt)},
-    )

@@ -109,7 +109,7 @@ def test_only_saved_work_makes_deaths_forgotten(store, service, tmp_path):
         taken = dispatcher._claim(service.get(job.name), (0,))
         context = JobContext(taken, service.records, None, None, tmp_path, None)
         getattr(context, move)(step=taken.attempt)
-        dispatcher._requeue(taken)
+        dispatcher._settler.requeue(taken)
         after = service.get(job.name)
         assert (after.crashes, after.pointers) == (crashes, {"step": taken.attempt})
 
@@ -314,8 +314,8 @@ async def test_a_job_fails_with_the_reason_once_the_full_store_has_room_for_that
     with monkeypatch.context() as closing:
         code = attempt_of(job, service, tmp_path).run(handler)
         assert code == EXIT_STORE_FULL
-        assert not await dispatcher._settle(job, no_room())
-    assert await dispatcher._settle(job, no_room())
+        assert not await dispatcher._settler.settle(job, no_room())
+    assert await dispatcher._settler.settle(job, no_room())
     ended = service.get(job.name)
     assert (ended.state, ended.error.reason, ended.crashes) == (JobState.FAILED, Reason.DISK_FULL, 0)
 
@@ -323,7 +323,7 @@ async def test_a_job_fails_with_the_reason_once_the_full_store_has_room_for_that
 def test_a_worker_that_cannot_be_started_is_no_news_and_no_crash(store, service, tmp_path):
     dispatcher, job = claimed(store, service, tmp_path)
     for _ in range(10):
-        dispatcher._requeue(job, crashed=False)
+        dispatcher._settler.requeue(job, died=False)
         waiting = service.get(job.name)
         assert (waiting.state, waiting.crashes) == (JobState.QUEUED, 1), "events are told of jobs without a crash"
         job = dispatcher._claim(waiting, (0,))
