@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from visionyard.kit.jobs.dispatcher import Dispatcher
 from visionyard.kit.jobs.events import AllOf
+from visionyard.kit.jobs.guarding import Guard
 from visionyard.kit.jobs.model import JobKind
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.objectstore.port import ObjectStore, StoreUnavailable
@@ -69,6 +70,9 @@ _EVALUATION_WORKER_MODULE = "visionyard.training.worker.evaluation"
 _READ_LOGS = frozenset(
     {"/visionyard.training.v1.TrainingJobService/ReadLogs", "/visionyard.training.v1.EvaluationJobService/ReadEvaluationLogs"}
 )
+_WITH_LESS = (
+    "use a smaller batch (--batch) or image size (--imgsz), fewer data loaders (--set workers=2) or no cache of images (--set cache=false)"
+)
 _QUEUE_METRICS_S = 5.0
 _PUSH_WAIT_S = 10.0
 _POSTS = 8
@@ -105,6 +109,7 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
         metrics.watched(partial(convert, timeout_s=settings.inspection_timeout_s)),
     )
     ending = _ending(settings, store)
+    guard = Guard(settings.job_memory_bytes, settings.job_disk_bytes, settings.work_dir, _WITH_LESS)
     dispatcher = Dispatcher(
         store,
         JobKind.TRAINING,
@@ -116,6 +121,7 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
         events=AllOf([outbox, ending]) if ending else outbox,
         width=slots_taken(slots),
         open_slots=memory.open,
+        guard=guard,
     )
     trainings.jobs.tell(dispatcher.wake)
     dispatcher.tell(trainings.jobs.look)
@@ -128,6 +134,7 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
         settings.work_dir,
         settings.lease_s,
         stop_workers=settings.stop_workers,
+        guard=guard,
     )
     evaluations.jobs.tell(evaluators.wake)
     evaluators.tell(evaluations.jobs.look)

@@ -48,6 +48,14 @@ class TrainingSettings(JobServiceSettings):
         le=86_400,
         description="How long a training may go on to the end of its epoch when a job of a higher priority wants its slot, in seconds.",
     )
+    job_memory_bytes: int = Field(
+        0,
+        ge=0,
+        description="The most memory that a training may take, in bytes; 0: as much as the machine has, and where that is at its end the one that takes the most is ended.",
+    )
+    job_disk_bytes: int = Field(
+        0, ge=0, description="The most that a training's own files may take on this machine's disk, in bytes; 0: as for the memory."
+    )
     inspection_timeout_s: float = Field(180.0, gt=0, le=3600, description="How long opening a pushed weight file may take, in seconds.")
     inspections: int = Field(
         2,

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from pathlib import Path
 
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.jobs.model import JobKind
@@ -21,6 +22,10 @@ def handle(context: JobContext) -> dict[str, object]:
         import signal
 
         os.kill(os.getpid(), signal.SIGKILL)
+    taken = bytearray(b"x" * spec.get("takes_bytes", 0))
+    if spec.get("writes_bytes"):
+        with Path("big").open("wb") as file:
+            file.writelines(b"x" * (1 << 20) for _ in range(spec["writes_bytes"] >> 20))
     for step in range(context.job.pointers.get("step", 0), spec["steps"]):
         context.make_room()
         end = time.monotonic() + spec["step_s"]
@@ -31,6 +36,7 @@ def handle(context: JobContext) -> dict[str, object]:
         context.store.put(f"{context.attempt_prefix}steps/{step}", b"done")
         context.point(step=step + 1)
         context.report("counting", step + 1, spec["steps"], "steps", {"last": step})
+    del taken
     return {"result": f"counted by attempt {context.job.attempt}"}
 
 

@@ -19,6 +19,7 @@ from visionyard.kit.jobs import joblog
 from visionyard.kit.jobs import service as service_module
 from visionyard.kit.jobs.child import Child
 from visionyard.kit.jobs.dispatcher import Dispatcher
+from visionyard.kit.jobs.guarding import OOM_SCORE, Guard
 from visionyard.kit.jobs.model import JobKind, JobState, heartbeat_key
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.jobs.service import JobService
@@ -459,3 +460,34 @@ async def test_nobody_waits_longer_than_the_service_or_the_time_it_is_given(s3_s
     os.close(theirs)
     os.close(ours)  # as when the service is killed
     assert await asyncio.wait_for(orphan.wait(), 40) == 0
+
+
+@pytest.mark.parametrize(
+    ("greedy", "reason"), [({"takes_bytes": 400 << 20}, Reason.OUT_OF_MEMORY), ({"writes_bytes": 400 << 20}, Reason.DISK_FULL)]
+)
+async def test_a_job_that_takes_more_than_it_may_ends_alone(s3_store, worker_environment, greedy, reason):
+    service = JobService(s3_store, JobKind.EXPORT)
+    guard = Guard(300 << 20, 300 << 20, worker_environment, "take less")
+    first = service.create("default", {"steps": 1000, "step_s": 0.1, **greedy}, "")
+    modest = service.create("default", {"steps": 30, "step_s": 0.1}, "")
+    async with dispatching(s3_store, worker_environment, slots=2, guard=guard):
+        ended = await until(job_in(service, first.name, JobState.FAILED))
+        assert ended.error.reason is reason
+        assert ended.attempt == 1
+        assert "spare the others" in ended.error.message
+        assert (await until(job_in(service, modest.name, JobState.SUCCEEDED))).attempt == 1
+        await until(lambda: not workers_of(worker_environment))
+
+
+def oom_score(pid):
+    return Path(f"/proc/{pid}/oom_score_adj").read_text()
+
+
+async def test_the_kernel_kills_workers_before_servers(s3_store, worker_environment):
+    service = JobService(s3_store, JobKind.EXPORT)
+    job = service.create("default", {"steps": 1000, "step_s": 0.1}, "")
+    async with dispatching(s3_store, worker_environment):
+        await until(lambda: service.get(job.name).pointers.get("step"))
+        worker = workers_of(worker_environment)[0]
+        own, workers = (int(oom_score(pid)) for pid in (os.getpid(), worker.pid))
+        assert own < OOM_SCORE <= workers

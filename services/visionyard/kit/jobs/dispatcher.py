@@ -22,6 +22,7 @@ from visionyard.kit.jobs import joblog
 from visionyard.kit.jobs.child import Child
 from visionyard.kit.jobs.events import JobEvents
 from visionyard.kit.jobs.expiry import Expiry
+from visionyard.kit.jobs.guarding import Guard, keep_guard
 from visionyard.kit.jobs.holding import Holding
 from visionyard.kit.jobs.line import Line
 from visionyard.kit.jobs.making_room import RoomMaker
@@ -64,6 +65,7 @@ class Dispatcher:
         standby: Where a worker may wait for its job; a job that ended well has one wait for the next, and the dispatcher ends it with itself.
         events: Hears of every change that is made here.
         width: Tells, by a job's spec, how many slots it takes; where that is more than there are, it is left to other machines.
+        guard: Says which workers take too much of the machine; None for none.
         open_slots: Gives those of the slots without a job that may get one now; None for all. May block.
     """
 
@@ -82,6 +84,7 @@ class Dispatcher:
         events: JobEvents | None = None,
         width: Callable[[Mapping[str, Any]], int] = _one,
         open_slots: Callable[[Sequence[int]], Sequence[int]] | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self.records = JobRecords(store, kind, events)
         self._width = width
@@ -100,7 +103,9 @@ class Dispatcher:
         self._room = RoomMaker(self.records, lambda job: width(job.spec) <= len(slots))
         self._children: dict[str, Child] = {}
         self._held: dict[Child, tuple[int, ...]] = {}
-        self._watched: set[Path] = set()
+        self._watched: dict[Child, Path] = {}
+        self._guard = guard
+        self._sentenced: dict[Child, YardError] = {}
         self._watchers: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -122,12 +127,13 @@ class Dispatcher:
         """Works until cancelled. Workers live on, unless ``stop_workers``."""
         swept_at = -_SWEEP_EVERY_S
         self._loop = asyncio.get_running_loop()
+        guarding = asyncio.create_task(keep_guard(self._guard, self._working, self._sentenced.__setitem__)) if self._guard else None
         try:
             while True:
                 self._woken.clear()
                 if time.monotonic() - swept_at >= _SWEEP_EVERY_S:
                     swept_at = time.monotonic()
-                    await asyncio.to_thread(sweep, self._scratch_root, set(self._watched))
+                    await asyncio.to_thread(sweep, self._scratch_root, set(self._watched.values()))
                 try:
                     await self._round()
                 except (StoreUnavailable, YardError) as error:
@@ -139,6 +145,8 @@ class Dispatcher:
                 await signalled(self._woken, self._poll_s)
         finally:
             self._loop = None
+            if guarding is not None:
+                guarding.cancel()
             if self._standby is not None:
                 await self._standby.close()
             if self._stop_workers:
@@ -264,7 +272,7 @@ class Dispatcher:
             },
         )
         self._children[str(claimed.name)], self._held[child] = child, slots
-        self._watched.add(scratch)
+        self._watched[child] = scratch
         watcher = asyncio.create_task(self._watch(claimed, child, scratch))
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
@@ -292,11 +300,12 @@ class Dispatcher:
         if code not in {0, EXIT_GIVEN_BACK, EXIT_CRASHED, EXIT_STORE_FULL}:
             await asyncio.to_thread(joblog.merge, self.records.store, job.name, job.attempt, scratch / LOG_FILE)
         await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
-        self._watched.discard(scratch)
+        del self._watched[child]
+        why = self._sentenced.pop(child, no_room() if code == EXIT_STORE_FULL else None)
         try:
             settled = False
             while not settled:
-                settled = await self._settler.settle(job, no_room() if code == EXIT_STORE_FULL else None)
+                settled = await self._settler.settle(job, why)
                 await asyncio.sleep(0 if settled else 1.0)
         finally:
             if self._children.get(str(job.name)) is child:  # not the next attempt's, which may have been spawned meanwhile
@@ -311,6 +320,10 @@ class Dispatcher:
     def _changed(self) -> None:
         if self._on_change is not None:
             self._on_change()
+
+    def _working(self) -> dict[str, tuple[Child, Path]]:
+        """The workers that have not ended, by their jobs, with their scratch folders."""
+        return {job: (child, self._watched[child]) for job, child in self._children.items() if child in self._watched}
 
     async def _end_children(self) -> None:
         children = list(self._children.values())

@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 from visionyard.kit.config import JobServiceSettings, load_settings
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.jobs.events import JobEvents
+from visionyard.kit.jobs.guarding import prefer_to_servers
 from visionyard.kit.jobs.joblog import LogShipper
 from visionyard.kit.jobs.lease import Crashed, Follower, JobCancelled, Lease, LeaseLost, Preempted, StopCause, on_sigterm
 from visionyard.kit.jobs.model import Job, JobKind, JobState, ProgressSnapshot, attempt_prefix
@@ -350,6 +351,7 @@ def _run_attempt(
     job_name: str,
     attempt: int,
 ) -> int:
+    prefer_to_servers()
     settings = load_settings(settings_type)
     name = ResourceName.parse(job_name, kind.collection)
     scratch = Path(environment[SCRATCH_VARIABLE])
