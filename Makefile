@@ -29,7 +29,7 @@ export DATA MODEL EPOCHS IMGSZ SEED
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-datumaro run test test-long lint proto bench up down faults import-kills training-kills fuzz fuzz-replay compose-test
+.PHONY: help setup setup-datumaro run test test-long gpu-test lint proto bench up down faults import-kills training-kills fuzz fuzz-replay compose-test
 
 help: ## Lists what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
@@ -49,6 +49,9 @@ test: setup ## All tests against real servers, tier by tier (TIERS="unit contrac
 
 test-long: setup ## The tests that take minutes each: several processes and Ray nodes, searches, INT8, each task beside plain Ultralytics
 	$(BIN)/python -m pytest -m long tests
+
+gpu-test: setup ## The tests that need an NVIDIA GPU; fails where none can be reached
+	VISIONYARD_GPU_TEST=1 $(BIN)/python -m pytest -s -m gpu tests
 
 lint: setup ## ruff, mypy --strict, import-linter, buf
 	deploy/lint.sh
