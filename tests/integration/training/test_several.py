@@ -24,7 +24,7 @@ from visionyard.training.processes import Capacity
 from visionyard.training.spec import TrainingSpec
 from visionyard.training.trainings import Trainings
 
-EPOCHS = 12
+EPOCHS = 16
 WITHIN = 0.03
 
 
@@ -34,7 +34,7 @@ def spec_of(dataset: str, **changes: Any) -> TrainingSpec:
         "projects/default/models/m",
         architecture="yolov8n.yaml",
         epochs=EPOCHS,
-        batch_size=8,
+        batch_size=16,
         image_size_px=64,
         overrides={**RECIPE, "plots": False},
         gpus=2,
@@ -96,7 +96,7 @@ async def quality_alone(room: Room, dataset: str) -> float:
 
 @pytest.mark.timeout(2400)
 async def test_two_processes_learn_what_one_learns(room: Room) -> None:
-    dataset = publish_shapes(room.store)
+    dataset = publish_shapes(room.store, val=96)
     async with room.dispatching():
         alone = await quality_alone(room, dataset)
         job = await finished(room, begin(room, spec_of(dataset)), 1200)
@@ -178,7 +178,7 @@ def cluster(room: Room, monkeypatch: pytest.MonkeyPatch) -> Iterator[RayCluster]
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 async def test_two_ray_nodes_learn_what_one_process_learns_though_one_is_lost(room: Room, cluster: RayCluster) -> None:
-    dataset = publish_shapes(room.store)
+    dataset = publish_shapes(room.store, val=96)
     jobs = room.trainings.jobs
     async with room.dispatching():
         alone = await quality_alone(room, dataset)
