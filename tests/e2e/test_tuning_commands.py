@@ -78,6 +78,11 @@ def test_tune_detached_limited_and_cancelled(stack, line, tmp_path):
     first = stack.json("job", "show", ended["trials"][0]["training_job"])["training_job"]
     assert first["scheduling"]["priority"] == 3
 
+    assert stack.json("job", "report", job["name"])["tuning_job"] == stack.json("job", "show", job["name"])["tuning_job"]
+    written = stack.json("job", "report", job["name"], "--html", tmp_path / "search.html")
+    assert written["size_bytes"] == (tmp_path / "search.html").stat().st_size > 1000
+    assert "the limit is 1 s" in (tmp_path / "search.html").read_text()
+
     again = stack.json("tune", "tiny", *QUICK, *words, "--detach")["tuning_job"]["name"]
     while not (trials := stack.json("job", "show", again)["tuning_job"]["trials"]):
         time.sleep(0.5)

@@ -14,11 +14,18 @@ from visionyard.cli.jobs import app, find
 from visionyard.cli.options import AsJson, Directory, JobId, example
 from visionyard.cli.pages import writable
 from visionyard.cli.session import Session, run
+from visionyard.cli.tuning_results import tuned, write_page
 from visionyard.client.errors import ClientError, local
 from visionyard.client.references import short
 from visionyard.jobs.v1 import job_pb2
 from visionyard.kit.errors import Reason
-from visionyard.training.v1 import evaluation_job_service_pb2, training_job_service_pb2, training_report_pb2
+from visionyard.training.v1 import (
+    evaluation_job_service_pb2,
+    training_job_service_pb2,
+    training_report_pb2,
+    tuning_job_pb2,
+    tuning_job_service_pb2,
+)
 
 __all__ = ["app", "report"]
 _SHOWN_CLASSES, _SHOWN_IMAGES = 20, 10
@@ -41,12 +48,15 @@ def report(
     as_json: AsJson = False,
     directory: Directory = None,
 ) -> None:
-    """Report on a training or comparison: time by phase, best epoch, and each false positive and negative; of one that has not ended well what is known."""
+    """Report on a training, comparison or search: time by phase, best epoch, each false positive and negative, the trials; before its end what is known."""
 
     async def work(session: Session) -> None:
         _, found = await find(session, job)
         if found.DESCRIPTOR.name == "EvaluationJob":
             await _comparison(session, found.name, html)
+            return
+        if found.DESCRIPTOR.name == "TuningJob":
+            _search(session, found, html)
             return
         if found.DESCRIPTOR.name != "TrainingJob":
             raise _no_training(found)
@@ -71,6 +81,16 @@ async def _comparison(session: Session, name: str, html: Path | None) -> None:
     session.show(evaluation_job_service_pb2.GetEvaluationReportResponse(report=made), lambda: compared(made))
 
 
+def _search(session: Session, job: tuning_job_pb2.TuningJob, html: Path | None) -> None:
+    """The report of a search: its trials, which its job holds all along."""
+    if html is not None:
+        target = writable(html)
+        write_page(job, target)
+        _page_written(session, job.name, target)
+        return
+    session.show(tuning_job_service_pb2.GetTuningJobResponse(tuning_job=job), lambda: tuned(job))
+
+
 def _page_written(session: Session, name: str, target: Path) -> None:
     document = {"name": name, "file": str(target), "size_bytes": target.stat().st_size}
     session.show_document(document, lambda: output.write(f"{target}: {output.size(target.stat().st_size)}; open it in a browser"))
@@ -84,7 +104,7 @@ def _no_training(job: Any) -> ClientError:
         instead = f"yard dataset report {short(made)}" if made else instead
     return local(
         Reason.INVALID_FIELD,
-        f"{short(job.name)} is neither a training job nor a comparison, and only these have this report; `{instead}` tells what came of it",
+        f"{short(job.name)} is no training, comparison or search, and only these have this report; `{instead}` tells what came of it",
         {"field": "id"},
     )
 
