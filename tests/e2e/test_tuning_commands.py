@@ -94,6 +94,19 @@ def test_tune_detached_limited_and_cancelled(stack, line, tmp_path):
     assert refused(stack, "job", "cancel", job["name"])["reason"] == "JOB_FINISHED"
 
 
+@covers("tune", "--gpus", "--nodes", "--launcher", "--pretrained")
+def test_trials_train_as_they_are_told(stack, line, tmp_path):
+    words = "tune", "tiny", "--epochs", 50, "--space", space_file(tmp_path), "--trials", 2, "--batch", 4, "--imgsz", 64, "--detach"
+    job = stack.json(*words, "--model", "yolov8n.yaml", "--pretrained", "tiny@1", "--gpus", 2, "--launcher", "local")["tuning_job"]
+    spec = job["spec"]["training"]
+    assert (spec["gpus"], spec["launcher"]) == (2, "LAUNCHER_LOCAL")
+    assert spec["pretrained_model_version"].endswith("/models/tiny/versions/1")
+    cancelled(stack, job["name"])
+    error = refused(stack, *words, "--model", "tiny@1", "--nodes", 2, "--launcher", "ray")
+    assert (error["reason"], error["metadata"]["field"]) == ("INVALID_FIELD", "training_job.spec.launcher")
+    assert refused(stack, *words, "--model", "tiny@1", "--pretrained", "tiny@1")["reason"] == "INVALID_FIELD"
+
+
 @covers("tune", "--budget")
 def test_a_budget_needs_a_price(stack, line, tmp_path):
     words = "tune", "tiny", *QUICK, "--space", space_file(tmp_path), "--trials", 2

@@ -158,13 +158,13 @@ async def asked(
     target = name or dataset_id(session, dataset)
     References(session.client.project).resource("models", target)
     version = (await session.client.datasets.get_version(dataset)).name
-    _may_begin_with(model, pretrained)
+    may_begin_with(model, pretrained)
     initial = await initial_model(session, model, pushes=pushes)
     wanted = {
         "epochs": epochs,
         "batch_size": batch,
         "image_size_px": imgsz,
-        "pretrained": await _weights_version(session, pretrained) if pretrained and pushes else "",
+        "pretrained": await weights_version(session, pretrained) if pretrained and pushes else "",
         "best_metric": best,
         "tensorboard": tensorboard,
         "preset": preset,
@@ -292,10 +292,10 @@ async def initial_model(session: Session, text: str, *, pushes: bool = True) -> 
         return {"architecture": value}
     if kind == "weights" and not pushes and await _known(session, Path(value)) is None and (name := architecture_of(Path(value))):
         return {"architecture": name}
-    return {"model_version": await _weights_version(session, text)}
+    return {"model_version": await weights_version(session, text)}
 
 
-def _may_begin_with(model: str, pretrained: str) -> None:
+def may_begin_with(model: str, pretrained: str) -> None:
     """Refuses ``--pretrained`` where it says nothing, before anything is pushed.
 
     Raises:
@@ -311,7 +311,7 @@ def _may_begin_with(model: str, pretrained: str) -> None:
         raise local(Reason.INVALID_FIELD, f"--pretrained takes FILE.pt or a model, not {pretrained}", {"field": "pretrained"})
 
 
-async def _weights_version(session: Session, text: str) -> str:
+async def weights_version(session: Session, text: str) -> str:
     """The model version that a weight file or a reference means; a file is pushed where its bytes are not known."""
     kind, value = what_to_start_from(text)
     if kind == "weights":

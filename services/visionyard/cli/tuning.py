@@ -14,7 +14,17 @@ from visionyard.cli.durations import parse_duration
 from visionyard.cli.options import AsJson, Detach, Directory, above_zero
 from visionyard.cli.pages import writable
 from visionyard.cli.session import Session, run
-from visionyard.cli.training import dataset_id, initial_model, parse_overrides
+from visionyard.cli.training import (
+    Gpus,
+    LaunchedBy,
+    Nodes,
+    PretrainedWeights,
+    dataset_id,
+    initial_model,
+    may_begin_with,
+    parse_overrides,
+    weights_version,
+)
 from visionyard.cli.tuning_progress import TuningProgress
 from visionyard.cli.tuning_results import tuned, write_page, write_picture
 from visionyard.client.references import References, short
@@ -51,6 +61,10 @@ def tune(
         int, typer.Option("--eta", min=2, max=10, help="Of so many trials one goes on to the next rung, and trains so many times as long.")
     ] = 3,
     min_epochs: Annotated[int, typer.Option("--min-epochs", min=1, max=100_000, help="How many epochs the first rung has at least.")] = 1,
+    gpus: Gpus = None,
+    nodes: Nodes = None,
+    launcher: LaunchedBy = None,
+    pretrained: PretrainedWeights = "",
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Of what is drawn.")] = 0,
     time_limit: Annotated[
         str,
@@ -93,9 +107,13 @@ def tune(
         target = name or dataset_id(session, dataset)
         References(session.client.project).resource("models", target)
         version = (await session.client.datasets.get_version(dataset)).name
+        may_begin_with(model, pretrained)
         initial = await initial_model(session, model)
+        processes = {"gpus": gpus, "nodes": nodes, "launcher": launcher.value if launcher else ""}
+        begun_with = {"pretrained": await weights_version(session, pretrained) if pretrained else ""}
         training: dict[str, Any] = {
-            "model": target, "epochs": epochs or 0, "batch_size": batch or 0, "image_size_px": imgsz or 0, "overrides": overrides, **initial
+            "model": target, "epochs": epochs or 0, "batch_size": batch or 0, "image_size_px": imgsz or 0, "overrides": overrides, **initial,
+            **{key: value for key, value in {**processes, **begun_with}.items() if value},
         }  # fmt: skip
         search: dict[str, Any] = {
             "trials": trials, "eta": eta, "min_epochs": min_epochs, "seed": seed, "metric": metric, "time_limit": limit, "max_parallel_trials": parallel or 0,

@@ -141,7 +141,6 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
         self,
         dataset: str,
         *,
-        pretrained: str = "",
         best_metric: str = "",
         tensorboard: bool = False,
         priority: int = 0,
@@ -152,7 +151,6 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
     ) -> training_job_pb2.TrainingJob:
         """The job that a request asks for; arguments as of :meth:`create`."""
         spec = training_spec(self._names, dataset, **arguments)
-        spec.pretrained_model_version = self._names.version("models", pretrained) if pretrained else ""
         spec.best_metric, spec.tensorboard = best_metric, tensorboard
         followed = self._names.resource(self.collection, after) if after else ""
         scheduling = training_job_pb2.Scheduling(priority=priority, after=followed, budget=budget)

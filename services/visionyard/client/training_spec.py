@@ -38,6 +38,7 @@ def training_spec(
     gpus: int = 0,
     nodes: int = 0,
     launcher: str = "",
+    pretrained: str = "",
 ) -> training_job_pb2.TrainingSpec:
     """The message; arguments as for :meth:`visionyard.client.training.AsyncTrainingJobs.create`.
 
@@ -53,6 +54,7 @@ def training_spec(
         gpus=gpus,
         nodes=nodes,
         launcher=_launcher(launcher),
+        pretrained_model_version=names.version("models", pretrained) if pretrained else "",
     )
     if model_version:
         spec.model_version = names.version("models", model_version)
