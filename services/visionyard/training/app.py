@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from prometheus_client import CollectorRegistry
 
+from visionyard.kit.config import variable_of
 from visionyard.kit.jobs.dispatcher import Dispatcher
 from visionyard.kit.jobs.events import AllOf
 from visionyard.kit.jobs.guarding import Guard
@@ -25,6 +27,7 @@ from visionyard.kit.transfer.servicer import TransferServicer
 from visionyard.kit.transfer.uploads import UploadStore
 from visionyard.training.at_end.elsewhere import store_is_elsewhere
 from visionyard.training.at_end.ending import Ending
+from visionyard.training.at_end.results import Safety
 from visionyard.training.child import ChildFailed
 from visionyard.training.config import TrainingSettings
 from visionyard.training.estimates.estimates import Estimates
@@ -138,8 +141,8 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
     )
     evaluations.jobs.tell(evaluators.wake)
     evaluators.tell(evaluations.jobs.look)
-    transfers = TransferServicer(store, uploads, TrainingFiles(trainings, models), on_taken=ending.downloaded if ending else None)
-    jobs = TrainingJobServicer(trainings, lambda: memory.closed, lambda: ending.waits_for if ending else "")
+    transfers = TransferServicer(store, uploads, TrainingFiles(trainings, models), on_taken=ending.safety.downloaded if ending else None)
+    jobs = TrainingJobServicer(trainings, lambda: memory.closed, lambda project: ending.waits_for(project) if ending else "")
     opening = ThreadPoolExecutor(settings.inspections, thread_name_prefix=f"{BLOCKING_THREADS}-push")
     pushes = Turns(
         opening, settings.inspections, _PUSH_WAIT_S, "as many weight files are being opened as this machine has room for: try again"
@@ -188,13 +191,15 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
 def _ending(settings: TrainingSettings, store: ObjectStore) -> Ending | None:
     """What runs the operator's command at the end; None where there is none."""
     command = settings.end_command.get_secret_value()
+    os.environ.pop(variable_of("end_command"), None)  # workers, which open strangers' files, need not know of it
     if not command:
         return None
 
     def is_elsewhere() -> bool:
         return settings.keep_local or store_is_elsewhere(settings.s3_endpoint)
 
-    return Ending(store, command, is_elsewhere, settings.end_after_s, settings.work_dir / "at_end")
+    folder = settings.work_dir / "at_end"
+    return Ending(store, command, Safety(store, folder / "downloads", is_elsewhere), settings.end_after_s, folder)
 
 
 async def _watch_queue(records: JobRecords, metrics: Metrics, facts: UltralyticsFacts, slots: Sequence[dict[str, str]]) -> None:

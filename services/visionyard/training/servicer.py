@@ -37,10 +37,10 @@ class TrainingJobServicer(training_job_service_pb2_grpc.TrainingJobServiceServic
     Args:
         trainings: The use cases.
         closed_slots: Gives the slots of this machine that get no job now.
-        end_waits_for: Tells what the command at the end waits for; empty for nothing.
+        end_waits_for: Tells the people of a project what the command at the end waits for; empty for nothing.
     """
 
-    def __init__(self, trainings: Trainings, closed_slots: Callable[[], Sequence[ClosedSlot]], end_waits_for: Callable[[], str]) -> None:
+    def __init__(self, trainings: Trainings, closed_slots: Callable[[], Sequence[ClosedSlot]], end_waits_for: Callable[[str], str]) -> None:
         self._trainings = trainings
         self._drawing = asyncio.Semaphore(_PAGES_AT_ONCE)
         self._closed_slots = closed_slots
@@ -94,13 +94,14 @@ class TrainingJobServicer(training_job_service_pb2_grpc.TrainingJobServiceServic
 
     async def GetTrainingQueue(self, request: messages.GetTrainingQueueRequest, _context: Context) -> messages.GetTrainingQueueResponse:
         """Reads the queue."""
-        views, queue = await asyncio.to_thread(self._trainings.queue, ProjectName.parse(request.parent))
+        project = ProjectName.parse(request.parent)
+        views, queue = await asyncio.to_thread(self._trainings.queue, project)
         return messages.GetTrainingQueueResponse(
             training_jobs=map(mapping.job_to_proto, views),
             others_running=queue.others_running,
             others_waiting=queue.others_waiting,
             closed_slots=map(mapping.closed_slot_to_proto, self._closed_slots()),
-            end_command_waits_for=self._end_waits_for(),
+            end_command_waits_for=self._end_waits_for(project.project),
         )
 
     async def WatchTrainingJob(

@@ -86,7 +86,7 @@ def tuning_to_proto(job: Job, *, with_trials: bool = True) -> tuning_job_pb2.Tun
         stopped_early=search.stopped_early,
         cost=training_job_pb2.TrainingCost(
             training_time=trained,
-            amount=search.cost(job.update_time or job.create_time),
+            amount=search.cost,
             currency=search.spec.price.currency if search.spec.price else "",
         ),
     )

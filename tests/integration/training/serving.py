@@ -14,6 +14,13 @@ from pathlib import Path
 import grpc
 
 
+def free_address() -> str:
+    """An address of this machine on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
 @contextmanager
 def serving(settings: Mapping[str, str], folder: Path, **variables: str) -> Iterator[grpc.Channel]:
     """Runs the service; at the end it must stop well.
@@ -23,9 +30,7 @@ def serving(settings: Mapping[str, str], folder: Path, **variables: str) -> Iter
         folder: Its working directory; its log is ``service.log`` there.
         variables: More variables of its environment.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = variables.get("VISIONYARD_LISTEN") or free_address()
     environment = {
         **os.environ,
         **settings,

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import grpc
 import pytest
-from serving import serving
+from serving import free_address, serving
 from shapes import RECIPE, publish_shapes
 
+from visionyard.client import Client, transport
 from visionyard.jobs.v1 import job_pb2
 from visionyard.kit.host import METADATA_KEY, host_id
 from visionyard.kit.objectstore.port import ObjectStore
@@ -47,26 +48,34 @@ def _until(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.2)
 
 
-def _read(channel: grpc.Channel, version: str, host: str) -> None:
+def _has(channel: grpc.Channel, version: str, host: str) -> None:
     transfers = transfer_service_pb2_grpc.TransferServiceStub(channel)
-    request = transfer_service_pb2.ReadFileRequest(name=version, path="best.pt")
-    assert b"".join(part.data for part in transfers.ReadFile(request, metadata=((METADATA_KEY, host),)))
+    transfers.ConfirmDownload(transfer_service_pb2.ConfirmDownloadRequest(name=version, path="best.pt"), metadata=((METADATA_KEY, host),))
+
+
+def _downloaded(address: str, version: str, folder: Path) -> None:
+    """As `yard model download` does it."""
+    with Client(addresses={"training": address}) as client:
+        client.models.download(version, folder)
 
 
 @pytest.mark.timeout(600)
 def test_with_a_store_on_the_machine_it_waits_for_a_download_to_another(
-    seaweed_settings: dict[str, str], s3_store: ObjectStore, tmp_path: Path
+    seaweed_settings: dict[str, str], s3_store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dataset, off = publish_shapes(s3_store, train=8, val=4), tmp_path / "off"
+    dataset, off, address = publish_shapes(s3_store, train=8, val=4), tmp_path / "off", free_address()
     command = f'echo "$VISIONYARD_S3_SECRET_KEY" off >> {off}'
-    with serving(seaweed_settings, tmp_path, VISIONYARD_END_COMMAND=command, VISIONYARD_END_AFTER_S="1") as channel:
+    variables = {"VISIONYARD_LISTEN": address, "VISIONYARD_END_COMMAND": command, "VISIONYARD_END_AFTER_S": "1"}
+    with serving(seaweed_settings, tmp_path, **variables) as channel:
         assert _waits_for(channel) == ""
         version = _trained(channel, dataset).model_version
         _until(lambda: "weights/best.pt of job" in _waits_for(channel))
-        _read(channel, version, host_id())
+        _has(channel, version, host_id())
+        _downloaded(address, version, tmp_path / "here")
         time.sleep(5)
         assert not off.exists(), "a copy on the same machine is no other one"
-        _read(channel, version, "0" * 16)
+        monkeypatch.setattr(transport, "host_id", lambda: "0" * 16)
+        _downloaded(address, version, tmp_path / "here")  # it lies there already, which is to be told all the same
         _until(off.exists)
         _until(lambda: _waits_for(channel) == "")
         time.sleep(5)

@@ -24,9 +24,9 @@ from typing import Any, NoReturn
 from visionyard.kit.config import JobServiceSettings, load_settings
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.jobs.events import JobEvents
-from visionyard.kit.jobs.guarding import prefer_to_servers
 from visionyard.kit.jobs.joblog import LogShipper
 from visionyard.kit.jobs.lease import Crashed, Follower, JobCancelled, Lease, LeaseLost, Preempted, StopCause, on_sigterm
+from visionyard.kit.jobs.machine_use import prefer_to_servers
 from visionyard.kit.jobs.model import Job, JobKind, JobState, ProgressSnapshot, attempt_prefix
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.jobs.reporter import Reporter

@@ -32,7 +32,7 @@ class TransferServicer(transfer_service_pb2_grpc.TransferServiceServicer):
         uploads: The room's uploads.
         files: Finds the files of the room's resources.
         on_upload: Called when an upload is about to come, on the event loop.
-        on_taken: Called with the key of a file that a client on another machine has read to its end, in a thread.
+        on_taken: Called with the key of a file that a client on another machine says it has, in a thread.
     """
 
     def __init__(
@@ -102,8 +102,13 @@ class TransferServicer(transfer_service_pb2_grpc.TransferServiceServicer):
             await asyncio.wait({reading})
             reading.cancelled() or reading.exception()  # looked at, so that nothing is logged about it
             await asyncio.to_thread(chunks.close)
+
+    async def ConfirmDownload(self, request: pb.ConfirmDownloadRequest, context: Context) -> pb.ConfirmDownloadResponse:
+        """Hears that a client has a file."""
+        location = await asyncio.to_thread(self._files.resolve, request.name, request.path)
         if self._on_taken is not None and _is_elsewhere(context):
             await asyncio.to_thread(self._on_taken, location.key)
+        return pb.ConfirmDownloadResponse()
 
     @staticmethod
     async def _finish_read(reading: asyncio.Task[Chunk | None], request: pb.ReadFileRequest) -> Chunk | None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 _MOST_SHOWN_BYTES = 4000
 _SECRET_WORDS = ("SECRET", "TOKEN", "PASSWORD", "ACCESS_KEY", "END_COMMAND")
+_TELLING_CHARACTERS = 8
+_KILLED_WAIT_S = 5.0
 
 
 class CommandFailed(Exception):
@@ -18,23 +23,24 @@ class CommandFailed(Exception):
 def run_command(command: str, timeout_s: float, folder: Path) -> str:
     """Runs a command with ``/bin/sh -c`` and waits for its end; a process that it leaves in the background goes on. Blocks.
 
-    The store's keys and other secrets of ours are not in its environment.
+    The store's keys and other secrets of ours are not in its environment. One that SIGTERM ends has done its work: the machine is on its way down.
 
     Args:
         command: What to run.
         timeout_s: How long it may take, in seconds; then its process group is killed.
-        folder: Its working directory; must exist.
+        folder: Its working directory; made where it is not there.
 
     Returns:
-        What it printed, the last 4,000 bytes.
+        What it printed, the last 4,000 bytes, without the longer words of the command itself, which may be secret.
 
     Raises:
         CommandFailed: it could not be started, ended with another status than 0, or took too long.
     """
     environment = {name: value for name, value in os.environ.items() if not _is_secret(name)}
-    # A file, not a pipe: what the command leaves in the background may keep a pipe open for ever.
-    with tempfile.TemporaryFile() as output:
-        try:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # A file, not a pipe: what the command leaves in the background may keep a pipe open for ever.
+        with tempfile.TemporaryFile() as output:
             process = subprocess.Popen(
                 ["/bin/sh", "-c", command],
                 stdin=subprocess.DEVNULL,
@@ -44,20 +50,27 @@ def run_command(command: str, timeout_s: float, folder: Path) -> str:
                 cwd=folder,
                 start_new_session=True,
             )
-        except OSError as error:
-            raise CommandFailed(f"it could not be started: {error}") from error
-        try:
-            status = process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, 9)
-            process.wait()
-            raise CommandFailed(
-                f"it had not ended after {timeout_s:.0f} s and was killed; it printed: {_printed(output.fileno())}"
-            ) from None
-        printed = _printed(output.fileno())
-    if status:
+            status = _ended(process, timeout_s)
+            printed = _without(command, _printed(output.fileno()))
+    except OSError as error:
+        raise CommandFailed(f"it could not be run: {error}") from error
+    if status is None:
+        raise CommandFailed(f"it had not ended after {timeout_s:.0f} s and was killed; it printed: {printed or 'nothing'}")
+    if status not in {0, -signal.SIGTERM}:
         raise CommandFailed(f"it ended with status {status} and printed: {printed or 'nothing'}")
     return printed
+
+
+def _ended(process: subprocess.Popen[bytes], timeout_s: float) -> int | None:
+    """The status with which it ended; None where it had to be killed."""
+    try:
+        return process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        with suppress(PermissionError, ProcessLookupError):  # sudo's children are not ours to kill
+            os.killpg(process.pid, signal.SIGKILL)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_KILLED_WAIT_S)
+        return None
 
 
 def _is_secret(name: str) -> bool:
@@ -68,3 +81,10 @@ def _printed(descriptor: int) -> str:
     size = os.fstat(descriptor).st_size
     data = os.pread(descriptor, _MOST_SHOWN_BYTES, max(size - _MOST_SHOWN_BYTES, 0))
     return data.decode(errors="replace").strip()
+
+
+def _without(command: str, printed: str) -> str:
+    """What was printed without words of the command: a shell repeats a line that it cannot read, keys and all."""
+    for word in sorted(set(re.findall(rf"[^\s'\"]{{{_TELLING_CHARACTERS},}}", command)), key=len, reverse=True):
+        printed = printed.replace(word, "***")
+    return printed

@@ -7,6 +7,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from visionyard.kit.errors import YardError
@@ -17,7 +18,7 @@ from visionyard.kit.names import ResourceName
 from visionyard.kit.objectstore.port import ObjectStore, StoreUnavailable
 from visionyard.training.at_end.command import CommandFailed, run_command
 from visionyard.training.at_end.remembered import Remembered
-from visionyard.training.at_end.results import Downloads, Result, is_whole, results_of
+from visionyard.training.at_end.results import Result, Safety, results_of
 from visionyard.training.notifications.outbox import PREFIX as MESSAGES
 
 _log = logging.getLogger(__name__)
@@ -31,65 +32,84 @@ _AGAIN_S = 60.0
 RunCommand = Callable[[str, float, Path], str]
 
 
+@dataclass(frozen=True)
+class Obstacle:
+    """Why the command does not run now.
+
+    Attributes:
+        told: For people.
+        project: Whose affair it is, where others must not read its names; empty for nobody's.
+    """
+
+    told: str
+    project: str = ""
+
+
 class Ending:
     """Knows which trainings ran here, and looks after them until they are safe. Hears of jobs as :class:`.kit.jobs.events.JobEvents`.
+
+    Attributes:
+        safety: See below.
 
     Args:
         store: The bucket.
         command: What to run.
-        is_elsewhere: Whether the bucket's disk outlives this machine, so that what is in it is safe. May block.
+        safety: Knows which results are safe.
         quiet_s: How long nothing must have been to do before the command runs, in seconds.
         folder: What is put down on this machine; made where it is not there.
         run: Runs the command.
         clock: Seconds, of any beginning.
+        life: The machine's present life, from one boot to the next; the real one unless a test gives it.
     """
 
     def __init__(
         self,
         store: ObjectStore,
         command: str,
-        is_elsewhere: Callable[[], bool],
+        safety: Safety,
         quiet_s: float,
         folder: Path,
         run: RunCommand = run_command,
         clock: Callable[[], float] = time.monotonic,
+        life: str | None = None,
     ) -> None:
         self._store = store
         self._records = {kind: JobRecords(store, kind) for kind in JobKind}
         self._command = command
-        self._is_elsewhere = is_elsewhere
+        self.safety = safety
         self._quiet_s = quiet_s
         self._folder = folder
         self._run_command = run
         self._clock = clock
         self._host = socket.gethostname()
-        self._jobs = Remembered(folder / "jobs.json")
-        self._downloads = Downloads(folder / "downloads")
-        self._whole: set[str] = set()
+        self._jobs = Remembered(folder / "jobs.json", life)
         self._quiet_since: float | None = None
         self._not_before = 0.0
         self._failures = 0
-        self._waits_for = ""
+        self._obstacle: Obstacle | None = None
 
-    @property
-    def waits_for(self) -> str:
-        """What has to happen before the command runs, for people; empty where nothing has been trained since it last ran."""
-        return self._waits_for
+    def waits_for(self, project: str) -> str:
+        """What has to happen before the command runs, for people of a project; empty where nothing has been trained since it last ran."""
+        if self._obstacle is None:
+            return ""
+        return self._obstacle.told if self._obstacle.project in {"", project} else "a result of another project is not safe yet"
 
     def changing(self, before: Job | None, after: Job) -> None:
         """Remembers a training that is about to run here. See :class:`.kit.jobs.events.JobEvents`."""
-        if after.state is JobState.RUNNING and self._is_here(after) and (before is None or before.state is not JobState.RUNNING):
-            try:
-                self._jobs.add(after.spec.get("tuning_job") or str(after.name))
-            except OSError as error:  # the training is worth more than this
-                _log.error("the command at the end will not wait for %s: %s", after.name.id, error)
+        begins = before is None or before.state is not JobState.RUNNING or before.attempt != after.attempt
+        if begins and after.state is JobState.RUNNING and self._is_here(after):
+            self._remember(after)
 
-    def downloaded(self, key: str) -> None:
-        """Notes that a client on another machine has read a file of the bucket to its end. Blocks."""
+    def _remember(self, job: Job) -> None:
+        search = job.spec.get("tuning_job")
+        # A trial is its search's affair, but for one that is resumed when the search has ended.
+        self._jobs.add(*([search] if search else []), *([str(job.name)] if not search or self._has_ended(search) else []))
+
+    def _has_ended(self, search: str) -> bool:
         try:
-            self._downloads.add(key)
-        except OSError as error:
-            _log.error("that %s was downloaded could not be put down: %s", key, error)
+            return self._job(search).state.finished
+        except YardError:
+            return True
 
     async def run(self) -> None:
         """Works until cancelled."""
@@ -98,8 +118,8 @@ class Ending:
                 await asyncio.to_thread(self.look)
             except StoreUnavailable as error:
                 _log.warning("the command at the end waits for the store: %s", error)
-            except OSError as error:
-                _log.error("the command at the end waits, since this machine's disk refuses something: %s", error)
+            except Exception:  # noqa: BLE001 - a machine that stays on costs money: the next look may do better
+                _log.exception("whether the command at the end may run could not be told")
             await asyncio.sleep(_LOOK_S)
 
     def look(self) -> None:
@@ -107,30 +127,41 @@ class Ending:
 
         Raises:
             StoreUnavailable: the store stayed away.
-            OSError: this machine's disk refuses something.
         """
-        names = self._jobs.names
-        why = self._why_not(names) if names else ""
-        if why and why != self._waits_for:
-            _log.info("the command at the end waits: %s", why)
-        self._waits_for = why
-        if names and not why:
-            self._end(names)
+        obstacle = self._why_not()
+        if obstacle is not None and obstacle != self._obstacle:
+            _log.info("the command at the end waits: %s", obstacle.told)
+        self._obstacle = obstacle
+        if obstacle is None and self._jobs.armed:
+            self._end()
 
-    def _why_not(self, names: list[str]) -> str:
-        """Why the command does not run now; empty where it does."""
+    def _why_not(self) -> Obstacle | None:
+        """Why the command does not run now; None where it does, or where there is nothing that it would end."""
         busy = self._busy()
-        now = self._clock()
+        if not self._jobs.armed:
+            return None
         if busy:
             self._quiet_since = None
-            return busy
+            return Obstacle(busy)
         if self._quiet_since is None:
-            self._quiet_since = now
-            self._whole.clear()
-        quiet = now - self._quiet_since
-        found = [result for name in names for result in self._results(name)]
-        if unsafe := self._unsafe(found):
-            return unsafe
+            self._quiet_since = self._clock()
+            self.safety.look_again()
+        names = self._jobs.names
+        for result in [result for name in names for result in self._results(name)]:
+            if why := self.safety.why_not(result):
+                return Obstacle(why, result.job.project)
+        if still := self._still():
+            return Obstacle(still)
+        # Reading files back takes minutes: whatever has come meanwhile counts.
+        if self._busy() or self._jobs.names != names:
+            self._quiet_since = None
+            return Obstacle("something has just come")
+        return None
+
+    def _still(self) -> str:
+        """What is to be waited for where nothing is to do and all is safe."""
+        now = self._clock()
+        quiet = now - (now if self._quiet_since is None else self._quiet_since)
         if quiet < self._quiet_s:
             return f"nothing has been to do for {quiet:.0f} of {self._quiet_s:.0f} s"
         if quiet < self._quiet_s + _MESSAGES_S and next(iter(self._store.list(MESSAGES, limit=1)), None) is not None:
@@ -140,57 +171,54 @@ class Ending:
         return ""
 
     def _busy(self) -> str:
-        """What is still to do here; what other machines train, and nobody waits for, does not keep this one."""
+        """What is still to do here. What other machines train, and nobody waits for, does not keep this one, unless it began here."""
         for kind, records in self._records.items():
             waiting = len(records.markers(Place.WAITING)) + len(records.markers(Place.HELD))
             running = [job for job in records.running() if kind is not JobKind.TRAINING or self._is_here(job)]
+            if kind is JobKind.TRAINING:
+                for job in running:  # a worker that has outlived a service without this command
+                    self._remember(job)
             if waiting or running:
                 return f"{kind.value} jobs: {len(running)} run, {waiting} wait"
-        return ""
+        unfinished = [name for name in self._jobs.names if not self._is_finished(name)]
+        return f"{len(unfinished)} jobs that began here go on elsewhere" if unfinished else ""
 
     def _is_here(self, job: Job) -> bool:
         return job.node.partition(":")[0] == self._host
 
-    def _results(self, name: str) -> list[Result]:
-        """What a job has come to; nothing where it, or its model, was deleted. One that another machine has taken is forgotten."""
+    def _job(self, name: str) -> Job:
         kind = JobKind.TUNING if f"/{JobKind.TUNING.collection}/" in name else JobKind.TRAINING
+        return self._records[kind].get(ResourceName.parse(name, kind.collection))
+
+    def _is_finished(self, name: str) -> bool:
         try:
-            job = self._records[kind].get(ResourceName.parse(name, kind.collection))
-            if job.state.finished:
-                return list(results_of(self._store, job))
+            return self._job(name).state.finished
+        except YardError:  # deleted
+            return True
+
+    def _results(self, name: str) -> list[Result]:
+        """What a job has come to; nothing where it, or its model, was deleted."""
+        try:
+            return list(results_of(self._store, self._job(name)))
         except YardError:
             return []
-        self._jobs.remove(name)
-        return []
 
-    def _unsafe(self, found: list[Result]) -> str:
-        """Which of the results, if any, would be lost with this machine."""
-        elsewhere = self._is_elsewhere()
-        for result in found:
-            file = result.file
-            if elsewhere and file.key not in self._whole:
-                if not is_whole(self._store, file):
-                    return f"{result.what} is damaged in the store"
-                self._whole.add(file.key)
-            elif not elsewhere and not self._downloads.has(file.key):
-                return f"{result.what} is on this machine only: it has to be downloaded to another one"
-        return ""
-
-    def _end(self, names: list[str]) -> None:
+    def _end(self) -> None:
+        names = self._jobs.names
         _log.warning("nothing is to do and the results of %d jobs are safe: the command at the end runs", len(names))
-        for name in names:  # before it runs: a machine that it switches off must not go off again as soon as it is back
-            self._jobs.remove(name)
+        self._jobs.clear()  # before it runs: a machine that it switches off must not go off again as soon as it is back
+        self._quiet_since = None
         try:
             printed = self._run_command(self._command, _COMMAND_S, self._folder)
         except CommandFailed as error:
             self._failures += 1
             _log.error("the command at the end failed, for the %d. time: %s", self._failures, error)
             if self._failures < _TRIES:
+                self._quiet_since = self._clock() - self._quiet_s  # it was quiet all along
                 self._not_before = self._clock() + _AGAIN_S
-                for name in names:
-                    self._jobs.add(name)
+                self._jobs.add(*names)  # for this life of the machine only
                 return
         else:
             _log.warning("the command at the end has run%s", f" and printed: {printed}" if printed else "")
-        self._failures, self._not_before, self._quiet_since = 0, 0.0, None
-        self._downloads.clear()
+        self._failures, self._not_before = 0, 0.0
+        self.safety.forget()

@@ -8,29 +8,36 @@ import os
 import threading
 from pathlib import Path
 
+from visionyard.kit.host import host_id
+
 _log = logging.getLogger(__name__)
 
 
 class Remembered:
-    """A set of names in a file. Safe for threads; calls block.
+    """Names in a file, and in which life of the machine the last one was added. Safe for threads; calls block.
+
+    Where the disk refuses the file, what is in memory counts until the service ends: a full disk must not keep a machine from going.
 
     Args:
         path: The file; its folder is made where it is not there.
+        life: The machine's present life, from one boot to the next.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, life: str | None = None) -> None:
         self._path = path
+        self._life = host_id() if life is None else life
         self._lock = threading.Lock()
-        self._names = self._read()
+        self._names, self._armed_in = self._read()
 
-    def _read(self) -> set[str]:
+    def _read(self) -> tuple[frozenset[str], str]:
         try:
-            return set(map(str, json.loads(self._path.read_text())["jobs"]))
+            document = json.loads(self._path.read_text())
+            return frozenset(map(str, document["jobs"])), str(document["armed_in"])
         except FileNotFoundError:
-            return set()
+            pass
         except (OSError, ValueError, KeyError, TypeError) as error:
             _log.warning("which trainings the command at the end is to wait for cannot be read from %s: %s", self._path, error)
-            return set()
+        return frozenset(), ""
 
     @property
     def names(self) -> list[str]:
@@ -38,24 +45,32 @@ class Remembered:
         with self._lock:
             return sorted(self._names)
 
-    def add(self, name: str) -> None:
-        """Puts a name down; raises OSError where the disk refuses it."""
+    @property
+    def armed(self) -> bool:
+        """Whether a name was added since the machine was started: one that somebody has just started must not go off for what it did before."""
         with self._lock:
-            if name not in self._names:
-                self._write(self._names | {name})
+            return bool(self._names) and self._armed_in == self._life
 
-    def remove(self, name: str) -> None:
-        """Forgets a name; raises OSError where the disk refuses it."""
+    def add(self, *names: str) -> None:
+        """Puts names down."""
         with self._lock:
-            if name in self._names:
-                self._write(self._names - {name})
+            if not self._names.issuperset(names) or self._armed_in != self._life:
+                self._write(self._names | set(names), self._life)
 
-    def _write(self, names: set[str]) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+    def clear(self) -> None:
+        """Forgets all of them."""
+        with self._lock:
+            self._write(frozenset(), "")
+
+    def _write(self, names: frozenset[str], armed_in: str) -> None:
+        self._names, self._armed_in = names, armed_in
         beside = self._path.with_name(f"{self._path.name}.new")
-        with beside.open("w") as file:
-            json.dump({"jobs": sorted(names)}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self._path)
-        self._names = names
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with beside.open("w") as file:
+                json.dump({"jobs": sorted(names), "armed_in": armed_in}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(self._path)
+        except OSError as error:
+            _log.error("what the command at the end waits for cannot be written to %s: %s", self._path, error)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from visionyard.kit.artifacts.model import ModelFile, read_model_version
+from visionyard.kit.artifacts.model import ModelFile, ModelVersion, read_model_version
 from visionyard.kit.jobs.model import Job, JobKind, JobState
-from visionyard.kit.names import VersionName
+from visionyard.kit.names import ResourceName, VersionName
 from visionyard.kit.objectstore.port import NotFound, ObjectStore
+from visionyard.training.tuning.search import Search
 
+_log = logging.getLogger(__name__)
 _BEST, _LAST = "weights/best.pt", "weights/last.pt"
 _READ_BYTES = 1 << 20
+_DAMAGED_AGAIN_S = 300.0
+"""A file that was damaged is read once more after so long."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +28,15 @@ class Result:
     """A file that has to be safe.
 
     Attributes:
-        job: The id of the job that made it.
-        what: For people: which file of what, and how to get it.
+        job: The job that made it.
+        what: For people: which file of what.
+        command: How to download it.
         file: Where it lies.
     """
 
-    job: str
+    job: ResourceName
     what: str
+    command: str
     file: ModelFile
 
 
@@ -37,63 +45,101 @@ def results_of(store: ObjectStore, job: Job) -> Iterator[Result]:
 
     Args:
         store: The bucket.
-        job: A training, or a search: of that only the best model counts, its trials do not.
+        job: A training, or a search: of that only the best trial counts, also where it was cancelled.
 
     Raises:
         YardError: the model is gone.
     """
     if job.kind is JobKind.TUNING:
-        if job.state is JobState.SUCCEEDED:
-            version = read_model_version(store, VersionName.parse(job.pointers["model_version"], "models"))
-            shown = f"{version.name.parent.id}@{version.name.number}"
-            yield Result(job.name.id, f"the model {shown} (`yard model download {shown} --to DIR`)", version.weight_file)
+        best = Search.of(job).best
+        name = job.pointers.get("model_version") or (best.results[-1].model_version if best is not None else "")
+        if name:
+            yield _of_version(job, read_model_version(store, VersionName.parse(name, "models")))
     else:
         path = _BEST if job.state is JobState.SUCCEEDED else _LAST
         files: Mapping[str, Any] = job.pointers.get("files") or (job.pointers.get("checkpoint") or {}).get("files") or {}
         if entry := files.get(path):
-            shown = f"{path} of job {job.name.id} (`yard job download {job.name.id} --to DIR`)"
-            yield Result(job.name.id, shown, ModelFile(entry["key"], entry["size_bytes"], entry["sha256"]))
+            file = ModelFile(entry["key"], entry["size_bytes"], entry["sha256"])
+            yield Result(job.name, f"{path} of job {job.name.id}", f"yard job download {job.name.id} --to DIR", file)
 
 
-def is_whole(store: ObjectStore, file: ModelFile) -> bool:
-    """Reads a file back from the store, and compares its sha256. Blocks.
-
-    Raises:
-        StoreUnavailable: the store does not answer.
-    """
-    digest = hashlib.sha256()
-    try:
-        with store.open(file.key, 0, file.size) as stream:
-            while data := stream.read(_READ_BYTES):
-                digest.update(data)
-    except NotFound:
-        return False
-    return digest.hexdigest() == file.sha256
+def _of_version(job: Job, version: ModelVersion) -> Result:
+    shown = f"{version.name.parent.id}@{version.name.number}"
+    return Result(job.name, f"the model {shown}", f"yard model download {shown} --to DIR", version.weight_file)
 
 
-class Downloads:
-    """Which files clients on other machines have read to their end; kept in a folder, since the machine that may go is the one that it is about.
+class Safety:
+    """Knows which files are safe. Calls block, for as long as it takes to read a file.
 
     Args:
-        folder: Where the marks lie; made where it is not there.
+        store: The bucket.
+        downloads: Where is put down what clients on other machines have; made where it is not there.
+        is_elsewhere: Whether the bucket's disk outlives this machine. May block.
+        clock: Seconds, of any beginning.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(
+        self, store: ObjectStore, downloads: Path, is_elsewhere: Callable[[], bool], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._store = store
+        self._downloads = downloads
+        self._is_elsewhere = is_elsewhere
+        self._clock = clock
+        self._whole: set[str] = set()
+        self._damaged: dict[str, float] = {}
 
-    def add(self, key: str) -> None:
-        """Puts down that a file was read. Blocks."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._mark(key).touch()
+    def downloaded(self, key: str) -> None:
+        """Puts down that a client on another machine has a file."""
+        try:
+            self._downloads.mkdir(parents=True, exist_ok=True)
+            self._mark(key).touch()
+        except OSError as error:
+            _log.error("that %s was downloaded could not be put down: %s", key, error)
 
-    def has(self, key: str) -> bool:
-        """Whether a file was read."""
-        return self._mark(key).exists()
+    def why_not(self, result: Result) -> str:
+        """Why a result would be lost with this machine; empty where it would not.
 
-    def clear(self) -> None:
-        """Forgets all of them. Blocks."""
-        for mark in self._folder.glob("*"):
-            mark.unlink(missing_ok=True)
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        file = result.file
+        if self._mark(file.key).exists():
+            return ""
+        if not self._is_elsewhere():
+            return f"{result.what} is on this machine only: download it to another one (`{result.command}`)"
+        if file.key not in self._whole and not self._reads_whole(file):
+            return f"{result.what} is damaged in the store: train it again, or resume the job"
+        return ""
+
+    def _reads_whole(self, file: ModelFile) -> bool:
+        """Reads a file back, and compares its sha256; a damaged one not again and again."""
+        if self._clock() < self._damaged.get(file.key, 0.0):
+            return False
+        digest = hashlib.sha256()
+        try:
+            with self._store.open(file.key, 0, file.size) as stream:
+                while data := stream.read(_READ_BYTES):
+                    digest.update(data)
+        except NotFound:
+            pass
+        if digest.hexdigest() != file.sha256:
+            self._damaged[file.key] = self._clock() + _DAMAGED_AGAIN_S
+            return False
+        self._whole.add(file.key)
+        return True
+
+    def look_again(self) -> None:
+        """Forgets what was read back before: time has passed, and trainings have."""
+        self._whole.clear()
+
+    def forget(self) -> None:
+        """Forgets what was downloaded: it is of no use any more."""
+        self._whole.clear()
+        for mark in self._downloads.glob("*"):
+            try:
+                mark.unlink(missing_ok=True)
+            except OSError as error:
+                _log.warning("a mark of a download cannot be removed: %s", error)
 
     def _mark(self, key: str) -> Path:
-        return self._folder / hashlib.sha256(key.encode()).hexdigest()
+        return self._downloads / hashlib.sha256(key.encode()).hexdigest()

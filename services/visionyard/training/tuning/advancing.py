@@ -47,7 +47,7 @@ def advance(search: Search, moment: Moment, suggest: Suggest) -> Search:
     search = search.with_trials([_seen(search, trial, moment) if trial.state.open else trial for trial in search.trials])
     opened = [trial for trial in search.trials if trial.state.open]
     reason = _why_nothing_begins(search, moment)
-    search = replace(search, overspent=search.overspent or budget.overspent(search, moment.now))
+    search = replace(search, overspent=search.overspent or budget.overspent(search))
     if reason:
         return _stopped(search, opened, reason)
     if len(search.trials) < search.spec.trials:
@@ -71,8 +71,8 @@ def _why_nothing_begins(search: Search, moment: Moment) -> str:
         return "it was cancelled"
     if search.stopped_early:
         return search.stopped_early
-    if budget.overspent(search, moment.now):
-        return budget.told(search, moment.now)
+    if budget.overspent(search):
+        return budget.told(search)
     limit, trained = search.spec.time_limit_s, search.trained_seconds(moment.now)
     return f"its trials have trained for {trained:.0f} s, and the limit is {limit:.0f} s" if limit and trained >= limit else ""
 
@@ -89,7 +89,13 @@ def _seen(search: Search, trial: Trial, moment: Moment) -> Trial:
         # It is about to be resumed, unless nothing begins any more.
         return replace(trial, state=TrialState.STOPPED) if moment.cancelling or search.stopped_early else trial
     value = seen.metrics.get(search.spec.metric)
-    trial = replace(trial, job=job.name.id, epoch=seen.epoch, value=trial.value if value is None else value)
+    trial = replace(
+        trial,
+        job=job.name.id,
+        epoch=seen.epoch,
+        measured_s=max(trial.measured_s, seen.measured_s),
+        value=trial.value if value is None else value,
+    )
     if job.state is JobState.QUEUED:
         given_back = trial.state is TrialState.RUNNING
         return _paused(trial, moment.now, moment.now, TrialState.QUEUED) if given_back else trial
@@ -137,8 +143,8 @@ def _begun(search: Search, opened: Sequence[Trial], moment: Moment, suggest: Sug
     most = search.spec.max_parallel
     if any(trial.state is TrialState.QUEUED for trial in opened) or (most and len(opened) >= most):
         return search
-    if not budget.room_for(search, search.spec.rungs[0].epochs, moment.now):
-        return _stopped(search, opened, f"{budget.told(search, moment.now)}: one more trial would go beyond it")
+    if not budget.room_for(search, search.spec.rungs[0].epochs):
+        return _stopped(search, opened, f"{budget.told(search)}: one more trial would go beyond it")
     # Metrics are from 0 to 1, so one that failed is as bad as can be.
     judged = [trial for trial in search.trials if trial.results or trial.state is TrialState.FAILED]
     past = [(trial.parameters, trial.results[0].value if trial.results else 0.0) for trial in judged]
@@ -152,15 +158,22 @@ def _climbed(search: Search, moment: Moment) -> Search:
     arrived = [trial for trial in search.trials if trial.state is TrialState.WAITING]
     if search.rung + 1 == len(rungs) or not arrived:
         return _ended(search, "" if arrived else _none_left(search))
-    room = budget.room_for(search, rungs[search.rung + 1].epochs - rungs[search.rung].epochs, moment.now)
+    room = budget.room_for(search, rungs[search.rung + 1].epochs - rungs[search.rung].epochs)
     if not room:
-        return _ended(search, f"{budget.told(search, moment.now)}: another rung would go beyond it")
+        return _ended(search, f"{budget.told(search)}: another rung would go beyond it")
     best = sorted(arrived, key=lambda trial: (-trial.results[-1].value, trial.number))[: min(rungs[search.rung + 1].trials, room)]
     numbers = {trial.number for trial in best}
 
     def next_of(trial: Trial) -> Trial:
         if trial.number in numbers:
-            return replace(trial, state=TrialState.QUEUED, rung=search.rung + 1, since=moment.now)
+            return replace(
+                trial,
+                state=TrialState.QUEUED,
+                rung=search.rung + 1,
+                since=moment.now,
+                measured_before_s=trial.measured_before_s + trial.measured_s,
+                measured_s=0.0,
+            )
         return replace(trial, state=TrialState.STOPPED) if trial.state is TrialState.WAITING else trial
 
     return replace(search.with_trials([next_of(trial) for trial in search.trials]), rung=search.rung + 1)

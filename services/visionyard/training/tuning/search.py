@@ -122,6 +122,8 @@ class Trial:
         results: What it had at the end of each rung.
         since: Since when its training of this rung holds a slot; before that, when it was asked for. By the store's clock.
         seconds: How long it trained before that, in seconds.
+        measured_s: How long its workers had it for this rung up to their last checkpoint, as they measured it, in seconds: what a machine that was off meanwhile does not add to.
+        measured_before_s: The same for the rungs before.
         error: Why it failed.
     """
 
@@ -136,6 +138,8 @@ class Trial:
     results: tuple[Result, ...] = ()
     seconds: float = 0.0
     error: YardError | None = None
+    measured_s: float = 0.0
+    measured_before_s: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """The form in which the job's document keeps it."""
@@ -213,9 +217,11 @@ class Search:
         """How long its trials have trained, all together, in seconds."""
         return sum(trial.trained_seconds(now) for trial in self.trials)
 
-    def cost(self, now: datetime) -> float:
-        """What that has cost, in the price's currency; 0 where the machine has no price."""
-        return self.spec.price.cost(self.trained_seconds(now)) if self.spec.price else 0.0
+    @property
+    def cost(self) -> float:
+        """What its trials have cost up to their last checkpoints, in the price's currency; 0 where the machine has no price."""
+        measured = sum(trial.measured_before_s + trial.measured_s for trial in self.trials)
+        return self.spec.price.cost(measured) if self.spec.price else 0.0
 
     @property
     def best(self) -> Trial | None:
@@ -237,8 +243,10 @@ class Observed:
         job: The job.
         epoch: How many epochs are finished.
         metrics: Metrics of the last finished epoch; of its best.pt where it has ended well.
+        measured_s: How long its workers have had it since it was last queued or resumed, up to the last checkpoint, in seconds.
     """
 
     job: Job
     epoch: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
+    measured_s: float = 0.0

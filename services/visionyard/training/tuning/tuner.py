@@ -20,6 +20,7 @@ from visionyard.kit.jobs.model import Job, JobKind, JobState
 from visionyard.kit.names import ProjectName, ResourceName, VersionName
 from visionyard.kit.objectstore.port import ObjectStore, StoreUnavailable
 from visionyard.training.child import ChildFailed
+from visionyard.training.limits import Spent
 from visionyard.training.scheduling import Scheduling
 from visionyard.training.trainings import Trainings
 from visionyard.training.tuning.advancing import Moment, advance, to_stop, verdict
@@ -109,11 +110,11 @@ class Tuner:
         if name is None:
             return None
         training = self._trainings.jobs.get(name)
-        made = training.pointers.get("trained")
+        made, measured_s = training.pointers.get("trained"), Spent.from_json(training.pointers.get("spent")).seconds
         if training.state is JobState.SUCCEEDED and made:
-            return Observed(training, _epoch(training), made["metrics"])
+            return Observed(training, _epoch(training), made["metrics"], measured_s)
         detail = self._trainings.jobs.progress(training).detail
-        return Observed(training, max(_epoch(training), int(detail.get("epoch", 0))), detail.get("metrics", {}))
+        return Observed(training, max(_epoch(training), int(detail.get("epoch", 0))), detail.get("metrics", {}), measured_s)
 
     def _name(self, job: Job, trial: Trial) -> ResourceName | None:
         """The name of a trial's training; None where this service does not know of one."""

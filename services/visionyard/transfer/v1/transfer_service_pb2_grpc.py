@@ -60,6 +60,11 @@ class TransferServiceStub:
                 request_serializer=visionyard_dot_transfer_dot_v1_dot_transfer__service__pb2.ReadFileRequest.SerializeToString,
                 response_deserializer=visionyard_dot_transfer_dot_v1_dot_transfer__service__pb2.ReadFileResponse.FromString,
                 _registered_method=True)
+        self.ConfirmDownload = channel.unary_unary(
+                '/visionyard.transfer.v1.TransferService/ConfirmDownload',
+                request_serializer=visionyard_dot_transfer_dot_v1_dot_transfer__service__pb2.ConfirmDownloadRequest.SerializeToString,
+                response_deserializer=visionyard_dot_transfer_dot_v1_dot_transfer__service__pb2.ConfirmDownloadResponse.FromString,
+                _registered_method=True)
 
 
 class TransferServiceServicer:
@@ -102,6 +107,14 @@ class TransferServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ConfirmDownload(self, request, context):
+        """Says that the client has a file of a resource whole and checked on a disk of its own, so that the server's machine may go (VISIONYARD_END_COMMAND). It changes
+        nothing in the bucket. NOT_FOUND (FILE_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TransferServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -129,6 +142,11 @@ def add_TransferServiceServicer_to_server(servicer, server):
                     servicer.ReadFile,
                     request_deserializer=visionyard_dot_transfer_dot_v1_dot_transfer__service__pb2.ReadFileRequest.FromString,
                     response_serializer=visionyard_dot_transfer_dot_v1_dot_transfer__service__pb2.ReadFileResponse.SerializeToString,
+            ),
+            'ConfirmDownload': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmDownload,
+                    request_deserializer=visionyard_dot_transfer_dot_v1_dot_transfer__service__pb2.ConfirmDownloadRequest.FromString,
+                    response_serializer=visionyard_dot_transfer_dot_v1_dot_transfer__service__pb2.ConfirmDownloadResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -267,6 +285,33 @@ class TransferService:
             '/visionyard.transfer.v1.TransferService/ReadFile',
             visionyard_dot_transfer_dot_v1_dot_transfer__service__pb2.ReadFileRequest.SerializeToString,
             visionyard_dot_transfer_dot_v1_dot_transfer__service__pb2.ReadFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmDownload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/visionyard.transfer.v1.TransferService/ConfirmDownload',
+            visionyard_dot_transfer_dot_v1_dot_transfer__service__pb2.ConfirmDownloadRequest.SerializeToString,
+            visionyard_dot_transfer_dot_v1_dot_transfer__service__pb2.ConfirmDownloadResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,10 @@ class TransferServiceStub:
     """Throws an upload away. Doing so twice is no error."""
     ReadFile: _grpc.UnaryStreamMultiCallable[_transfer_service_pb2.ReadFileRequest, _transfer_service_pb2.ReadFileResponse]
     """Sends a file of a resource from an offset on. NOT_FOUND (FILE_NOT_FOUND)."""
+    ConfirmDownload: _grpc.UnaryUnaryMultiCallable[_transfer_service_pb2.ConfirmDownloadRequest, _transfer_service_pb2.ConfirmDownloadResponse]
+    """Says that the client has a file of a resource whole and checked on a disk of its own, so that the server's machine may go (VISIONYARD_END_COMMAND). It changes
+    nothing in the bucket. NOT_FOUND (FILE_NOT_FOUND).
+    """
 
 @_typing.type_check_only
 class TransferServiceAsyncStub(TransferServiceStub):
@@ -63,6 +67,10 @@ class TransferServiceAsyncStub(TransferServiceStub):
     """Throws an upload away. Doing so twice is no error."""
     ReadFile: _aio.UnaryStreamMultiCallable[_transfer_service_pb2.ReadFileRequest, _transfer_service_pb2.ReadFileResponse]  # type: ignore[assignment]
     """Sends a file of a resource from an offset on. NOT_FOUND (FILE_NOT_FOUND)."""
+    ConfirmDownload: _aio.UnaryUnaryMultiCallable[_transfer_service_pb2.ConfirmDownloadRequest, _transfer_service_pb2.ConfirmDownloadResponse]  # type: ignore[assignment]
+    """Says that the client has a file of a resource whole and checked on a disk of its own, so that the server's machine may go (VISIONYARD_END_COMMAND). It changes
+    nothing in the bucket. NOT_FOUND (FILE_NOT_FOUND).
+    """
 
 class TransferServiceServicer(metaclass=_abc_1.ABCMeta):
     """Moves files between a client and the bucket, so that no client ever needs the bucket's keys. Served by the dataset and the training service."""
@@ -108,5 +116,15 @@ class TransferServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_transfer_service_pb2.ReadFileResponse], _abc.AsyncIterator[_transfer_service_pb2.ReadFileResponse]]:
         """Sends a file of a resource from an offset on. NOT_FOUND (FILE_NOT_FOUND)."""
+
+    @_abc_1.abstractmethod
+    def ConfirmDownload(
+        self,
+        request: _transfer_service_pb2.ConfirmDownloadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_transfer_service_pb2.ConfirmDownloadResponse, _abc.Awaitable[_transfer_service_pb2.ConfirmDownloadResponse]]:
+        """Says that the client has a file of a resource whole and checked on a disk of its own, so that the server's machine may go (VISIONYARD_END_COMMAND). It changes
+        nothing in the bucket. NOT_FOUND (FILE_NOT_FOUND).
+        """
 
 def add_TransferServiceServicer_to_server(servicer: TransferServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

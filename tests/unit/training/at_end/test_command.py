@@ -40,6 +40,25 @@ def test_what_it_leaves_behind_is_not_waited_for(tmp_path):
     assert time.monotonic() - began < 10
 
 
+def test_the_command_s_own_words_are_not_told(tmp_path):
+    with pytest.raises(CommandFailed) as failed:
+        run_command("echo 'Bearer abcdefgh12345678' | sed 's/^/said: /'; exit 2", 10, tmp_path)
+    assert "abcdefgh" not in str(failed.value)
+    assert "said: Bearer ***" in str(failed.value)
+
+
+def test_a_command_that_goes_down_with_the_machine_has_done_its_work(tmp_path):
+    assert run_command("echo down; kill -TERM $$", 10, tmp_path) == "down"
+    with pytest.raises(CommandFailed, match="status -9"):
+        run_command("kill -KILL $$", 10, tmp_path)
+
+
+def test_what_cannot_be_run_has_failed(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(CommandFailed, match="could not be run"):
+        run_command("true", 10, tmp_path / "file")
+
+
 def test_only_the_end_of_much_output_is_kept(tmp_path):
     printed = run_command("yes | head -100000; echo end", 20, tmp_path)
     assert len(printed) <= 4000

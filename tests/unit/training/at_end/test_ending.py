@@ -2,18 +2,30 @@
 
 import hashlib
 import socket
+from datetime import UTC, datetime
 
 import pytest
 
+from visionyard.kit.artifacts import versions
+from visionyard.kit.artifacts.model import ModelFile, ModelVersion
 from visionyard.kit.jobs.events import AllOf
 from visionyard.kit.jobs.model import JobKind, JobState
 from visionyard.kit.jobs.records import JobRecords
+from visionyard.kit.names import ResourceName, VersionName
 from visionyard.kit.objectstore.memory import MemoryObjectStore
 from visionyard.training.at_end.command import CommandFailed
 from visionyard.training.at_end.ending import Ending
+from visionyard.training.at_end.results import Safety
 from visionyard.training.notifications.outbox import PREFIX as MESSAGES
+from visionyard.training.spec import TrainingSpec
+from visionyard.training.tuning.search import Result, Search, Trial, TrialState, TuningSpec
+from visionyard.training.tuning.space import Parameter
 
 HERE, THERE = f"{socket.gethostname()}:/w", "other:/w"
+MODEL = ResourceName("default", "models", "found")
+BEGAN = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+TRAINING = TrainingSpec("projects/default/datasets/d/versions/1", str(MODEL), architecture="yolov8n.yaml", epochs=9)
+SEARCH = TuningSpec(TRAINING, (Parameter("lr0", 0.0, 1.0),), "metrics/mAP50(B)", trials=3)
 BEST, LAST = "weights/best.pt", "weights/last.pt"
 
 
@@ -23,12 +35,19 @@ class Machine:
     def __init__(self, folder):
         self.store, self.folder = MemoryObjectStore(), folder
         self.now, self.ran, self.fails, self.elsewhere = 0.0, 0, 0, True
+        self.life, self.reads = "first", 0
         self.restart()
 
     def restart(self):
         """The service begins anew on the same machine."""
-        self.ending = Ending(self.store, "off", lambda: self.elsewhere, 60.0, self.folder, self._run, lambda: self.now)
+        safety = Safety(self.store, self.folder / "downloads", lambda: self.elsewhere, lambda: self.now)
+        self.ending = Ending(self.store, "off", safety, 60.0, self.folder, self._run, lambda: self.now, self.life)
         self.records = {kind: JobRecords(self.store, kind, AllOf([self.ending])) for kind in JobKind}
+
+    def boots(self):
+        """The machine was off, and is started by somebody."""
+        self.life += "'"
+        self.restart()
 
     def _run(self, command, timeout_s, folder):
         self.ran += 1
@@ -64,7 +83,7 @@ class Machine:
         self.ending.look()
         self.now += seconds
         self.ending.look()
-        return self.ending.waits_for
+        return self.ending.waits_for("default")
 
 
 @pytest.fixture
@@ -97,12 +116,27 @@ def test_where_nothing_was_trained_nothing_runs(machine):
 def test_a_machine_that_comes_back_is_not_switched_off_again(machine):
     machine.ends(machine.trains())
     machine.looks()
-    machine.restart()
+    machine.boots()
     machine.looks()
     assert machine.ran == 1
     machine.ends(machine.trains())
     machine.looks()
     assert machine.ran == 2
+
+
+def test_one_that_was_stopped_within_the_quiet_time_is_not_switched_off_when_it_is_back(machine):
+    machine.elsewhere = False
+    first = machine.ends(machine.trains())
+    machine.looks(10)
+    machine.boots()
+    assert machine.looks(1000) == ""
+    assert machine.ran == 0
+    second = machine.ends(machine.trains())
+    machine.ending.safety.downloaded(second.pointers["files"][BEST]["key"])
+    machine.ends(machine.trains(), files={BEST: machine.stored(b"other"), LAST: machine.stored(b"last")})
+    assert "other one" in machine.looks(1000), "what it trained before is looked after too"
+    machine.ending.safety.downloaded(first.pointers["files"][BEST]["key"])
+    assert machine.ran == 0
 
 
 def test_a_service_that_begins_anew_knows_what_was_trained(machine):
@@ -146,10 +180,10 @@ def test_a_result_on_this_machine_only_keeps_it_until_it_was_downloaded(machine)
     why = machine.looks()
     assert "weights/best.pt of job" in why
     assert "only" in why
-    machine.ending.downloaded(job.pointers["files"][LAST]["key"])
+    machine.ending.safety.downloaded(job.pointers["files"][LAST]["key"])
     machine.looks()
     assert machine.ran == 0
-    machine.ending.downloaded(job.pointers["files"][BEST]["key"])
+    machine.ending.safety.downloaded(job.pointers["files"][BEST]["key"])
     machine.restart()  # downloads are remembered too
     machine.looks()
     assert machine.ran == 1
@@ -160,7 +194,7 @@ def test_of_a_training_that_did_not_end_well_the_last_epoch_counts(machine, stat
     machine.elsewhere = False
     job = machine.ends(machine.trains(), state)
     assert f"weights/last.pt of job {job.name.id}" in machine.looks()
-    machine.ending.downloaded(job.pointers["checkpoint"]["files"][LAST]["key"])
+    machine.ending.safety.downloaded(job.pointers["checkpoint"]["files"][LAST]["key"])
     machine.looks()
     assert machine.ran == 1
 
@@ -178,19 +212,133 @@ def test_a_result_that_is_damaged_or_gone_in_the_store_keeps_the_machine(machine
     machine.ends(machine.trains(), files={BEST: entry})
     assert "damaged" in machine.looks()
     machine.store.delete(entry["key"])
-    assert "damaged" in machine.looks()
+    assert "damaged" in machine.looks(400)
     assert machine.ran == 0
     machine.stored()
+    machine.looks(400)
+    assert machine.ran == 1
+
+
+def published(machine, number=1, data=b"best"):
+    """A version of the trials' model; its name and its weights' key."""
+    entry = machine.stored(data)
+    files = {"best.pt": ModelFile(entry["key"], entry["size_bytes"], entry["sha256"])}
+    body = ModelVersion(VersionName(MODEL, None), "sha256:" + entry["sha256"], "detect", ("a",), 1, 64, 32, "", "best.pt", files).body()
+    return str(versions.publish(machine.store, MODEL, body, f"job-{number}").name), entry["key"]
+
+
+def search_of(best=""):
+    """The pointers of a search, with a best trial where a version is given."""
+    results = (Result(0, 1, 0.5, best),) if best else ()
+    return Search(SEARCH, (Trial(1, {}, BEGAN, "j1", TrialState.STOPPED, results=results),)).pointers()
+
+
+@pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.CANCELLED, JobState.FAILED])
+def test_of_a_search_the_best_trial_counts_however_it_ended(machine, state):
+    machine.elsewhere = False
+    best, key = published(machine)
+    search = machine.job(JobKind.TUNING, SEARCH.to_json())
+    machine.ends(machine.trains(spec={"tuning_job": str(search)}))
+    assert machine.looks() == "tuning jobs: 0 run, 1 wait"
+    made = {"model_version": best} if state is JobState.SUCCEEDED else {}
+    machine.change(search, JobKind.TUNING, state=state, pointers={**search_of(best), **made})
+    assert "the model found@1" in machine.looks()
+    assert machine.ran == 0
+    machine.ending.safety.downloaded(key)
     machine.looks()
     assert machine.ran == 1
 
 
-def test_of_a_search_the_best_model_counts_not_its_trials(machine):
+def test_a_search_without_a_result_keeps_nobody(machine):
     machine.elsewhere = False
-    search = machine.job(JobKind.TUNING)
+    search = machine.job(JobKind.TUNING, SEARCH.to_json())
     machine.ends(machine.trains(spec={"tuning_job": str(search)}))
-    assert machine.looks() == "tuning jobs: 0 run, 1 wait"
-    machine.change(search, JobKind.TUNING, state=JobState.CANCELLED)
+    machine.change(search, JobKind.TUNING, state=JobState.CANCELLED, pointers=search_of())
+    machine.looks()
+    assert machine.ran == 1
+
+
+def test_a_trial_that_is_resumed_behind_its_search_counts_by_itself(machine):
+    machine.elsewhere = False
+    search = machine.job(JobKind.TUNING, SEARCH.to_json())
+    machine.change(search, JobKind.TUNING, state=JobState.CANCELLED, pointers=search_of())
+    name = machine.trains(spec={"tuning_job": str(search)})
+    machine.ends(name)
+    assert name.id in machine.looks()
+    assert machine.ran == 0
+
+
+def test_a_training_that_is_taken_over_counts_where_it_is_now(machine):
+    """Claimed by a service under another name (a container that was made anew), whose worker died, and taken over by this one."""
+    machine.elsewhere = False
+    name = machine.trains(node=THERE)
+    machine.change(name, attempt=2, node=HERE)
+    machine.ends(name)
+    assert name.id in machine.looks()
+    assert machine.ran == 0
+
+
+def test_one_that_began_here_keeps_the_machine_wherever_it_goes_on(machine):
+    name = machine.trains()
+    machine.change(name, attempt=2, node=THERE)
+    assert machine.looks() == "1 jobs that began here go on elsewhere"
+    machine.ends(name)
+    machine.looks()
+    assert machine.ran == 1
+
+
+def test_a_worker_that_outlived_a_service_without_the_command_is_seen(machine):
+    machine.elsewhere = False
+    name = JobRecords(machine.store, JobKind.TRAINING).create("default", {}, "", "")[0].name
+    JobRecords(machine.store, JobKind.TRAINING).update(name, lambda job, now: job.changed(state=JobState.RUNNING, attempt=1, node=HERE))
+    machine.looks()
+    machine.ends(name)
+    assert name.id in machine.looks()
+    assert machine.ran == 0
+
+
+def test_what_comes_while_files_are_read_back_counts(machine):
+    machine.ends(machine.trains())
+    machine.looks(30)
+    machine.now += 100
+    reads = machine.store.open
+
+    def open_slowly(*arguments):
+        machine.trains()
+        return reads(*arguments)
+
+    machine.store.open = open_slowly
+    machine.ending.safety.look_again()
+    machine.ending.look()
+    assert machine.ran == 0
+
+
+def test_other_projects_do_not_read_whose_result_is_waited_for(machine):
+    machine.elsewhere = False
+    machine.ends(machine.trains())
+    assert "best.pt of job" in machine.looks()
+    assert machine.ending.waits_for("other") == "a result of another project is not safe yet"
+
+
+def test_a_damaged_file_is_not_read_again_and_again(machine):
+    entry = machine.stored()
+    machine.store.put(entry["key"], b"wei9hts")
+    machine.ends(machine.trains(), files={BEST: entry})
+    opened, reads = machine.store.open, []
+    machine.store.open = lambda *arguments: (reads.append(arguments), opened(*arguments))[1]
+    for _ in range(20):
+        machine.looks(2)
+    assert len(reads) == 1
+    machine.ending.safety.downloaded(entry["key"])
+    machine.looks()
+    assert machine.ran == 1, "somebody has it"
+
+
+def test_a_full_disk_does_not_keep_the_machine(machine):
+    machine.ends(machine.trains())
+    machine.folder.joinpath("jobs.json.new").mkdir()  # nothing can be written there any more
+    machine.looks()
+    assert machine.ran == 1
     machine.looks()
     assert machine.ran == 1
 
@@ -225,9 +373,10 @@ def test_a_job_that_is_gone_is_not_waited_for(machine):
     assert machine.ran == 1
 
 
-def test_a_spoilt_memory_is_no_end_of_the_service(machine):
+@pytest.mark.parametrize("text", ["{", "[]", '{"jobs": 3}', '{"jobs": ["x"]}'])
+def test_a_spoilt_memory_is_no_end_of_the_service(machine, text):
     machine.folder.mkdir(parents=True, exist_ok=True)
-    (machine.folder / "jobs.json").write_text("{")
+    (machine.folder / "jobs.json").write_text(text)
     machine.restart()
     machine.ends(machine.trains())
     machine.looks()

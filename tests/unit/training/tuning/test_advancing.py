@@ -76,6 +76,7 @@ class World:
         self.look(0)
         self.look(seconds)
         self.ends(number, number / 10)
+        self.jobs[number] = replace(self.jobs[number], measured_s=seconds)
         self.look(0)
         self.look(0)
 
@@ -285,7 +286,8 @@ def test_what_runs_beyond_the_budget_is_cancelled():
     world.look()
     world.running(1)
     world.look()
-    world.look(30)
+    world.jobs[1] = replace(world.jobs[1], measured_s=30)
+    world.look(1)
     assert [to_stop(world.search, trial, cancelling=False) for trial in world.search.trials] == [True, True]
     for number in (1, 2):
         world.job(number, JobState.CANCELLED, 1)
@@ -297,9 +299,32 @@ def test_what_runs_beyond_the_budget_is_cancelled():
 
 def test_without_a_budget_a_price_limits_nothing():
     world = World(price=SECOND, max_parallel=1)
-    world.first_rung([0.1] * 9)
-    assert world.search.cost(world.now) > 0
+    for number in range(1, 10):
+        world.takes(number, 12)
+    assert world.search.cost == 9 * 12
     assert len(world.at_rung(1)) == 3
+
+
+def test_what_the_rungs_before_have_cost_counts_on():
+    world = World(price=SECOND, max_parallel=1)
+    for number in range(1, 10):
+        world.takes(number, 12)
+    assert world.at_rung(1) == [7, 8, 9]
+    world.running(9, 3)
+    world.jobs[9] = replace(world.jobs[9], measured_s=20)
+    world.look()
+    assert world.search.cost == 9 * 12 + 20
+
+
+def test_hours_in_which_the_machine_was_off_cost_nothing():
+    world = World(budget=100.0, price=SECOND)
+    world.look()
+    world.running(1)
+    world.jobs[1] = replace(world.jobs[1], measured_s=30)
+    world.look()
+    world.look(36_000)
+    assert not world.search.overspent
+    assert [to_stop(world.search, trial, cancelling=False) for trial in world.search.trials] == [False, False]
 
 
 def test_time_is_counted_while_a_slot_is_held():

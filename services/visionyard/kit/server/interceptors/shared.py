@@ -31,6 +31,7 @@ READING = (
     "Predict",
     "BatchPredict",
     "Check",
+    "ConfirmDownload",
     "Estimate",
     "ExportMachines",
     "ServerReflectionInfo",
