@@ -39,7 +39,7 @@ from visionyard.dataset.tasks import Converter, decide_task
 from visionyard.kit.artifacts import versions
 from visionyard.kit.artifacts.dataset import DatasetVersion, iterate_manifest, read_dataset_version, read_images
 from visionyard.kit.errors import YardError
-from visionyard.kit.jobs.worker import JobContext
+from visionyard.kit.jobs.context import JobContext
 from visionyard.kit.names import ResourceName, VersionName
 from visionyard.kit.quota import ProjectQuota
 from visionyard.kit.transfer.uploads import UploadStore

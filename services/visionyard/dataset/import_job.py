@@ -16,8 +16,8 @@ from visionyard.dataset.import_spec import ImportSpec
 from visionyard.dataset.publishing import Publisher
 from visionyard.kit.artifacts import versions
 from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.jobs.context import JobContext
 from visionyard.kit.jobs.lease import LeaseLost, Preempted
-from visionyard.kit.jobs.worker import JobContext
 from visionyard.kit.objectstore.port import StoreFull, StoreUnavailable
 from visionyard.kit.transfer.uploads import UploadStore
 

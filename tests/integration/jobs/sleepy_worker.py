@@ -5,8 +5,9 @@ import time
 from pathlib import Path
 
 from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.jobs.context import JobContext
 from visionyard.kit.jobs.model import JobKind
-from visionyard.kit.jobs.worker import JobContext, run
+from visionyard.kit.jobs.worker import run
 
 
 def handle(context: JobContext) -> dict[str, object]:

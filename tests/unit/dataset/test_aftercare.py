@@ -13,11 +13,11 @@ from visionyard.dataset.import_attempt import ImportLimits
 from visionyard.dataset.import_job import run_import
 from visionyard.dataset.metrics import Metrics
 from visionyard.kit.artifacts import versions
+from visionyard.kit.jobs.context import JobContext
 from visionyard.kit.jobs.dispatcher import Dispatcher
 from visionyard.kit.jobs.lease import LeaseLost
 from visionyard.kit.jobs.model import JobKind, JobState, heartbeat_key
 from visionyard.kit.jobs.service import JobService
-from visionyard.kit.jobs.worker import JobContext
 from visionyard.kit.names import ResourceName
 
 

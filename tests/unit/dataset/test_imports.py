@@ -17,10 +17,10 @@ from visionyard.dataset.import_spec import Derivation, ImportSpec
 from visionyard.dataset.shards import ShardWriter
 from visionyard.kit.artifacts.dataset import read_images
 from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.jobs.context import JobContext
 from visionyard.kit.jobs.dispatcher import Dispatcher
 from visionyard.kit.jobs.model import JobKind, JobState
 from visionyard.kit.jobs.service import JobService
-from visionyard.kit.jobs.worker import JobContext
 from visionyard.kit.names import ResourceName
 
 

@@ -11,8 +11,9 @@ from visionyard.dataset.converting.datumaro import Datumaro
 from visionyard.dataset.fetching.sources import AllowedSources
 from visionyard.dataset.import_attempt import ImportLimits
 from visionyard.dataset.import_job import run_import
+from visionyard.kit.jobs.context import JobContext
 from visionyard.kit.jobs.model import JobKind
-from visionyard.kit.jobs.worker import JobContext, run
+from visionyard.kit.jobs.worker import run
 from visionyard.kit.transfer.copies import LocalCopies
 from visionyard.kit.transfer.uploads import UploadStore
 

@@ -12,8 +12,9 @@ from visionyard.kit import ultralytics_env
 from visionyard.kit.artifacts.exported import find_artifact
 from visionyard.kit.artifacts.model import read_model_version
 from visionyard.kit.cpus import usable_cpus
+from visionyard.kit.jobs.context import JobContext
 from visionyard.kit.jobs.model import JobKind
-from visionyard.kit.jobs.worker import JobContext, run
+from visionyard.kit.jobs.worker import run
 
 
 def export(context: JobContext) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from visionyard.kit.artifacts.exported import (
 from visionyard.kit.artifacts.model import ModelVersion, fetch_weights
 from visionyard.kit.cpus import usable_cpus
 from visionyard.kit.errors import Reason, YardError
-from visionyard.kit.jobs.worker import JobContext
+from visionyard.kit.jobs.context import JobContext
 from visionyard.kit.names import ArtifactName
 
 _log = logging.getLogger(__name__)

@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from visionyard.kit.config import JobServiceSettings
+from visionyard.kit.jobs.context import JobContext
 from visionyard.kit.jobs.lease import Follower, LeaseLost
 from visionyard.kit.jobs.model import JobKind, JobState
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.jobs.reporter import Reporter
-from visionyard.kit.jobs.worker import STORE_PATIENCE_S, JobContext, MakeEvents
+from visionyard.kit.jobs.worker import STORE_PATIENCE_S, MakeEvents
 from visionyard.kit.names import ResourceName
 from visionyard.kit.objectstore.s3 import open_store
 from visionyard.kit.request_id import set_request_id

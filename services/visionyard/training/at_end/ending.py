@@ -22,7 +22,7 @@ from visionyard.training.at_end.results import Result, Safety, results_of
 from visionyard.training.notifications.outbox import PREFIX as MESSAGES
 
 _log = logging.getLogger(__name__)
-_LOOK_S = 2.0
+_LOOK_S = 5.0
 _MESSAGES_S = 600.0
 """Messages that channels have not taken for so long are not waited for."""
 _COMMAND_S = 600.0

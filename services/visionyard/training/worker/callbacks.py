@@ -21,7 +21,7 @@ import yaml
 from ultralytics.utils.callbacks import get_default_callbacks
 
 from visionyard.kit.cpus import usable_cpus
-from visionyard.kit.jobs.worker import JobContext
+from visionyard.kit.jobs.context import JobContext
 from visionyard.training.config import TrainingSettings
 from visionyard.training.kept_epochs import EVENT_FILES
 from visionyard.training.spec import TrainingSpec

@@ -21,7 +21,7 @@ from typing import Any
 
 from visionyard.kit.artifacts.model import sha256_of
 from visionyard.kit.errors import Reason, YardError
-from visionyard.kit.jobs.worker import JobContext
+from visionyard.kit.jobs.context import JobContext
 from visionyard.kit.objectstore.port import NotFound, ObjectStore
 from visionyard.training.kept_epochs import KEPT_WEIGHTS, entries
 

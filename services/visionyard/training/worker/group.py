@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from visionyard.kit.jobs.context import JobContext
 from visionyard.kit.jobs.lease import Crashed, JobCancelled, Preempted
-from visionyard.kit.jobs.worker import JobContext
 from visionyard.training.processes import Launcher
 from visionyard.training.spec import TrainingSpec
 from visionyard.training.worker.ranks import Ended, local_ranks

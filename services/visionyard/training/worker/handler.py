@@ -14,8 +14,9 @@ from typing import Any, cast
 from visionyard.kit.artifacts.dataset import read_dataset_version
 from visionyard.kit.artifacts.materialise import materialise
 from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.jobs.context import JobContext
 from visionyard.kit.jobs.lease import Crashed, JobCancelled, LeaseLost, Preempted
-from visionyard.kit.jobs.worker import JobContext, disk_full
+from visionyard.kit.jobs.worker import disk_full
 from visionyard.kit.names import VersionName
 from visionyard.kit.objectstore.port import StoreUnavailable
 from visionyard.training.config import TrainingSettings

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import psutil
 
-from visionyard.kit.jobs.worker import JobContext
+from visionyard.kit.jobs.context import JobContext
 from visionyard.training.config import TrainingSettings
 from visionyard.training.estimates.clock import RunClock
 from visionyard.training.estimates.effort import Effort

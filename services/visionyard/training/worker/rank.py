@@ -14,10 +14,11 @@ from pathlib import Path
 
 from visionyard.kit.config import load_settings
 from visionyard.kit.errors import YardError
+from visionyard.kit.jobs.context import JobContext
 from visionyard.kit.jobs.lease import Follower, JobCancelled, LeaseLost, Preempted, on_sigterm
 from visionyard.kit.jobs.member import joined
 from visionyard.kit.jobs.model import JobKind
-from visionyard.kit.jobs.worker import SCRATCH_VARIABLE, JobContext, reason_of
+from visionyard.kit.jobs.worker import SCRATCH_VARIABLE, reason_of
 from visionyard.kit.logging import configure_logging
 from visionyard.kit.objectstore.port import StoreFull, StoreUnavailable
 from visionyard.training.config import TrainingSettings

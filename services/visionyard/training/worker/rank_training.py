@@ -21,7 +21,7 @@ import torch
 from torch import distributed, nn
 from ultralytics.utils.callbacks import get_default_callbacks
 
-from visionyard.kit.jobs.worker import JobContext
+from visionyard.kit.jobs.context import JobContext
 from visionyard.training.kept_epochs import entries
 from visionyard.training.reports.phases import Stopwatch
 from visionyard.training.spec import TrainingSpec

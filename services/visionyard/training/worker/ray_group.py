@@ -20,8 +20,9 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from visionyard.kit.config import PREFIX
 from visionyard.kit.errors import Reason, YardError
+from visionyard.kit.jobs.context import JobContext
 from visionyard.kit.jobs.lease import Crashed
-from visionyard.kit.jobs.worker import SCRATCH_VARIABLE, JobContext
+from visionyard.kit.jobs.worker import SCRATCH_VARIABLE
 from visionyard.training.config import TrainingSettings
 from visionyard.training.spec import TrainingSpec
 from visionyard.training.worker.ranks import Ended, Place

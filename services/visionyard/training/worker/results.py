@@ -9,7 +9,7 @@ import yaml
 
 from visionyard.kit.artifacts import versions
 from visionyard.kit.artifacts.model import ModelFile, ModelVersion, fetch_weights, read_model_version
-from visionyard.kit.jobs.worker import JobContext
+from visionyard.kit.jobs.context import JobContext
 from visionyard.kit.names import ResourceName, VersionName
 from visionyard.training.backbones import backbone_of, model_yaml
 from visionyard.training.kept_epochs import entries, outlive

@@ -18,7 +18,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT, SETTINGS
 from ultralytics.utils.plotting import plot_results
 from ultralytics.utils.torch_utils import strip_optimizer
 
-from visionyard.kit.jobs.worker import JobContext
+from visionyard.kit.jobs.context import JobContext
 from visionyard.kit.torchvision_classes import torchvision_classes
 from visionyard.training.kept_epochs import entries
 from visionyard.training.reports.phases import Stopwatch

@@ -16,11 +16,12 @@ import pytest
 from visionyard.kit.errors import Reason
 from visionyard.kit.jobs import dispatcher as module
 from visionyard.kit.jobs.child import Child
+from visionyard.kit.jobs.context import JobContext
 from visionyard.kit.jobs.dispatcher import Dispatcher
 from visionyard.kit.jobs.model import JobKind, JobState, heartbeat_key, progress_key
 from visionyard.kit.jobs.scratch import sweep
 from visionyard.kit.jobs.service import JobService
-from visionyard.kit.jobs.worker import EXIT_STORE_FULL, LOCK_FILE, JobContext, _Attempt, no_room
+from visionyard.kit.jobs.worker import EXIT_STORE_FULL, LOCK_FILE, _Attempt, no_room
 from visionyard.kit.objectstore.memory import MemoryObjectStore
 from visionyard.kit.objectstore.port import StoreFull
 

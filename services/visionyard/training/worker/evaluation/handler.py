@@ -13,7 +13,7 @@ from typing import Any, cast
 from visionyard.kit.artifacts.dataset import DatasetVersion, read_dataset_version
 from visionyard.kit.artifacts.materialise import materialise
 from visionyard.kit.artifacts.model import fetch_weights, read_model_version
-from visionyard.kit.jobs.worker import JobContext
+from visionyard.kit.jobs.context import JobContext
 from visionyard.kit.names import VersionName
 from visionyard.training.config import TrainingSettings
 from visionyard.training.evaluations import EvaluationSpec

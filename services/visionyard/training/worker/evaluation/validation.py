@@ -10,7 +10,7 @@ import torch
 from ultralytics.utils.callbacks import get_default_callbacks
 
 from visionyard.kit.artifacts.model import ModelVersion
-from visionyard.kit.jobs.worker import JobContext
+from visionyard.kit.jobs.context import JobContext
 from visionyard.kit.torchvision_classes import torchvision_classes
 from visionyard.training.reports.findings import PICTURES_FILE
 from visionyard.training.worker.checkpoints import store_file
