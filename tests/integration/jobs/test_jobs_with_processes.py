@@ -328,7 +328,7 @@ def _claim(settings, barrier, name, results):
     dispatcher = Dispatcher(store, JobKind.EXPORT, "sleepy_worker", [{}], Path("/nowhere"), LEASE_S)
     job = dispatcher.records.get(name)
     barrier.wait()
-    results.put(dispatcher._claim(job, (0,)) is not None)
+    results.put(dispatcher._settler.claim(job, dispatcher._node, (0,)) is not None)
 
 
 def test_of_twelve_claimers_one_wins(s3_store, seaweed_settings):

@@ -37,7 +37,7 @@ def line(bench, tmp_path, monkeypatch):
 
     def attempt(name, dies_after):
         """One attempt whose worker dies behind the given move: of a pointer, or `publish`."""
-        taken = dispatcher._claim(service.get(name), (0,))
+        taken = dispatcher._settler.claim(service.get(name), dispatcher._node, (0,))
         scratch = tmp_path / str(taken.attempt)
         scratch.mkdir()
         quiet = SimpleNamespace(cause=None, report=lambda _: None)
@@ -137,7 +137,7 @@ def test_a_worker_that_was_taken_over_and_then_fails_takes_nothing_from_its_succ
     """Its scratch folder may be gone, or its disk be full: what it raises then is no word about the job, whose upload and pin the other attempt needs."""
     monkeypatch.undo()  # the real clearing up
     name = line.queued()
-    taken = line.dispatcher._claim(line.service.get(name), (0,))
+    taken = line.dispatcher._settler.claim(line.service.get(name), line.dispatcher._node, (0,))
     scratch = tmp_path / "1"
     scratch.mkdir()
 
@@ -160,7 +160,7 @@ def test_a_worker_that_was_taken_over_and_then_fails_takes_nothing_from_its_succ
 def test_a_job_that_dies_before_its_decision_leaves_nothing(bench, line, seen):
     name, care = line.queued(), line.care()
     care.look()
-    taken = line.dispatcher._claim(line.service.get(name), (0,))
+    taken = line.dispatcher._settler.claim(line.service.get(name), line.dispatcher._node, (0,))
     key = "projects/default/shards/0.tar"
     bench.store.put(key, b"x")
     line.service.records.update(name, lambda job, _: job.changed(pointers={"written": [key]}))
@@ -176,7 +176,7 @@ def test_a_job_that_dies_before_its_decision_leaves_nothing(bench, line, seen):
 
 def test_jobs_cleared_once_are_not_cleared_by_every_service_that_starts(bench, line, monkeypatch):
     name = line.queued()
-    line.dispatcher._claim(line.service.get(name), (0,))
+    line.dispatcher._settler.claim(line.service.get(name), line.dispatcher._node, (0,))
     line.service.records.update(
         name, lambda job, _: job.changed(state=JobState.FAILED, pointers={"written": ["projects/default/shards/0.tar"]})
     )

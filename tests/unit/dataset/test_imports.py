@@ -323,7 +323,7 @@ def test_an_import_that_kills_every_worker_fails_in_the_end(bench, monkeypatch, 
         return real(key, *arguments, **words)
 
     for attempt in range(1, 7):
-        taken = dispatcher._claim(service.get(job.name), (0,))
+        taken = dispatcher._settler.claim(service.get(job.name), dispatcher._node, (0,))
         assert taken.attempt == attempt
         scratch = tmp_path / str(attempt)
         scratch.mkdir()

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from visionyard.kit.jobs.model import Job, JobKind, JobState
 from visionyard.kit.jobs.queue import Marker
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.jobs.scratch import sweep
-from visionyard.kit.jobs.settling import MAX_CRASHES, Settler, crashed
+from visionyard.kit.jobs.settling import Settler
 from visionyard.kit.jobs.signals import signalled
 from visionyard.kit.jobs.standby import Standby
 from visionyard.kit.jobs.worker import EXIT_CRASHED, EXIT_GIVEN_BACK, EXIT_STORE_FULL, LOG_FILE, SCRATCH_VARIABLE, no_room
@@ -223,35 +223,10 @@ class Dispatcher:
             return True
         return False
 
-    def _claim(self, job: Job, slots: tuple[int, ...]) -> Job | None:
-        """Takes the next attempt by compare-and-swap; None where somebody else was faster or the job has failed for good."""
-        claimed = False
-
-        def change(current: Job, now: datetime) -> Job | None:
-            nonlocal claimed
-            claimed = False
-            if current.attempt != job.attempt or current.state is not job.state:
-                return None
-            crashes = current.crashes + (1 if current.state is JobState.RUNNING else 0)
-            if crashes >= MAX_CRASHES:
-                return current.changed(state=JobState.FAILED, error=crashed(current, crashes), end_time=now, node="")
-            claimed = True
-            return current.changed(
-                state=JobState.RUNNING,
-                attempt=current.attempt + 1,
-                start_time=current.start_time or now,
-                node=self._node,
-                slots=slots,
-                crashes=crashes,
-            )
-
-        taken = self.records.update(job.name, change)
-        return taken if claimed else None
-
     async def _claim_and_spawn(self, job: Job, slots: tuple[int, ...]) -> bool:
         scratch = self._scratch_root / f"{job.name.project}-{job.name.id}-{job.attempt + 1}"
         await asyncio.to_thread(scratch.mkdir, parents=True, exist_ok=True)  # before the claim: where the disk is full nothing is claimed
-        claimed = await asyncio.to_thread(self._claim, job, slots)
+        claimed = await asyncio.to_thread(self._settler.claim, job, self._node, slots)
         if claimed is None:
             with suppress(OSError):
                 scratch.rmdir()  # empty unless another dispatcher of this machine has just claimed the same attempt

@@ -1,4 +1,4 @@
-"""What becomes of a job whose worker is gone without having said how it ended."""
+"""Who has a job: how an attempt is claimed, and what becomes of a job whose worker is gone without having said how it ended."""
 
 from __future__ import annotations
 
@@ -25,6 +25,31 @@ class Settler:
 
     def __init__(self, records: JobRecords) -> None:
         self._records = records
+
+    def claim(self, job: Job, node: str, slots: tuple[int, ...]) -> Job | None:
+        """Takes the next attempt by compare-and-swap; None where somebody else was faster or the job has failed for good."""
+        claimed = False
+
+        def change(current: Job, now: datetime) -> Job | None:
+            nonlocal claimed
+            claimed = False
+            if current.attempt != job.attempt or current.state is not job.state:
+                return None
+            crashes = current.crashes + (1 if current.state is JobState.RUNNING else 0)
+            if crashes >= MAX_CRASHES:
+                return current.changed(state=JobState.FAILED, error=crashed(current, crashes), end_time=now, node="")
+            claimed = True
+            return current.changed(
+                state=JobState.RUNNING,
+                attempt=current.attempt + 1,
+                start_time=current.start_time or now,
+                node=node,
+                slots=slots,
+                crashes=crashes,
+            )
+
+        taken = self._records.update(job.name, change)
+        return taken if claimed else None
 
     def finish_cancel(self, job: Job) -> None:
         """Ends a job that is to be cancelled and has no worker any more. Blocks."""

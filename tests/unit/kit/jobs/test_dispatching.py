@@ -107,7 +107,7 @@ def test_only_saved_work_makes_deaths_forgotten(store, service, tmp_path):
     job = service.create("default", {}, "")
     dispatcher = Dispatcher(store, JobKind.EXPORT, "nothing", [{}], tmp_path, 15.0)
     for move, crashes in (("announce", 1), ("announce", 2), ("point", 1), ("announce", 2)):
-        taken = dispatcher._claim(service.get(job.name), (0,))
+        taken = dispatcher._settler.claim(service.get(job.name), dispatcher._node, (0,))
         context = JobContext(taken, service.records, None, None, tmp_path, None)
         getattr(context, move)(step=taken.attempt)
         dispatcher._settler.requeue(taken)
@@ -277,7 +277,7 @@ async def test_one_after_the_other_makes_room_for_a_wide_job_of_a_higher_priorit
 def claimed(store, service, tmp_path, **options):
     """A dispatcher that has claimed a job, and the job."""
     dispatcher = Dispatcher(store, JobKind.EXPORT, "none", [{}], tmp_path, 15.0, **options)
-    return dispatcher, dispatcher._claim(service.create("default", {}, ""), (0,))
+    return dispatcher, dispatcher._settler.claim(service.create("default", {}, ""), dispatcher._node, (0,))
 
 
 def attempt_of(job, service, scratch):
@@ -327,7 +327,7 @@ def test_a_worker_that_cannot_be_started_is_no_news_and_no_crash(store, service,
         dispatcher._settler.requeue(job, died=False)
         waiting = service.get(job.name)
         assert (waiting.state, waiting.crashes) == (JobState.QUEUED, 1), "events are told of jobs without a crash"
-        job = dispatcher._claim(waiting, (0,))
+        job = dispatcher._settler.claim(waiting, dispatcher._node, (0,))
 
 
 async def test_a_slot_is_not_free_while_its_last_worker_lives(store, service, tmp_path):
