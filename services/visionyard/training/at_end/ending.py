@@ -39,10 +39,16 @@ class Obstacle:
     Attributes:
         told: For people.
         project: Whose affair it is, where others must not read its names; empty for nobody's.
+        why: The same as long as the reason is, whatever is counted in ``told``; empty where that is its own reason.
     """
 
     told: str
     project: str = ""
+    why: str = ""
+
+
+def _reason(obstacle: Obstacle) -> str:
+    return obstacle.why or obstacle.told
 
 
 class Ending:
@@ -129,7 +135,7 @@ class Ending:
             StoreUnavailable: the store stayed away.
         """
         obstacle = self._why_not()
-        if obstacle is not None and obstacle != self._obstacle:
+        if obstacle is not None and (self._obstacle is None or _reason(obstacle) != _reason(self._obstacle)):
             _log.info("the command at the end waits: %s", obstacle.told)
         self._obstacle = obstacle
         if obstacle is None and self._jobs.armed:
@@ -142,7 +148,7 @@ class Ending:
             return None
         if busy:
             self._quiet_since = None
-            return Obstacle(busy)
+            return Obstacle(busy, why="something is to do")
         if self._quiet_since is None:
             self._quiet_since = self._clock()
             self.safety.look_again()
@@ -151,7 +157,7 @@ class Ending:
             if why := self.safety.why_not(result):
                 return Obstacle(why, result.job.project)
         if still := self._still():
-            return Obstacle(still)
+            return Obstacle(still, why="it is quiet")
         # Reading files back takes minutes: whatever has come meanwhile counts.
         if self._busy() or self._jobs.names != names:
             self._quiet_since = None
