@@ -14,8 +14,9 @@ from typing import Any
 import psutil
 import pytest
 
+from visionyard.kit.jobs import joblog
 from visionyard.kit.jobs.dispatcher import Dispatcher
-from visionyard.kit.jobs.model import JobKind
+from visionyard.kit.jobs.model import Job, JobKind
 from visionyard.kit.names import ProjectName
 from visionyard.kit.objectstore.port import ObjectStore
 from visionyard.training.arguments import ArgumentTable
@@ -58,6 +59,10 @@ class Room:
             for process in self.workers():
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
+
+    def log(self, job: Job) -> str:
+        """What the workers of a job have printed so far."""
+        return b"".join(data for _, data in joblog.LogReader(self.store, job.name, 0).read(job.attempt)).decode(errors="replace")
 
     def workers(self) -> list[psutil.Process]:
         """Every process that a worker of this room is or has started."""

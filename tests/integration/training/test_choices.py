@@ -46,11 +46,6 @@ def _results(room: Room, job: Job) -> list[dict[str, str]]:
     return [{key.strip(): value for key, value in row.items()} for row in csv.DictReader(io.StringIO(text))]
 
 
-def _log(room: Room, job: Job) -> str:
-    keys = sorted(entry.key for entry in room.store.list(f"{job.name}/attempts/") if "/log/" in entry.key)
-    return "".join(room.store.get(key).data.decode() for key in keys)
-
-
 async def _ended(room: Room, spec: TrainingSpec) -> Job:
     name = room.trainings.create(PROJECT, spec, "").job.name
     await room.until(lambda: room.trainings.jobs.get(name).state.finished, 500)
@@ -127,7 +122,7 @@ async def test_training_for_int8_goes_on_when_it_is_resumed(room: Room) -> None:
     async with room.dispatching():
         job = await _ended(room, _spec(dataset, overrides={**SMALL, "quantize": 8}))
         assert (job.state, job.error) == (JobState.SUCCEEDED, None)
-        assert "quantization-aware training" in _log(room, job)
+        assert "quantization-aware training" in room.log(job)
         room.trainings.resume(job.name, 2)
         await room.until(lambda: room.trainings.jobs.get(job.name).state.finished, 500)
     job = room.trainings.jobs.get(job.name)
@@ -147,7 +142,7 @@ async def test_a_network_begins_with_the_layers_of_another_model(room: Room) -> 
         source = first.pointers["model_version"]
         begun = await _ended(room, _spec(dataset, pretrained_model_version="projects/default/models/s/versions/-"))
         assert (begun.state, begun.spec["pretrained_model_version"]) == (JobState.SUCCEEDED, source)
-        assert f"tensors from {source}" in _log(room, begun)
+        assert f"tensors from {source}" in room.log(begun)
         arguments = yaml.safe_load(room.store.get(room.trainings.files(begun.name)["args.yaml"].key).data)
         assert arguments["pretrained"] == source
 

@@ -16,7 +16,6 @@ from shapes import RECIPE, publish_shapes
 from conftest import PROJECT, Room
 from visionyard.kit.artifacts.model import read_model_version
 from visionyard.kit.errors import Reason
-from visionyard.kit.jobs import joblog
 from visionyard.kit.jobs.model import Job, JobState
 from visionyard.kit.names import ResourceName, VersionName
 from visionyard.training.mapping import job_to_proto
@@ -50,14 +49,10 @@ def epoch_of(room: Room, name: ResourceName) -> int:
     return int((room.trainings.jobs.get(name).pointers.get("checkpoint") or {}).get("epoch", 0))
 
 
-def log_of(room: Room, job: Job) -> str:
-    return b"".join(data for _, data in joblog.LogReader(room.store, job.name, 0).read(job.attempt)).decode(errors="replace")
-
-
 async def finished(room: Room, name: ResourceName, seconds: float) -> Job:
     await room.until(lambda: room.trainings.jobs.get(name).state.finished, seconds)
     job = room.trainings.jobs.get(name)
-    assert (job.state, job.error) == (JobState.SUCCEEDED, None), log_of(room, job)[-3000:]
+    assert (job.state, job.error) == (JobState.SUCCEEDED, None), room.log(job)[-3000:]
     return job
 
 
