@@ -286,7 +286,8 @@ class Dispatcher:
             if self._children.get(str(job.name)) is child:  # not the next attempt's, which may have been spawned meanwhile
                 del self._children[str(job.name)]
             del self._held[child]
-            self._line.is_old()  # its job may wait again, before others
+            if code != 0:
+                self._line.is_old()  # its job may wait again, before others
             self._woken.set()  # its slot is free
             self._changed()
             if self._standby is not None and self._loop is not None and code == 0:

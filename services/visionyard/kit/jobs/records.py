@@ -229,8 +229,9 @@ class JobRecords:
             The jobs, and the last id where there may be more, else an empty string.
         """
         prefix = f"projects/{project}/{self.kind.collection}/"
-        start = f"{prefix}{before}0" if before else ""
-        listed = self.store.list(prefix, start_after=start, delimiter="/")
+        listed = self._listed(
+            prefix, f"{prefix}{before}0" if before else "", 2 * (limit + 1)
+        )  # a job may have a folder beside its document
         documents = (entry for entry in listed if not entry.is_prefix and entry.key.endswith(".json"))
 
         def read(entry: Listing) -> Job:
@@ -241,6 +242,15 @@ class JobRecords:
 
         jobs = list(read_ahead(read, islice(documents, limit + 1)))
         return jobs[:limit], jobs[limit - 1].name.id if len(jobs) > limit else ""
+
+    def _listed(self, prefix: str, start_after: str, at_once: int) -> Iterator[Listing]:
+        """A folder's entries, so many of them in a request: a page of 50 jobs need not wait for a list of 1,000."""
+        while True:
+            page = [*self.store.list(prefix, start_after=start_after, delimiter="/", limit=at_once)]
+            yield from page
+            if len(page) < at_once:
+                return
+            start_after = page[-1].key
 
     def markers(self, place: Place) -> Sequence[Marker]:
         """The markers of one place, in no order; one listing, no document is read. Some may be left over: see :meth:`at`."""

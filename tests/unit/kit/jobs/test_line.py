@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -9,9 +10,10 @@ import pytest
 from visionyard.kit.jobs.holding import Holding
 from visionyard.kit.jobs.line import Line
 from visionyard.kit.jobs.model import JobKind, JobState
-from visionyard.kit.jobs.queue import Place
+from visionyard.kit.jobs.queue import Marker, Place
 from visionyard.kit.jobs.service import JobService
 from visionyard.kit.objectstore.memory import MemoryObjectStore
+from visionyard.kit.objectstore.port import StoreUnavailable
 
 
 @pytest.fixture
@@ -57,6 +59,33 @@ def test_a_listing_serves_for_many_claims_and_until_it_is_old(service: JobServic
     line.is_old()
     assert next(line.order({})).priority == 9
     assert len(listed) == 3
+
+
+def test_what_time_alone_has_made_old_is_listed_beside_the_next_look(
+    service: JobService, listed: list[Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.create("default", {"n": 0}, "")
+    line = Line(service.records, fresh_s=0)
+    assert len(list(line.order({}))) == 1
+    service.create("default", {"n": 1}, "")
+    may_list, markers = threading.Event(), service.records.markers
+    monkeypatch.setattr(service.records, "markers", lambda place: (may_list.wait(20), markers(place))[1])
+    assert len(list(line.order({}))) == 1, "it does not wait for the list"
+    assert len(list(line.order({}))) == 1
+    may_list.set()
+    line._listing.join(20)
+    assert len(listed) == 2, "one at a time"
+    assert len(list(line.order({}))) == 2
+    line._listing.join(20)
+
+    def away(place: Place) -> list[Marker]:
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(service.records, "markers", away)
+    list(line.order({}))
+    line._listing.join(20)
+    with pytest.raises(StoreUnavailable):
+        line.order({})
 
 
 def test_nobody_reads_all_that_are_waited_for_in_each_round(service: JobService, monkeypatch: pytest.MonkeyPatch) -> None:
