@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 BIN := .venv/bin
 PIP_INSTALL := -m pip install --disable-pip-version-check --no-input --quiet
 TIERS ?= architecture unit contract integration e2e
-PYTEST := $(BIN)/python -m pytest -m "not bench and not compose and not faults and not long"
+PYTEST := $(BIN)/python -m pytest --durations=10 -m "not bench and not compose and not faults and not long"
 # Tiers that several processes share, a file of tests at a time, and how many processes; e2e has one stack, and contract asks stores how they answer races
 PARALLEL_TIERS := unit integration
 PROCESSES ?= 2

@@ -83,6 +83,7 @@ def test_with_a_store_on_the_machine_it_waits_for_a_download_to_another(
     assert command not in (tmp_path / "service.log").read_text()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_where_the_disk_outlives_the_machine_it_waits_for_nobody(
     seaweed_settings: dict[str, str], s3_store: ObjectStore, tmp_path: Path

@@ -89,6 +89,15 @@ async def quality_alone(room: Room, dataset: str) -> float:
     return _alone[0]
 
 
+async def test_two_processes_train_together(room: Room) -> None:
+    async with room.dispatching():
+        job = await finished(room, begin(room, spec_of(publish_shapes(room.store, train=32, val=8), epochs=2)), 240)
+        await room.until(lambda: not room.workers(), 20)
+    assert job_to_proto(room.trainings.get(job.name)).training_progress.processes == 2
+    assert epochs_told(room, job.name) == [1, 2]
+
+
+@pytest.mark.long
 @pytest.mark.timeout(2400)
 async def test_two_processes_learn_what_one_learns(room: Room) -> None:
     dataset = publish_shapes(room.store, val=96)
