@@ -134,7 +134,7 @@ class Downloads:
         """Tells the server, whose machine may be about to go, that the file is safe here; the download is none the worse where it does not want to know."""
         if service != "training" or not file.sha256:
             return
-        request = transfer_service_pb2.ConfirmDownloadRequest(name=name, path=file.path)
+        request = transfer_service_pb2.ConfirmDownloadRequest(name=name, path=file.path, sha256=file.sha256)
         with suppress(ClientError):
             await self._transport.unary(service, lambda channel: TransferServiceStub(channel).ConfirmDownload, request)
 

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from visionyard.local.specification import ProcessSpec
+from visionyard.local.specification import PRIVATE_VARIABLE, ProcessSpec
 
 _log = logging.getLogger(__name__)
 _POLL_S = 0.1
@@ -171,7 +171,8 @@ class Child:
     def _spawn(self) -> None:
         tied = [] if self._outlives else [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid())]
         command = [*tied, *self.spec.command]
-        environment = {**os.environ, **self._environment, **self.spec.environment}
+        inherited = {name: value for name, value in os.environ.items() if name != PRIVATE_VARIABLE}
+        environment = {**inherited, **self._environment, **self.spec.environment}
         with self._log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 command,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from visionyard.local import probes
 from visionyard.local.ports import address
-from visionyard.local.specification import ProcessSpec
+from visionyard.local.specification import PRIVATE_VARIABLE, ProcessSpec
 from visionyard.local.state import StateDir
 
 DATUMARO_VARIABLE = "VISIONYARD_DATUMARO_PYTHON"
@@ -52,6 +52,7 @@ def specification(service: str, state: StateDir, ports: Mapping[str, int], store
         environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     if service == "training":  # its users are its operator
         environment |= {"VISIONYARD_NOTIFY_PRIVATE": os.environ.get("VISIONYARD_NOTIFY_PRIVATE") or "true"}
+        environment |= {PRIVATE_VARIABLE: os.environ.get(PRIVATE_VARIABLE, "")}
     if service == "inference":
         environment |= {
             "VISIONYARD_TRITON_URL": address(ports, "triton"),

@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+PRIVATE_VARIABLE = "VISIONYARD_END_COMMAND"
+"""May hold a provider's key: of all processes only the training service gets it."""
+
 
 def _nothing() -> None:
     return

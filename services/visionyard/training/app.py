@@ -13,7 +13,6 @@ from prometheus_client import CollectorRegistry
 
 from visionyard.kit.config import variable_of
 from visionyard.kit.jobs.dispatcher import Dispatcher
-from visionyard.kit.jobs.events import AllOf
 from visionyard.kit.jobs.guarding import Guard
 from visionyard.kit.jobs.model import JobKind
 from visionyard.kit.jobs.records import JobRecords
@@ -112,7 +111,7 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
         metrics.watched(partial(convert, timeout_s=settings.inspection_timeout_s)),
     )
     ending = _ending(settings, store)
-    guard = Guard(settings.job_memory_bytes, settings.job_disk_bytes, settings.work_dir, _WITH_LESS)
+    guard = partial(Guard, settings.job_memory_bytes, settings.job_disk_bytes, settings.work_dir, _WITH_LESS)
     dispatcher = Dispatcher(
         store,
         JobKind.TRAINING,
@@ -121,10 +120,11 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
         settings.work_dir,
         settings.lease_s,
         stop_workers=settings.stop_workers,
-        events=AllOf([outbox, ending]) if ending else outbox,
+        events=outbox,
         width=slots_taken(slots),
         open_slots=memory.open,
-        guard=guard,
+        guard=guard(),
+        on_claim=ending.remember if ending else None,
     )
     trainings.jobs.tell(dispatcher.wake)
     dispatcher.tell(trainings.jobs.look)
@@ -137,7 +137,7 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
         settings.work_dir,
         settings.lease_s,
         stop_workers=settings.stop_workers,
-        guard=guard,
+        guard=guard(),
     )
     evaluations.jobs.tell(evaluators.wake)
     evaluators.tell(evaluations.jobs.look)

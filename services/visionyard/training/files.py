@@ -37,4 +37,4 @@ class TrainingFiles:
             raise YardError(Reason.INVALID_NAME, f"{name[:200]!r} is neither a training job nor a model version", {"name": name[:200]})
         if path not in files:
             raise file_not_found(name, path[:200])
-        return FileLocation(files[path].key, files[path].size)
+        return FileLocation(files[path].key, files[path].size, files[path].sha256)

@@ -13,7 +13,7 @@ from shapes import RECIPE, publish_shapes
 
 from visionyard.client import Client, transport
 from visionyard.jobs.v1 import job_pb2
-from visionyard.kit.host import METADATA_KEY, host_id
+from visionyard.kit.host import METADATA_KEY
 from visionyard.kit.objectstore.port import ObjectStore
 from visionyard.training.v1 import training_job_pb2, training_job_service_pb2_grpc
 from visionyard.training.v1 import training_job_service_pb2 as messages
@@ -48,9 +48,10 @@ def _until(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.2)
 
 
-def _has(channel: grpc.Channel, version: str, host: str) -> None:
+def _has(channel: grpc.Channel, version: str, host: str, sha256: str) -> None:
     transfers = transfer_service_pb2_grpc.TransferServiceStub(channel)
-    transfers.ConfirmDownload(transfer_service_pb2.ConfirmDownloadRequest(name=version, path="best.pt"), metadata=((METADATA_KEY, host),))
+    request = transfer_service_pb2.ConfirmDownloadRequest(name=version, path="best.pt", sha256=sha256)
+    transfers.ConfirmDownload(request, metadata=((METADATA_KEY, host),))
 
 
 def _downloaded(address: str, version: str, folder: Path) -> None:
@@ -70,7 +71,8 @@ def test_with_a_store_on_the_machine_it_waits_for_a_download_to_another(
         assert _waits_for(channel) == ""
         version = _trained(channel, dataset).model_version
         _until(lambda: "weights/best.pt of job" in _waits_for(channel))
-        _has(channel, version, host_id())
+        for sha256 in ("", "0" * 64):
+            _has(channel, version, "0" * 16, sha256)  # it has something else
         _downloaded(address, version, tmp_path / "here")
         time.sleep(5)
         assert not off.exists(), "a copy on the same machine is no other one"

@@ -66,6 +66,7 @@ class Dispatcher:
         events: Hears of every change that is made here.
         width: Tells, by a job's spec, how many slots it takes; where that is more than there are, it is left to other machines.
         guard: Says which workers take too much of the machine; None for none.
+        on_claim: Told, in a thread, of each job that was claimed here, before its worker begins.
         open_slots: Gives those of the slots without a job that may get one now; None for all. May block.
     """
 
@@ -85,6 +86,7 @@ class Dispatcher:
         width: Callable[[Mapping[str, Any]], int] = _one,
         open_slots: Callable[[Sequence[int]], Sequence[int]] | None = None,
         guard: Guard | None = None,
+        on_claim: Callable[[Job], None] | None = None,
     ) -> None:
         self.records = JobRecords(store, kind, events)
         self._width = width
@@ -105,6 +107,7 @@ class Dispatcher:
         self._held: dict[Child, tuple[int, ...]] = {}
         self._watched: dict[Child, Path] = {}
         self._guard = guard
+        self._on_claim = on_claim
         self._sentenced: dict[Child, YardError] = {}
         self._watchers: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
@@ -232,6 +235,8 @@ class Dispatcher:
                 scratch.rmdir()  # empty unless another dispatcher of this machine has just claimed the same attempt
             return False
         try:
+            if self._on_claim is not None:
+                await asyncio.to_thread(self._on_claim, claimed)
             child = await self._spawn(claimed, {**self._environment(slots), SCRATCH_VARIABLE: str(scratch)}, scratch / LOG_FILE)
         except OSError:
             await asyncio.to_thread(self._settler.requeue, claimed, died=False)

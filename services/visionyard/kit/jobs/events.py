@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from visionyard.kit.jobs.model import Job
@@ -25,19 +23,3 @@ class JobEvents(Protocol):
             StoreUnavailable: the store stayed away; then the change is not made either.
         """
         ...
-
-
-@dataclass(frozen=True)
-class AllOf:
-    """Several that hear of the same changes, in turn.
-
-    Attributes:
-        members: Who hears.
-    """
-
-    members: Sequence[JobEvents]
-
-    def changing(self, before: Job | None, after: Job) -> None:
-        """See the port."""
-        for member in self.members:
-            member.changing(before, after)

@@ -22,8 +22,8 @@ _DISK_EVERY_S, _WALK_SHARE = 15.0, 20
 _LEAST_MEMORY, _LEAST_DISK = 256 << 20, 512 << 20
 _MEMORY_RATIO, _DISK_RATIO = 0.02, 0.01
 _AT_FAULT_RATIO = 0.1
-"""Who holds less than this share of the machine's memory is not whom it is short of memory for."""
-_SETTLE_S = 5.0
+"""Who holds less than this share of the machine's memory, or disk, is not for whom it is short of it."""
+_SETTLE_S, _PATIENCE_S = 5.0, 30.0
 _GIB = 1 << 30
 
 Workers = Mapping[str, tuple[int, Path]]
@@ -51,7 +51,7 @@ class Guard:
         self._clock = clock
         self._walk_at = 0.0
         self._going: list[psutil.Process] = []
-        self._settled_at = 0.0
+        self._settled_at = self._patience_until = 0.0
 
     def look(self, workers: Workers) -> dict[str, YardError]:
         """Measures workers, and gives those that have to go, and why.
@@ -63,24 +63,28 @@ class Guard:
             return {}
         memory, disk = memory_room(), disk_room(self._scratch)
         found = self._over_memory(workers)
-        if self._clock() >= self._walk_at and (self._disk_bytes or is_short_of_disk(disk)):
+        if self._clock() >= self._walk_at and self._is_settled() and (self._disk_bytes or is_short_of_disk(disk)):
             began = self._clock()
             found |= self.judge_disk({job: folder_bytes(scratch) for job, (_, scratch) in workers.items()}, disk)
             self._walk_at = self._clock() + max(_DISK_EVERY_S, _WALK_SHARE * (self._clock() - began))
         if not found and is_short_of_memory(memory) and self._is_settled():
             families = workers_here()
-            used = {pid: memory_of(members) for pid, members in families.items()}
-            found = self.judge_shortage({job: pid for job, (pid, _) in workers.items()}, used, memory)
+            own = {job: pid for job, (pid, _) in workers.items()}
+            families |= {pid: family_of(pid) for pid in own.values()}  # known without their mark, which not every machine lets them have
+            found = self.judge_shortage(own, {pid: memory_of(members) for pid, members in families.items()}, memory)
         for job in found:
             self._going += family_of(workers[job][0])
+            self._patience_until = self._clock() + _PATIENCE_S
+            self._settled_at = self._clock() + _SETTLE_S
         return found
 
     def _is_settled(self) -> bool:
         """Whether all that had to go before have gone, a few seconds ago: before that their memory is not back, and the next one would go for nothing."""
-        if any(process.is_running() for process in self._going):
-            self._settled_at = self._clock() + _SETTLE_S
-        self._going = [process for process in self._going if process.is_running()]
-        return self._clock() >= self._settled_at
+        now = self._clock()
+        self._going = [process for process in self._going if _lives(process)]
+        if self._going and now < self._patience_until:
+            self._settled_at = now + _SETTLE_S
+        return now >= self._settled_at
 
     def _over_memory(self, workers: Workers) -> dict[str, YardError]:
         if not self._memory_bytes:
@@ -122,7 +126,7 @@ class Guard:
         if over or not is_short_of_disk(disk):
             return over
         most = max(used, key=lambda job: used[job])
-        if used[most] < _LEAST_DISK:
+        if used[most] < max(_LEAST_DISK, disk.total * _AT_FAULT_RATIO):
             return {}
         return {most: _no_disk(f"{_gib(disk.free)} were left on this machine's disk, and its files took the most, {_gib(used[most])}")}
 
@@ -130,6 +134,13 @@ class Guard:
         return YardError(
             Reason.OUT_OF_MEMORY, f"the worker was ended to spare the others: {why}; {self._with_less}, then start the job again"
         )
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def is_short_of_memory(room: Room) -> bool:

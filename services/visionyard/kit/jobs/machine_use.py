@@ -46,7 +46,10 @@ def workers_here() -> dict[int, list[psutil.Process]]:
         The members of each one's family by the process id of its head: the first marked one from the root of the processes on.
     """
     own = _score(os.getpid())
-    parents = {process.pid: process.ppid() for process in psutil.process_iter(["pid"]) if _is_alive(process)}
+    parents: dict[int, int] = {}
+    for process in psutil.process_iter(["pid"]):
+        with suppress(psutil.Error):  # it has just ended
+            parents[process.pid] = process.ppid()
     marked = {pid for pid in parents if _score(pid) > own}
     families: dict[int, list[psutil.Process]] = {}
     for pid in marked:
@@ -56,12 +59,6 @@ def workers_here() -> dict[int, list[psutil.Process]]:
         with suppress(psutil.Error):
             families.setdefault(head, []).append(psutil.Process(pid))
     return families
-
-
-def _is_alive(process: psutil.Process) -> bool:
-    with suppress(psutil.Error):
-        return process.is_running()
-    return False
 
 
 def _score(pid: int) -> int:

@@ -22,10 +22,12 @@ class FileLocation:
     Attributes:
         key: Its object; immutable, or it may change while it is read.
         size: Its size, in bytes.
+        sha256: The sha256 of its bytes, 64 hexadecimal digits, where the room knows it.
     """
 
     key: str
     size: int
+    sha256: str = ""
 
 
 class FileResolver(Protocol):

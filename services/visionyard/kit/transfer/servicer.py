@@ -106,7 +106,8 @@ class TransferServicer(transfer_service_pb2_grpc.TransferServiceServicer):
     async def ConfirmDownload(self, request: pb.ConfirmDownloadRequest, context: Context) -> pb.ConfirmDownloadResponse:
         """Hears that a client has a file."""
         location = await asyncio.to_thread(self._files.resolve, request.name, request.path)
-        if self._on_taken is not None and _is_elsewhere(context):
+        is_it = bool(request.sha256) and request.sha256 == location.sha256
+        if is_it and self._on_taken is not None and _is_elsewhere(context):
             await asyncio.to_thread(self._on_taken, location.key)
         return pb.ConfirmDownloadResponse()
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from visionyard.kit.errors import YardError
-from visionyard.kit.jobs.model import Job, JobKind, JobState
+from visionyard.kit.jobs.model import Job, JobKind
 from visionyard.kit.jobs.queue import Place
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.names import ResourceName
 from visionyard.kit.objectstore.port import ObjectStore, StoreUnavailable
-from visionyard.training.at_end.command import CommandFailed, run_command
+from visionyard.training.at_end.command import CommandFailed, Interrupted, run_command
 from visionyard.training.at_end.remembered import Remembered
 from visionyard.training.at_end.results import Result, Safety, results_of
 from visionyard.training.notifications.outbox import PREFIX as MESSAGES
@@ -52,7 +52,7 @@ def _reason(obstacle: Obstacle) -> str:
 
 
 class Ending:
-    """Knows which trainings ran here, and looks after them until they are safe. Hears of jobs as :class:`.kit.jobs.events.JobEvents`.
+    """Knows which trainings ran here, and looks after them until they are safe.
 
     Attributes:
         safety: See below.
@@ -90,9 +90,11 @@ class Ending:
         self._host = socket.gethostname()
         self._jobs = Remembered(folder / "jobs.json", life)
         self._quiet_since: float | None = None
+        self._safe_since: float | None = None
         self._not_before = 0.0
         self._failures = 0
         self._obstacle: Obstacle | None = None
+        self._given_up: Obstacle | None = None
 
     def waits_for(self, project: str) -> str:
         """What has to happen before the command runs, for people of a project; empty where nothing has been trained since it last ran."""
@@ -100,13 +102,8 @@ class Ending:
             return ""
         return self._obstacle.told if self._obstacle.project in {"", project} else "a result of another project is not safe yet"
 
-    def changing(self, before: Job | None, after: Job) -> None:
-        """Remembers a training that is about to run here. See :class:`.kit.jobs.events.JobEvents`."""
-        begins = before is None or before.state is not JobState.RUNNING or before.attempt != after.attempt
-        if begins and after.state is JobState.RUNNING and self._is_here(after):
-            self._remember(after)
-
-    def _remember(self, job: Job) -> None:
+    def remember(self, job: Job) -> None:
+        """Remembers a training that this machine has just claimed. Blocks; called before its worker begins, so that none is forgotten."""
         search = job.spec.get("tuning_job")
         # A trial is its search's affair, but for one that is resumed when the search has ended.
         self._jobs.add(*([search] if search else []), *([str(job.name)] if not search or self._has_ended(search) else []))
@@ -145,7 +142,7 @@ class Ending:
         """Why the command does not run now; None where it does, or where there is nothing that it would end."""
         busy = self._busy()
         if not self._jobs.armed:
-            return None
+            return self._given_up
         if busy:
             self._quiet_since = None
             return Obstacle(busy, why="something is to do")
@@ -153,9 +150,11 @@ class Ending:
             self._quiet_since = self._clock()
             self.safety.look_again()
         names = self._jobs.names
-        for result in [result for name in names for result in self._results(name)]:
-            if why := self.safety.why_not(result):
-                return Obstacle(why, result.job.project)
+        if (unsafe := self._unsafe(names)) is not None:
+            self._safe_since = None
+            return unsafe
+        if self._safe_since is None:  # whoever has downloaded the last one may be about to download more
+            self._safe_since = self._clock()
         if still := self._still():
             return Obstacle(still, why="it is quiet")
         # Reading files back takes minutes: whatever has come meanwhile counts.
@@ -164,12 +163,27 @@ class Ending:
             return Obstacle("something has just come")
         return None
 
+    def _unsafe(self, names: list[str]) -> Obstacle | None:
+        """Which result, if any, would be lost with this machine."""
+        try:
+            for result in [result for name in names for result in self._results(name)]:
+                if why := self.safety.why_not(result):
+                    return Obstacle(why, result.job.project)
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - a document of another release, say: nobody knows what would be lost
+            _log.exception("what a training has come to cannot be told")
+            return Obstacle(
+                f"what a training has come to cannot be told ({type(error).__name__}); the training service's log has the details"
+            )
+        return None
+
     def _still(self) -> str:
         """What is to be waited for where nothing is to do and all is safe."""
         now = self._clock()
-        quiet = now - (now if self._quiet_since is None else self._quiet_since)
+        quiet = now - max(now if since is None else since for since in (self._quiet_since, self._safe_since))
         if quiet < self._quiet_s:
-            return f"nothing has been to do for {quiet:.0f} of {self._quiet_s:.0f} s"
+            return f"nothing has been to do, and all is safe, for {quiet:.0f} of {self._quiet_s:.0f} s"
         if quiet < self._quiet_s + _MESSAGES_S and next(iter(self._store.list(MESSAGES, limit=1)), None) is not None:
             return "messages are still to be delivered"
         if now < self._not_before:
@@ -183,7 +197,7 @@ class Ending:
             running = [job for job in records.running() if kind is not JobKind.TRAINING or self._is_here(job)]
             if kind is JobKind.TRAINING:
                 for job in running:  # a worker that has outlived a service without this command
-                    self._remember(job)
+                    self.remember(job)
             if waiting or running:
                 return f"{kind.value} jobs: {len(running)} run, {waiting} wait"
         unfinished = [name for name in self._jobs.names if not self._is_finished(name)]
@@ -213,17 +227,19 @@ class Ending:
         names = self._jobs.names
         _log.warning("nothing is to do and the results of %d jobs are safe: the command at the end runs", len(names))
         self._jobs.clear()  # before it runs: a machine that it switches off must not go off again as soon as it is back
-        self._quiet_since = None
+        quiet_since, safe_since = self._quiet_since, self._safe_since
+        self._quiet_since = self._safe_since = self._given_up = None
         try:
             printed = self._run_command(self._command, _COMMAND_S, self._folder)
-        except CommandFailed as error:
-            self._failures += 1
-            _log.error("the command at the end failed, for the %d. time: %s", self._failures, error)
+        except (CommandFailed, Interrupted) as error:
+            self._failures += isinstance(error, CommandFailed)
+            _log.error("the command at the end did not end well (%d of %d failures): %s", self._failures, _TRIES, error)
             if self._failures < _TRIES:
-                self._quiet_since = self._clock() - self._quiet_s  # it was quiet all along
+                self._quiet_since, self._safe_since = quiet_since, safe_since  # it was quiet all along
                 self._not_before = self._clock() + _AGAIN_S
                 self._jobs.add(*names)  # for this life of the machine only
                 return
+            self._given_up = Obstacle(f"it has failed {_TRIES} times, and waits for the next training; the training service's log says why")
         else:
             _log.warning("the command at the end has run%s", f" and printed: {printed}" if printed else "")
         self._failures, self._not_before = 0, 0.0

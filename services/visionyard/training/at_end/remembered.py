@@ -11,6 +11,16 @@ from pathlib import Path
 from visionyard.kit.host import host_id
 
 _log = logging.getLogger(__name__)
+_INIT = Path("/proc/1/stat")
+
+
+def life_of_this_machine(init: Path = _INIT) -> str:
+    """The same from one boot to the next, or in a container from one start to the next: the kernel's boot, and when its first process began (proc(5), stat, field 22)."""
+    try:
+        began = init.read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        began = ""
+    return f"{host_id()}-{began}"
 
 
 class Remembered:
@@ -25,7 +35,7 @@ class Remembered:
 
     def __init__(self, path: Path, life: str | None = None) -> None:
         self._path = path
-        self._life = host_id() if life is None else life
+        self._life = life_of_this_machine() if life is None else life
         self._lock = threading.Lock()
         self._names, self._armed_in = self._read()
 

@@ -19,6 +19,7 @@ from visionyard.training.tuning.search import Search
 _log = logging.getLogger(__name__)
 _BEST, _LAST = "weights/best.pt", "weights/last.pt"
 _READ_BYTES = 1 << 20
+_ELSEWHERE_S = 60.0
 _DAMAGED_AGAIN_S = 300.0
 """A file that was damaged is read once more after so long."""
 
@@ -87,6 +88,7 @@ class Safety:
         self._clock = clock
         self._whole: set[str] = set()
         self._damaged: dict[str, float] = {}
+        self._elsewhere: tuple[float, bool] | None = None
 
     def downloaded(self, key: str) -> None:
         """Puts down that a client on another machine has a file."""
@@ -105,11 +107,17 @@ class Safety:
         file = result.file
         if self._mark(file.key).exists():
             return ""
-        if not self._is_elsewhere():
-            return f"{result.what} is on this machine only: download it to another one (`{result.command}`)"
+        if not self._outlives():
+            return f"{result.what} is in a store that is not known to be off this machine (--keep-local says so): download it to another one (`{result.command}`)"
         if file.key not in self._whole and not self._reads_whole(file):
             return f"{result.what} is damaged in the store: train it again, or resume the job"
         return ""
+
+    def _outlives(self) -> bool:
+        """Whether the store's disk outlives this machine, asked once a minute."""
+        if self._elsewhere is None or self._clock() >= self._elsewhere[0]:
+            self._elsewhere = (self._clock() + _ELSEWHERE_S, self._is_elsewhere())
+        return self._elsewhere[1]
 
     def _reads_whole(self, file: ModelFile) -> bool:
         """Reads a file back, and compares its sha256; a damaged one not again and again."""

@@ -106,10 +106,22 @@ def _train(context: JobContext, spec: TrainingSpec, pace: Pace) -> dict[str, Any
             context.point(**pace.pointers())
             pace.measured(ended=False)
             raise
+        except (Crashed, LeaseLost, StoreUnavailable):
+            raise
         except PASSED_ON:
+            _put_down(context, pace)
             raise
         except Exception as error:  # the last line of defence: the job failed in training
+            _put_down(context, pace)
             raise failure(error, context.job.name.id) from error
+
+
+def _put_down(context: JobContext, pace: Pace) -> None:
+    """Puts down what was spent, also on what has come to nothing: a budget has to know."""
+    try:
+        context.point(**pace.pointers())
+    except Exception:  # noqa: BLE001 - why it stops matters more
+        _log.exception("what the training has spent could not be put down")
 
 
 def failure(error: Exception, job_id: str, what: str = "training") -> YardError:

@@ -58,6 +58,7 @@ def test_the_disk():
     assert list(found) == ["a"]
     assert "0.1 GiB were left" in found["a"].message
     assert guard().judge_disk({"a": 100 << 20}, FULL) == {}, "it is not what filled it"
+    assert guard().judge_disk({"a": 9 * GIB}, FULL) == {}, "nor is this, on so large a disk"
 
 
 @pytest.fixture
@@ -81,13 +82,14 @@ def test_who_takes_more_memory_than_it_may_goes(greedy, tmp_path):
 
 def test_nobody_goes_for_want_of_memory_before_what_went_has_given_its_own_back(greedy, tmp_path, monkeypatch):
     monkeypatch.setattr(guarding, "memory_room", lambda: MACHINE)
-    monkeypatch.setattr(guarding, "workers_here", lambda: {greedy.pid: [1], 2: [2]})
-    monkeypatch.setattr(guarding, "memory_of", lambda members: {1: 10 * GIB, 2: 9 * GIB}[members[0]])
+    monkeypatch.setattr(guarding, "workers_here", dict)
+    takes = {greedy.pid: 10 * GIB, os.getpid(): 9 * GIB}
+    monkeypatch.setattr(guarding, "memory_of", lambda members: takes[members[0].pid] if members else 0)
     now = [0.0]
     watched = guard(clock=lambda: now[0])
-    workers = {"greedy": (greedy.pid, tmp_path), "innocent": (2, tmp_path)}
+    workers = {"greedy": (greedy.pid, tmp_path), "innocent": (os.getpid(), tmp_path)}
     assert list(watched.look(workers)) == ["greedy"]
-    monkeypatch.setattr(guarding, "memory_of", lambda members: {1: 0, 2: 9 * GIB}[members[0]])
+    takes[greedy.pid] = 0
     assert watched.look(workers) == {}, "it is on its way"
     greedy.kill()
     greedy.wait()

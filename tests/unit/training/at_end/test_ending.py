@@ -8,12 +8,11 @@ import pytest
 
 from visionyard.kit.artifacts import versions
 from visionyard.kit.artifacts.model import ModelFile, ModelVersion
-from visionyard.kit.jobs.events import AllOf
 from visionyard.kit.jobs.model import JobKind, JobState
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.names import ResourceName, VersionName
 from visionyard.kit.objectstore.memory import MemoryObjectStore
-from visionyard.training.at_end.command import CommandFailed
+from visionyard.training.at_end.command import CommandFailed, Interrupted
 from visionyard.training.at_end.ending import Ending
 from visionyard.training.at_end.results import Safety
 from visionyard.training.notifications.outbox import PREFIX as MESSAGES
@@ -35,14 +34,14 @@ class Machine:
     def __init__(self, folder):
         self.store, self.folder = MemoryObjectStore(), folder
         self.now, self.ran, self.fails, self.elsewhere = 0.0, 0, 0, True
-        self.life, self.reads = "first", 0
+        self.life, self.interrupted = "first", False
         self.restart()
 
     def restart(self):
         """The service begins anew on the same machine."""
         safety = Safety(self.store, self.folder / "downloads", lambda: self.elsewhere, lambda: self.now)
         self.ending = Ending(self.store, "off", safety, 60.0, self.folder, self._run, lambda: self.now, self.life)
-        self.records = {kind: JobRecords(self.store, kind, AllOf([self.ending])) for kind in JobKind}
+        self.records = {kind: JobRecords(self.store, kind) for kind in JobKind}
 
     def boots(self):
         """The machine was off, and is started by somebody."""
@@ -52,6 +51,8 @@ class Machine:
     def _run(self, command, timeout_s, folder):
         self.ran += 1
         assert command == "off"
+        if self.interrupted:
+            raise Interrupted("it was interrupted")
         if self.ran <= self.fails:
             raise CommandFailed("it ended with status 1")
         return ""
@@ -64,7 +65,9 @@ class Machine:
 
     def trains(self, kind=JobKind.TRAINING, spec=None, node=HERE):
         name = self.job(kind, spec)
-        self.change(name, kind, state=JobState.RUNNING, attempt=1, node=node)
+        job = self.change(name, kind, state=JobState.RUNNING, attempt=1, node=node)
+        if node == HERE:
+            self.ending.remember(job)
         return name
 
     def stored(self, data=b"weights"):
@@ -97,7 +100,7 @@ def test_it_runs_once_when_all_has_ended_and_is_safe(machine):
     machine.ends(first)
     assert machine.looks() == "training jobs: 1 run, 0 wait"
     machine.ends(second)
-    assert machine.looks(59) == "nothing has been to do for 59 of 60 s"
+    assert machine.looks(59) == "nothing has been to do, and all is safe, for 59 of 60 s"
     assert machine.ran == 0
     assert machine.looks() == ""
     assert machine.ran == 1
@@ -179,13 +182,25 @@ def test_a_result_on_this_machine_only_keeps_it_until_it_was_downloaded(machine)
     job = machine.ends(machine.trains())
     why = machine.looks()
     assert "weights/best.pt of job" in why
-    assert "only" in why
+    assert "--keep-local" in why
     machine.ending.safety.downloaded(job.pointers["files"][LAST]["key"])
     machine.looks()
     assert machine.ran == 0
     machine.ending.safety.downloaded(job.pointers["files"][BEST]["key"])
     machine.restart()  # downloads are remembered too
+    assert "for 0 of 60 s" in machine.looks(0), "more may be about to be downloaded"
     machine.looks()
+    assert machine.ran == 1
+
+
+def test_a_download_of_several_files_is_not_cut_off(machine):
+    machine.elsewhere = False
+    job = machine.ends(machine.trains())
+    machine.looks(3600)
+    machine.ending.safety.downloaded(job.pointers["files"][BEST]["key"])
+    machine.looks(30)
+    assert machine.ran == 0
+    machine.looks(40)
     assert machine.ran == 1
 
 
@@ -216,6 +231,7 @@ def test_a_result_that_is_damaged_or_gone_in_the_store_keeps_the_machine(machine
     assert machine.ran == 0
     machine.stored()
     machine.looks(400)
+    machine.looks()
     assert machine.ran == 1
 
 
@@ -272,7 +288,7 @@ def test_a_training_that_is_taken_over_counts_where_it_is_now(machine):
     """Claimed by a service under another name (a container that was made anew), whose worker died, and taken over by this one."""
     machine.elsewhere = False
     name = machine.trains(node=THERE)
-    machine.change(name, attempt=2, node=HERE)
+    machine.ending.remember(machine.change(name, attempt=2, node=HERE))
     machine.ends(name)
     assert name.id in machine.looks()
     assert machine.ran == 0
@@ -362,6 +378,41 @@ def test_a_command_that_fails_is_tried_three_times(machine):
     machine.ends(machine.trains())
     machine.looks()
     assert machine.ran == 4
+
+
+def test_after_three_failures_it_says_so(machine):
+    machine.fails = 9
+    machine.ends(machine.trains())
+    for _ in range(4):
+        machine.looks(61)
+    assert "failed 3 times" in machine.looks()
+    machine.fails = 0
+    machine.ends(machine.trains())
+    machine.looks()
+    assert (machine.ran, machine.looks()) == (4, "")
+
+
+def test_one_that_is_interrupted_is_run_again_in_the_same_life_only(machine):
+    machine.interrupted = True
+    machine.ends(machine.trains())
+    machine.looks()
+    assert machine.ran == 1
+    machine.restart()
+    machine.interrupted = False
+    machine.looks()
+    assert machine.ran == 2
+    machine.interrupted = True
+    machine.ends(machine.trains())
+    machine.looks()
+    machine.boots()
+    machine.looks(1000)
+    assert machine.ran == 3
+
+
+def test_a_document_that_nobody_understands_keeps_the_machine_and_says_so(machine):
+    machine.ends(machine.trains(), files={BEST: {"key": "x"}})
+    assert "cannot be told (KeyError)" in machine.looks()
+    assert machine.ran == 0
 
 
 def test_a_job_that_is_gone_is_not_waited_for(machine):
