@@ -22,7 +22,7 @@ def client(stack, line):
         (lambda c, where: c.exports.list(where), "NOT status.error:*", "status.attempt > 100"),
         (lambda c, where: c.models.list(where), "latest_version.training_job:*", "latest_version.parameter_count < 10"),
         (lambda c, where: c.models.list_versions("tiny", where), 'metrics:"metrics/mAP50(B)"', 'metrics."metrics/mAP50(B)" > 2'),
-        (lambda c, where: c.artifacts.list("tiny", where), "format = ARTIFACT_FORMAT_ONNX", "size_bytes < 1000"),
+        (lambda c, where: c.artifacts.list("tiny@1", where), "format = ARTIFACT_FORMAT_ONNX", "size_bytes < 1000"),
         (lambda c, where: c.deployments.list(where), "name = */tiny", "state = DEPLOYMENT_STATE_FAILED"),
     ],
 )
