@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import grpc
 import pytest
+from serving import free_address, serving
 from shapes import RECIPE, publish_shapes
 
 from visionyard.client import Client
@@ -22,33 +17,10 @@ from visionyard.training.v1 import machine_pb2
 
 @pytest.fixture
 def client(seaweed_settings: dict[str, str], tmp_path: Path) -> Iterator[Client]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    environment = {
-        **os.environ,
-        **seaweed_settings,
-        "VISIONYARD_LISTEN": address,
-        "VISIONYARD_METRICS_LISTEN": "127.0.0.1:0",
-        "VISIONYARD_WORK_DIR": str(tmp_path / "work"),
-        "VISIONYARD_STOP_WORKERS": "true",
-        "VISIONYARD_PRICE_PER_MONTH": "73.05",
-        "VISIONYARD_PRICE_CURRENCY": "USD",
-        "CUDA_VISIBLE_DEVICES": "",
-        "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
-    }
-    with (tmp_path / "service.log").open("wb") as log:
-        service = subprocess.Popen([sys.executable, "-m", "visionyard.training"], env=environment, stdout=log, stderr=log, cwd=tmp_path)
-    try:
-        with grpc.insecure_channel(address) as channel:
-            grpc.channel_ready_future(channel).result(timeout=300)
-        with Client("default", state_dir=tmp_path, addresses={"training": address}) as found:
-            yield found
-        service.send_signal(signal.SIGTERM)
-        assert service.wait(timeout=60) == 0, (tmp_path / "service.log").read_text()[-3000:]
-    finally:
-        service.kill()
-        service.wait()
+    address = free_address()
+    variables = {"VISIONYARD_LISTEN": address, "VISIONYARD_PRICE_PER_MONTH": "73.05", "VISIONYARD_PRICE_CURRENCY": "USD"}
+    with serving(seaweed_settings, tmp_path, **variables), Client("default", state_dir=tmp_path, addresses={"training": address}) as found:
+        yield found
 
 
 @pytest.mark.timeout(900)

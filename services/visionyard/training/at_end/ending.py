@@ -111,7 +111,7 @@ class Ending:
     def _has_ended(self, search: str) -> bool:
         try:
             return self._job(search).state.finished
-        except YardError:
+        except (YardError, StoreUnavailable):  # deleted, or not to be told now: then the trial counts by itself too
             return True
 
     async def run(self) -> None:

@@ -12,6 +12,7 @@ from visionyard.kit.jobs.model import JobKind, JobState
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.names import ResourceName, VersionName
 from visionyard.kit.objectstore.memory import MemoryObjectStore
+from visionyard.kit.objectstore.port import StoreUnavailable
 from visionyard.training.at_end.command import CommandFailed, Interrupted
 from visionyard.training.at_end.ending import Ending
 from visionyard.training.at_end.results import Safety
@@ -282,6 +283,23 @@ def test_a_trial_that_is_resumed_behind_its_search_counts_by_itself(machine):
     machine.ends(name)
     assert name.id in machine.looks()
     assert machine.ran == 0
+
+
+def test_a_store_that_is_away_keeps_no_claimed_trial_from_beginning(machine):
+    machine.elsewhere = False
+    search = machine.job(JobKind.TUNING, SEARCH.to_json())
+    job = machine.change(machine.job(spec={"tuning_job": str(search)}), state=JobState.RUNNING, attempt=1, node=HERE)
+    read = machine.store.get
+
+    def away(*_):
+        raise StoreUnavailable("away")
+
+    machine.store.get = away
+    machine.ending.remember(job)
+    machine.store.get = read
+    machine.change(search, JobKind.TUNING, state=JobState.CANCELLED, pointers=search_of())
+    machine.ends(job.name)
+    assert job.name.id in machine.looks()
 
 
 def test_a_training_that_is_taken_over_counts_where_it_is_now(machine):
