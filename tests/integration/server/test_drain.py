@@ -109,7 +109,9 @@ async def test_stopping_withdraws_health_ends_watches_refuses_new_calls_and_lets
         assert (received.code, received.reason, received.retry_after_s) == (Code.UNAVAILABLE, "SHUTTING_DOWN", 1.0)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await running.call("unary")
-        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        # gRPC's core itself cancels a call that reaches it between its own shutdown and the client's hearing of it; visionyard.client
+        # takes that for a server that stops, as it does UNAVAILABLE (test_transport).
+        assert caught.value.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
         order.append("refused")
         [response], _ = await unary
         assert response.upload.name

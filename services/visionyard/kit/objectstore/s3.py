@@ -196,7 +196,7 @@ class S3ObjectStore(ObjectStore):
     def _pages(self, prefix: str, start_after: str, keys: int, *, recursive: bool) -> Iterator[list_[Listing]]:
         """The store's pages, of so many entries. minio-py hides where one ends: where it is full, or where the next entry costs a request."""
         with self._meaning(prefix):
-            # What list_objects() calls; that always asks for 1,000 entries, which take 60 ms to be read where 50 are wanted.
+            # What list_objects() calls; that always asks for 1,000 entries, which take 37 ms to be read where 102 (for a page of 50) take 4.
             entries = self._client._list_objects(  # noqa: SLF001 - see above; minio-py 7.2
                 self._bucket,
                 delimiter=None if recursive else "/",
