@@ -179,8 +179,8 @@ class Dispatcher:
         """Gives waiting jobs the free slots in their order; the marker of the one, if any, that waits for more slots than are free."""
         by_project = Counter(job.name.project for job in running)
         for marker in await asyncio.to_thread(self._line.order, by_project):
-            waiting = await asyncio.to_thread(self.records.at, marker)
-            if waiting is None or waiting.marker != marker:
+            waiting = await asyncio.to_thread(self.records.standing, marker)
+            if waiting is None:
                 self._line.leave(marker)
                 continue
             if await self._give(waiting, free, most):
@@ -230,6 +230,8 @@ class Dispatcher:
         scratch = self._scratch_root / f"{job.name.project}-{job.name.id}-{job.attempt + 1}"
         await asyncio.to_thread(scratch.mkdir, parents=True, exist_ok=True)  # before the claim: where the disk is full nothing is claimed
         claimed = await asyncio.to_thread(self._settler.claim, job, self._node, slots)
+        if job.marker is not None:
+            self._line.leave(job.marker)  # it is this one's or another's now
         if claimed is None:
             with suppress(OSError):
                 scratch.rmdir()  # empty unless another dispatcher of this machine has just claimed the same attempt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import datetime
+from itertools import chain
 
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.jobs.model import Job, JobState
@@ -30,12 +31,14 @@ class Holding:
         What has a marker has not ended, or has only just, so of those a few are looked at in turn, in case a marker is left over.
         """
         records, held = self._records, defaultdict[ResourceName, list[Marker]](list)
-        for marker in records.markers(Place.HELD):
+        waiting_for = records.markers(Place.HELD)
+        for marker in waiting_for:
             held[ResourceName(marker.job.project, marker.job.collection, marker.waits_for)].append(marker)
         if not held:
             self._looked_at.clear()
             return False
-        alive = {marker.job for place in Place for marker in records.markers(place)}
+        elsewhere = chain.from_iterable(records.markers(place) for place in Place if place is not Place.HELD)
+        alive = {marker.job for marker in chain(waiting_for, elsewhere)}
         self._looks += 1
         longest_ago = sorted((name for name in held if name in alive), key=lambda name: self._looked_at.get(name, 0))
         seen = [name for name in held if name not in alive] + longest_ago[:_LEFT_OVER_LOOKS]

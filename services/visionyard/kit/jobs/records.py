@@ -270,6 +270,14 @@ class JobRecords:
                 found.append(marker)
         return found
 
+    def standing(self, marker: Marker) -> Job | None:
+        """The job of a marker where it stands there; None where it does not, or not yet. Clears nothing: for markers listed a while ago, most of which are gone."""
+        try:
+            job = self.get(marker.job)
+        except YardError:
+            return None
+        return job if job.marker == marker else None
+
     def at(self, marker: Marker) -> Job | None:
         """The job of a marker, which may stand elsewhere by now; None where it has ended or never began. A marker that is left over is cleared."""
         try:

@@ -1,7 +1,8 @@
 """An object store that speaks S3: MinIO, SeaweedFS, RustFS, Ceph, AWS.
 
-Everything goes through minio-py's public calls, except conditional writes: minio-py has none, and turns ``metadata={"If-None-Match": "*"}`` into user
-metadata, which overwrites. A presigned PUT sent with the header ``If-None-Match: *`` or ``If-Match: "<etag>"`` does what RFC 9110 section 13.1 says.
+Everything goes through minio-py's public calls, except listings (see :mod:`visionyard.kit.objectstore.s3_listing`) and conditional writes: minio-py has
+none, and turns ``metadata={"If-None-Match": "*"}`` into user metadata, which overwrites. A presigned PUT sent with the header ``If-None-Match: *`` or
+``If-Match: "<etag>"`` does what RFC 9110 section 13.1 says.
 
 What SeaweedFS 4.48 does, tried; ``tests/contract`` holds what this adapter rests on:
 
@@ -22,11 +23,12 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from minio import Minio
-from minio.datatypes import Object
+from minio.credentials.credentials import Credentials
 from minio.deleteobjects import DeleteObject
 from minio.error import S3Error, ServerError
 from urllib3.exceptions import HTTPError
@@ -46,6 +48,7 @@ from visionyard.kit.objectstore.port import (
     StoreUnavailable,
 )
 from visionyard.kit.objectstore.s3_errors import check_room, status_of, translated, unavailable
+from visionyard.kit.objectstore.s3_listing import Lister
 from visionyard.kit.objectstore.stream import ObjectStream, clean_etag, read_info
 from visionyard.kit.objectstore.transport import PatientPool, Pool, is_transient, never_sent, patience
 
@@ -120,6 +123,9 @@ class S3ObjectStore(ObjectStore):
             region=settings.region,
             http_client=self._pool,
         )
+        self._lister = Lister(
+            self._client, self._pool, Credentials(settings.access_key, settings.secret_key), settings.region, settings.bucket
+        )
         self._bucket_lock = threading.Lock()
         self._bucket_is_there = not ours
 
@@ -181,41 +187,18 @@ class S3ObjectStore(ObjectStore):
             return
         # Two more: the store may count start_after itself, and the first one behind the last tells that there are more.
         keys = _PAGE if limit is None else min(limit + 2, _PAGE)
-        pages = self._pages(prefix, server_start(prefix, start_after) if delimiter else start_after, keys, recursive=not delimiter)
-        entries = in_key_order(pages) if delimiter else (entry for page in pages for entry in page)
-        left = limit
-        for entry in entries:
-            if entry.key <= start_after:
-                continue
-            if left is not None:
-                if left <= 0:
-                    return
-                left -= 1
-            yield entry
-
-    def _pages(self, prefix: str, start_after: str, keys: int, *, recursive: bool) -> Iterator[list_[Listing]]:
-        """The store's pages, of so many entries. minio-py hides where one ends: where it is full, or where the next entry costs a request."""
         with self._meaning(prefix):
-            # What list_objects() calls; that always asks for 1,000 entries, which take 37 ms to be read where 102 (for a page of 50) take 4.
-            entries = self._client._list_objects(  # noqa: SLF001 - see above; minio-py 7.2
-                self._bucket,
-                delimiter=None if recursive else "/",
-                encoding_type="url",
-                max_keys=keys,
-                prefix=prefix or None,
-                start_after=start_after or None,
-            )
-            page: list_[Listing] = []
-            while True:
-                before = self._pool.requests_of_this_thread
-                entry = next(entries, None)
-                fetched = self._pool.requests_of_this_thread != before
-                if page and (fetched or entry is None or len(page) == keys):
-                    yield page
-                    page = []
-                if entry is None:
-                    return
-                page.append(_listing(entry))
+            pages = self._lister.pages(prefix, server_start(prefix, start_after) if delimiter else start_after, keys, delimiter=delimiter)
+            entries = in_key_order(pages) if delimiter else chain.from_iterable(pages)
+            left = limit
+            for entry in entries:
+                if entry.key <= start_after:
+                    continue
+                if left is not None:
+                    if left <= 0:
+                        return
+                    left -= 1
+                yield entry
 
     # Writes
 
@@ -367,12 +350,6 @@ class S3ObjectStore(ObjectStore):
 
 class _BusyError(Exception):
     """Another conditional write was under way; ours was not done."""
-
-
-def _listing(entry: Object) -> Listing:
-    if entry.is_dir:
-        return Listing(str(entry.object_name), 0, "", None, is_prefix=True)
-    return Listing(str(entry.object_name), entry.size or 0, clean_etag(entry.etag), entry.last_modified)
 
 
 def _may_be_sent_again(error: BaseException) -> bool:

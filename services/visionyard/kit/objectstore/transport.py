@@ -6,7 +6,6 @@ therefore repeats the one request that failed, never a whole transfer.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -69,16 +68,9 @@ class PatientPool(Pool):
     def __init__(self, retry_for_s: float) -> None:
         super().__init__(retry_for_s)
         self._retry_for_s = retry_for_s
-        self._thread = threading.local()
-
-    @property
-    def requests_of_this_thread(self) -> int:
-        """How many requests the calling thread has made; tells where a page of a listing ends."""
-        return getattr(self._thread, "requests", 0)
 
     def urlopen(self, method: str, url: str, redirect: bool = True, **kw: Any) -> BaseHTTPResponse:  # type: ignore[override]
         """Sends one request, repeating it as the class says. Returns the last answer whatever its status, or raises the last HTTPError."""
-        self._thread.requests = self.requests_of_this_thread + 1
         once = method == "POST" and "uploadId=" in url
         retrying = Retrying(
             retry=retry_if_exception(never_sent if once else _is_http_error) | retry_if_result(_never if once else _discard_if_transient),

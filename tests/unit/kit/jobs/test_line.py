@@ -116,3 +116,37 @@ def test_a_marker_that_is_left_over_holds_nobody_for_ever(service: JobService) -
         holding.release()
     assert service.get(held[7].name).state is JobState.FAILED
     assert sum(service.get(job.name).state is JobState.QUEUED for job in held) == 11
+
+
+def test_a_listing_that_has_what_left_the_line_clears_what_is_left_over(service: JobService, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone, waits = (service.create("default", {"n": n}, "").name for n in range(2))
+    marker = service.get(gone).marker
+    assert marker is not None
+    service.records.update(gone, lambda job, now: job.changed(state=JobState.CANCELLED, end_time=now))
+    service.records.store.put(marker.key("training"), b"")  # who cancelled it died before it was cleared
+    line = Line(service.records, fresh_s=1000)
+    assert marker in set(line.order({}))
+    reads = counted(service, monkeypatch)
+    assert service.records.standing(marker) is None
+    assert (reads(), marker in service.records.markers(Place.WAITING)) == (1, True), "a look costs one read and clears nothing"
+    line.leave(marker)
+    line.is_old()
+    assert [one.job for one in line.order({})] == [waits]
+    assert reads() == 1, "only what had left is read"
+    assert [one.job for one in service.records.markers(Place.WAITING)] == [waits]
+
+
+def test_a_job_whose_marker_was_seen_before_it_was_there_comes_back_to_the_line(service: JobService) -> None:
+    job = service.create("default", {"n": 0}, "")
+    assert job.marker is not None
+    line = Line(service.records, fresh_s=1000)
+    line.leave(job.marker)  # its document had not been written
+    assert list(line.order({})) == [job.marker]
+    assert service.records.standing(job.marker) == service.get(job.name)
+
+
+def test_a_look_at_who_waits_for_whom_lists_each_place_once(service: JobService, listed: list[Place]) -> None:
+    first = service.create("default", {"n": 0}, "")
+    service.create("default", {"n": 1}, "", follows=first.name.id)
+    Holding(service.records).release()
+    assert sorted(listed, key=str) == sorted(Place, key=str)
