@@ -71,6 +71,19 @@ class Spent:
         """Reads what :meth:`to_json` wrote; nothing where there is none."""
         return cls(**document) if document else cls()
 
+    def and_then(self, later: Spent) -> Spent:
+        """Both together, in the later one's currency where it has one."""
+        return Spent(self.seconds + later.seconds, self.amount + later.amount, later.currency or self.currency)
+
+
+def spent_in_all(pointers: Mapping[str, Any]) -> Spent:
+    """What a training has taken since it was first queued; its limits count what it has taken since it was queued or resumed, ``pointers["spent"]``.
+
+    Args:
+        pointers: The job's.
+    """
+    return Spent.from_json(pointers.get("spent_before")).and_then(Spent.from_json(pointers.get("spent")))
+
 
 class Allowance:
     """What a running attempt may still spend.

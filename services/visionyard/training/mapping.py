@@ -15,7 +15,7 @@ from visionyard.kit.jobs.model import Job, JobState
 from visionyard.kit.names import ResourceName
 from visionyard.kit.web.urls import Url
 from visionyard.training.estimates.estimates import MachineEstimate
-from visionyard.training.limits import Spent
+from visionyard.training.limits import spent_in_all
 from visionyard.training.machine_mapping import duration, estimate_to_proto, seconds_of
 from visionyard.training.models import ModelView
 from visionyard.training.processes import Launcher
@@ -171,7 +171,7 @@ def _estimate(job: Job) -> machine_pb2.Estimate | None:
 
 
 def _cost(job: Job) -> training_job_pb2.TrainingCost:
-    spent = Spent.from_json(job.pointers.get("spent"))
+    spent = spent_in_all(job.pointers)
     return training_job_pb2.TrainingCost(training_time=duration(spent.seconds), amount=spent.amount, currency=spent.currency)
 
 

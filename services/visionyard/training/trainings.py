@@ -22,6 +22,7 @@ from visionyard.training.estimates.estimates import Estimates, MachineEstimate
 from visionyard.training.estimates.machine import this_machine
 from visionyard.training.forecast import Forecast
 from visionyard.training.kept_epochs import checkpoint_at
+from visionyard.training.limits import spent_in_all
 from visionyard.training.presets import COLLECTION, Presets
 from visionyard.training.processes import Capacity, capacity_here, check_processes
 from visionyard.training.reports.page import render_report
@@ -251,8 +252,9 @@ class Trainings:
             return after.to_json() if epochs else job.spec
 
         def pointers(job: Job) -> dict[str, Any]:
-            # What it has spent counts anew: a limit that has ended it would end it again at once.
-            kept: dict[str, Any] = {name: job.pointers[name] for name in ("estimate", "effort") if name in job.pointers}
+            # What it has spent counts anew for its limits: one that has ended it would end it again at once.
+            before = {"spent_before": spent_in_all(job.pointers).to_json()} if "spent" in job.pointers else {}
+            kept = {name: job.pointers[name] for name in ("estimate", "effort", "spent_before") if name in job.pointers} | before
             if from_epoch:
                 return {**kept, "checkpoint": checkpoint_at(job, from_epoch), "went_back_to": from_epoch}
             if not epochs and job.state is JobState.SUCCEEDED and not job.pointers.get("early_stop"):
@@ -271,7 +273,7 @@ class Trainings:
                     f"job {name.id} has kept no checkpoint to go on from: start a training from the model that it made",
                     {"name": str(name)},
                 )
-            return {name: value for name, value in job.pointers.items() if name != "spent"}
+            return {name: value for name, value in job.pointers.items() if name != "spent"} | before
 
         return self.view(self.jobs.resume(name, spec, pointers))
 

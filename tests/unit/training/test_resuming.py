@@ -10,6 +10,8 @@ from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.jobs.model import JobState
 from visionyard.kit.names import ResourceName
 from visionyard.kit.objectstore.memory import MemoryObjectStore
+from visionyard.training.limits import Spent, spent_in_all
+from visionyard.training.mapping import job_to_proto
 from visionyard.training.spec import TrainingSpec
 from visionyard.training.trainings import Trainings
 
@@ -58,3 +60,18 @@ def test_as_many_epochs_as_it_has_are_refused_where_it_was_not_resumed(trainings
     with pytest.raises(YardError) as refused:
         trainings.resume(failed, 2)
     assert refused.value.reason is Reason.INVALID_FIELD
+
+
+@pytest.mark.parametrize("more", [None, 5])
+def test_a_resumption_forgets_nothing_of_what_was_paid_and_begins_the_limits_anew(
+    trainings: Trainings, failed: ResourceName, more: int | None
+) -> None:
+    for attempt in (2, 3):
+        before = trainings.jobs.get(failed).pointers
+        spent = Spent(3600, 2.5, "EUR").to_json()
+        _becomes(trainings, failed, state=JobState.FAILED, attempt=attempt, pointers={**before, **_trained(2), "spent": spent})
+        resumed = trainings.resume(failed, more + attempt if more else 0)
+        assert "spent" not in resumed.job.pointers, "the limits count anew"
+    assert spent_in_all(resumed.job.pointers) == Spent(7200, 5, "EUR")
+    assert spent_in_all({**resumed.job.pointers, "spent": Spent(60).to_json()}) == Spent(7260, 5, "EUR")
+    assert job_to_proto(resumed).cost.amount == 5

@@ -12,8 +12,8 @@ from visionyard.kit.objectstore.port import StoreUnavailable
 
 _FRESH_S = 3.0
 """How long a listing is used: what other services queue is seen so much later, what this one queues at once."""
-_FRESH_TWICE_AS_LONG_WITH = 600
-"""So much longer where many wait: a store takes longer to list more, and others' claims wait behind that (docs/performance.md)."""
+_FRESH_TWICE_AS_LONG_WITH, _MOST_FRESH_S = 600, 10.0
+"""It is used longer where many wait: a store takes longer to list more, and others' claims wait behind that (docs/performance.md)."""
 
 
 class Line:
@@ -30,11 +30,14 @@ class Line:
         self._waiting: set[Marker] = set()
         self._left: set[Marker] = set()
         self._listed_at: float | None = None
+        self._lock = threading.Lock()
+        """Guards ``_listed_at``: what makes a list old while another is being made must not be lost."""
         self._listing: threading.Thread | None = None
 
     def is_old(self) -> None:
         """Has the next look list anew, and wait for it; from any thread."""
-        self._listed_at = None
+        with self._lock:
+            self._listed_at = None
 
     def leave(self, marker: Marker) -> None:
         """Takes one out that waits there no more. Where the next listing has it still, it may be left over, and is cleared."""
@@ -46,14 +49,18 @@ class Line:
         listed_at, now = self._listed_at, time.monotonic()
         if listed_at is None or not self._waiting:
             self._listed_at = now  # before it is listed: what comes meanwhile makes it old again
-            self._waiting = self._listed()
+            try:
+                self._waiting = self._listed()
+            except StoreUnavailable:
+                self.is_old()
+                raise
         elif now - listed_at >= self._fresh() and (self._listing is None or not self._listing.is_alive()):
             self._listing = threading.Thread(target=self._list, args=(listed_at,), name="queue", daemon=True)
             self._listing.start()
         return fair_order(self._waiting, running)
 
     def _fresh(self) -> float:
-        return self._fresh_s * (1 + len(self._waiting) / _FRESH_TWICE_AS_LONG_WITH)
+        return min(self._fresh_s * (1 + len(self._waiting) / _FRESH_TWICE_AS_LONG_WITH), max(self._fresh_s, _MOST_FRESH_S))
 
     def _listed(self) -> set[Marker]:
         """The waiting jobs' markers. Of those that had left, and are most likely gone, nobody cleared what is left over; that is done here."""
@@ -71,7 +78,8 @@ class Line:
         try:
             waiting = self._listed()
         except StoreUnavailable:
-            self._listed_at = None  # the next look hears of it
+            self.is_old()  # the next look hears of it
             return
-        if self._listed_at == before:
-            self._listed_at, self._waiting = now, waiting
+        with self._lock:
+            if self._listed_at == before:
+                self._listed_at, self._waiting = now, waiting

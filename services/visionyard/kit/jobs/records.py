@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +22,7 @@ from visionyard.kit.jobs.model import (
     progress_key,
 )
 from visionyard.kit.jobs.queue import Marker, Place, place_prefix
+from visionyard.kit.jobs.requests import Requests
 from visionyard.kit.names import ResourceName
 from visionyard.kit.objectstore.ahead import read_ahead
 from visionyard.kit.objectstore.documents import Document, Documents
@@ -46,6 +46,7 @@ class JobRecords:
         self.kind = kind
         self._events = events
         self._documents = Documents(store)
+        self._requests = Requests(self._documents, kind)
         self._cache: dict[str, Document] = {}
         self._lock = threading.Lock()
 
@@ -84,7 +85,7 @@ class JobRecords:
         """
         job_id = new_job_id()
         if request_id:
-            job_id, at = self._claim_request(project, asked or spec, request_id, job_id)
+            job_id, at = self._requests.claim(project, request_id, asked or spec, job_id)
         else:
             at = None
         name = ResourceName(project, self.kind.collection, job_id)
@@ -120,30 +121,7 @@ class JobRecords:
 
     def was_requested(self, project: str, request_id: str) -> bool:
         """Whether a job was asked for under this request_id before, so that what it needed then need not be there any more."""
-        try:
-            self.store.head(self._request_key(project, request_id))
-        except NotFound:
-            return False
-        return True
-
-    def _request_key(self, project: str, request_id: str) -> str:
-        digest = hashlib.sha256(f"{self.kind.value}\n{request_id}".encode()).hexdigest()
-        return f"projects/{project}/requests/{digest}"
-
-    def _claim_request(self, project: str, asked: dict[str, Any], request_id: str, job_id: str) -> tuple[str, datetime]:
-        wanted = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-        key = self._request_key(project, request_id)
-        try:
-            record = self._documents.create(key, {"job": job_id, "spec": wanted})
-        except Conflict:
-            record = self._documents.read(key)
-        if record.body["spec"] != wanted:
-            raise YardError(
-                Reason.REQUEST_ID_REUSED,
-                f"request_id {request_id} was used before for another {self.kind.value} job; choose a new one",
-                {"request_id": request_id},
-            )
-        return str(record.body["job"]), record.last_modified
+        return self._requests.was_made(project, request_id)
 
     def get(self, name: ResourceName) -> Job:
         """Reads a job; costs no bytes where the cached document still fits.
@@ -279,16 +257,20 @@ class JobRecords:
         return job if job.marker == marker else None
 
     def at(self, marker: Marker) -> Job | None:
-        """The job of a marker, which may stand elsewhere by now; None where it has ended or never began. A marker that is left over is cleared."""
+        """The job of a marker, which may stand elsewhere by now; None where it has ended or never began.
+
+        A marker that is left over is cleared: at once where the job has moved on; where whoever put it died before the job came to be, or was resumed, after
+        an hour, in which he could still be about to do so.
+        """
         try:
             job = self.get(marker.job)
         except YardError:
-            age = self._marker_age(marker)
-            if age is not None and age > _ORPHAN_MARKER_AGE:
-                self.store.delete(marker.key(self.kind.value))
+            self._clear_if_old(marker)
             return None
         if job.marker != marker and job.turn >= marker.turn:
             self.store.delete(marker.key(self.kind.value))
+        elif job.state.finished:
+            self._clear_if_old(marker)
         return None if job.state.finished else job
 
     def running(self) -> Iterator[Job]:
@@ -314,12 +296,23 @@ class JobRecords:
             if job is not None:
                 yield job
 
-    def _marker_age(self, marker: Marker) -> timedelta | None:
+    def _clear_if_old(self, marker: Marker) -> None:
+        key = marker.key(self.kind.value)
         try:
-            info = self.store.head(marker.key(self.kind.value))
+            info = self.store.head(key)
         except NotFound:
-            return None
-        return info.now - info.last_modified
+            return
+        if info.now - info.last_modified > _ORPHAN_MARKER_AGE:
+            self.store.delete(key)
+
+    def count_waiting(self) -> int:
+        """How many jobs wait for a slot or for another's end. Reads documents until it finds one that does, so that what is left over counts for an hour at most."""
+
+        def markers() -> list[Marker]:
+            return [*self.markers(Place.WAITING), *self.markers(Place.HELD)]
+
+        found = markers()
+        return len(found) if any(self.at(marker) is not None for marker in found) else len(found and markers())
 
     def progress(self, job: Job) -> ProgressSnapshot:
         """The newest snapshot: the running attempt's, or an earlier one's, with sequence 0, where that has none yet."""

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from minio import Minio
 from minio.credentials.credentials import Credentials
 from minio.deleteobjects import DeleteObject
-from minio.error import S3Error, ServerError
+from minio.error import MinioException, S3Error, ServerError
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
@@ -187,7 +187,7 @@ class S3ObjectStore(ObjectStore):
             return
         # Two more: the store may count start_after itself, and the first one behind the last tells that there are more.
         keys = _PAGE if limit is None else min(limit + 2, _PAGE)
-        with self._meaning(prefix):
+        with self._meaning(prefix), _there():
             pages = self._lister.pages(prefix, server_start(prefix, start_after) if delimiter else start_after, keys, delimiter=delimiter)
             entries = in_key_order(pages) if delimiter else chain.from_iterable(pages)
             left = limit
@@ -346,6 +346,17 @@ class S3ObjectStore(ObjectStore):
             self.ensure_bucket()
         with translated(self._endpoint, key):
             yield
+
+
+@contextmanager
+def _there() -> Iterator[None]:
+    """A listing finds nothing, but is always there: where the store says that it is not, it is the bucket that is gone, or no store that answers."""
+    try:
+        yield
+    except S3Error as error:
+        if status_of(error) == _NOT_FOUND and error.code != "NoSuchBucket":
+            raise MinioException(f"{error.code}: {error.message}") from error
+        raise
 
 
 class _BusyError(Exception):

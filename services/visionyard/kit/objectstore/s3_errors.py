@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
+from minio.error import MinioException, S3Error, ServerError
 from urllib3.exceptions import HTTPError
 
 from visionyard.kit.objectstore.port import NotFound, StoreFull, StoreUnavailable
@@ -35,7 +35,7 @@ def unavailable(endpoint: str, error: Exception) -> StoreUnavailable:
     if isinstance(error, S3Error):
         hint = " (its log says why; a full disk is one cause)" if error.code == "InternalError" else ""
         return StoreUnavailable(f"the object store at {endpoint} answered {error.code}: {error.message}{hint}")
-    what = "sent no S3 answer" if isinstance(error, InvalidResponseError) else "does not answer"
+    what = "does not answer" if isinstance(error, HTTPError | ServerError) else "sent no S3 answer"
     return StoreUnavailable(f"the object store at {endpoint} {what}: {str(error)[:300]}")
 
 

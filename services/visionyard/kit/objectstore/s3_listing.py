@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 
 from minio import Minio
 from minio.credentials.credentials import Credentials
-from minio.error import InvalidResponseError, S3Error
+from minio.error import InvalidResponseError, MinioException, S3Error
 from minio.signer import presign_v4
 from urllib3.response import BaseHTTPResponse
 
@@ -54,8 +54,7 @@ class Lister:
             delimiter: See :meth:`.port.ObjectStore.list`.
 
         Raises:
-            S3Error: the store refused.
-            InvalidResponseError: what answered is no store.
+            MinioException: the store refused, or what answered is no store's listing.
         """
         query = {"list-type": "2", "delimiter": delimiter, "encoding-type": "url", "max-keys": str(keys), "prefix": prefix}
         if start_after:
@@ -66,6 +65,8 @@ class Lister:
             if not goes_on:
                 return
             query.pop("start-after", None)
+            if query.get("continuation-token") == goes_on:
+                raise MinioException("its listing goes on for ever: the same page is to be followed by itself")
             query["continuation-token"] = goes_on
 
     def _get(self, query: dict[str, str]) -> BaseHTTPResponse:
@@ -86,30 +87,41 @@ class Lister:
         )
 
 
-def _error(answer: BaseHTTPResponse) -> S3Error | InvalidResponseError:
+def _error(answer: BaseHTTPResponse) -> MinioException:
     """What the store said instead of a listing."""
     try:
         error = S3Error.fromxml(answer)
     except (ET.ParseError, UnicodeDecodeError):
-        return _no_xml(answer)
-    return error if error.code else _no_xml(answer)
+        return _no_listing(answer)
+    return error if error.code else _no_listing(answer)
 
 
-def _no_xml(answer: BaseHTTPResponse) -> InvalidResponseError:
+def _no_listing(answer: BaseHTTPResponse) -> InvalidResponseError:
     return InvalidResponseError(answer.status, answer.headers.get("content-type"), answer.data[:300].decode(errors="replace"))
 
 
 def _read(answer: BaseHTTPResponse) -> tuple[list[Listing], str]:
-    """A page's entries, folders behind objects, and the token with which it goes on; an empty one at the end."""
+    """A page's entries, folders behind objects, and the token with which it goes on; an empty one at the end.
+
+    Whatever is no listing must not pass for an empty one: what nobody lists is collected, and a machine on which nothing waits is switched off.
+    """
     try:
         root = ET.fromstring(answer.data)  # noqa: S314 - the store's, as minio-py reads it; expat bounds what entities become
-    except ET.ParseError as error:
-        raise _no_xml(answer) from error
-    space = root.tag[: root.tag.find("}") + 1]  # "{http://s3.amazonaws.com/doc/2006-03-01/}", or none
+        space, _, name = root.tag.rpartition("}")  # "{http://s3.amazonaws.com/doc/2006-03-01/", or nothing
+        if name == "ListBucketResult":
+            return _entries(root, f"{space}}}" if space else "")
+    except (ET.ParseError, ValueError) as error:
+        raise _no_listing(answer) from error
+    raise _no_listing(answer)
+
+
+def _entries(root: ET.Element, space: str) -> tuple[list[Listing], str]:
     quoted = root.findtext(f"{space}EncodingType") == "url"  # SeaweedFS does not encode, and does not say so
 
     def key_in(element: ET.Element, name: str) -> str:
-        text = element.findtext(space + name, "")
+        text = element.findtext(space + name)
+        if not text:
+            raise ValueError(f"an entry without a {name}")
         return unquote_plus(text) if quoted else text
 
     entries = [
@@ -122,15 +134,17 @@ def _read(answer: BaseHTTPResponse) -> tuple[list[Listing], str]:
         for element in root.iterfind(f"{space}Contents")
     ]
     folders = [Listing(key_in(element, "Prefix"), 0, "", None, is_prefix=True) for element in root.iterfind(f"{space}CommonPrefixes")]
-    if root.findtext(f"{space}IsTruncated", "").lower() != "true":
-        return entries + folders, ""
-    token = root.findtext(f"{space}NextContinuationToken")
-    if not token:
-        raise _no_xml(answer)
-    return entries + folders, token
+    goes_on = root.findtext(f"{space}IsTruncated", "").strip().lower() == "true"
+    token = root.findtext(f"{space}NextContinuationToken", "")
+    if goes_on and not token:
+        raise ValueError("a page that is not the last, and does not say how to go on")
+    return entries + folders, token if goes_on else ""
 
 
 def _entry(key: str, size: str, etag: str, modified: str | None) -> Listing:
     if key.endswith("/"):  # the empty objects that some programs write for folders
         return Listing(key, 0, "", None, is_prefix=True)
-    return Listing(key, int(size), clean_etag(etag), datetime.fromisoformat(modified) if modified else None)
+    when = datetime.fromisoformat(modified) if modified else None
+    if when is not None and when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    return Listing(key, int(size), clean_etag(etag), when)

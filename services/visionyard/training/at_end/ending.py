@@ -12,7 +12,6 @@ from pathlib import Path
 
 from visionyard.kit.errors import YardError
 from visionyard.kit.jobs.model import Job, JobKind
-from visionyard.kit.jobs.queue import Place
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.names import ResourceName
 from visionyard.kit.objectstore.port import ObjectStore, StoreUnavailable
@@ -193,7 +192,7 @@ class Ending:
     def _busy(self) -> str:
         """What is still to do here. What other machines train, and nobody waits for, does not keep this one, unless it began here."""
         for kind, records in self._records.items():
-            waiting = len(records.markers(Place.WAITING)) + len(records.markers(Place.HELD))
+            waiting = records.count_waiting()
             running = [job for job in records.running() if kind is not JobKind.TRAINING or self._is_here(job)]
             if kind is JobKind.TRAINING:
                 for job in running:  # a worker that has outlived a service without this command

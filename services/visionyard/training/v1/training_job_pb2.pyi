@@ -186,7 +186,7 @@ class TrainingCost(_message.Message):
     """The currency, ISO 4217; empty where the machines had no price."""
     @_builtins.property
     def training_time(self) -> _duration_pb2.Duration:
-        """How long its workers trained since it was queued, or resumed: from the first one's start on, waiting in the queue again left out."""
+        """How long its workers trained in all, also before it was resumed: from the first one's start on, waiting in the queue again left out."""
 
     def __init__(
         self,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
+from visionyard.kit.jobs import records as records_module
 from visionyard.kit.jobs.holding import Holding
 from visionyard.kit.jobs.line import Line
 from visionyard.kit.jobs.model import JobKind, JobState
@@ -150,3 +152,43 @@ def test_a_look_at_who_waits_for_whom_lists_each_place_once(service: JobService,
     service.create("default", {"n": 1}, "", follows=first.name.id)
     Holding(service.records).release()
     assert sorted(listed, key=str) == sorted(Place, key=str)
+
+
+def test_a_store_that_is_away_while_the_line_lists_is_asked_again_at_the_next_look(
+    service: JobService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = Line(service.records, fresh_s=1000)
+    service.create("default", {"n": 0}, "")
+    assert len(list(line.order({}))) == 1
+    service.create("default", {"n": 1}, "")
+    line.is_old()
+    with monkeypatch.context() as patch:
+
+        def away(_: Place) -> list[Marker]:
+            raise StoreUnavailable("away")
+
+        patch.setattr(service.records, "markers", away)
+        with pytest.raises(StoreUnavailable):
+            line.order({})
+    assert len(list(line.order({}))) == 2
+
+
+def test_a_resumption_that_died_half_way_leaves_no_marker_for_ever(service: JobService, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = service.create("default", {"n": 0}, "").name
+    service.records.update(name, lambda job, now: job.changed(state=JobState.FAILED, end_time=now))
+
+    def dies(*_: object) -> None:
+        raise StoreUnavailable("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(service.records._documents, "swap", dies)
+        with pytest.raises(StoreUnavailable):
+            service.resume(name, lambda job: job.spec, lambda job: job.pointers)
+    [marker] = service.records.markers(Place.WAITING)
+    assert service.records.count_waiting() == 1, "it may still be about to come true"
+    assert service.records.at(marker) is None
+    monkeypatch.setattr(records_module, "_ORPHAN_MARKER_AGE", timedelta(seconds=-1))
+    assert service.records.count_waiting() == 0
+    assert service.records.markers(Place.WAITING) == []
+    assert service.resume(name, lambda job: job.spec, lambda job: job.pointers).state is JobState.QUEUED
+    assert service.records.count_waiting() == 1

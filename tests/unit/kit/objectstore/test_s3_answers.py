@@ -144,3 +144,32 @@ def test_a_head_that_finds_nothing(server, store):
     script(server, (404, b""))
     with pytest.raises(NotFound):
         store.head("k")
+
+
+@pytest.fixture
+def listed(store):
+    """The server answers the bucket's own address by itself; here the listing is asked for at another."""
+    store._lister._address = store._lister._address._replace(path="/listing")
+    return lambda: list(store.list("p/"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ((404, "NoSuchKey"), "NoSuchKey"),
+        ((404, "NoSuchBucket"), "NoSuchBucket"),
+        ((403, "AccessDenied"), "AccessDenied"),
+        ((200, b"<html><body>Sign in</body></html>"), "no S3 answer"),
+        ((404, b"<html>not here</html>"), "no S3 answer"),
+    ],
+)
+def test_what_is_no_listing_is_a_store_that_is_away_never_an_empty_bucket(server, listed, answer, says):
+    script(server, answer)
+    with pytest.raises(StoreUnavailable, match=says):
+        listed()
+
+
+def test_a_listing_outlasts_passing_failures(server, listed):
+    script(server, (503, "SlowDown"), (502, b"<html>bad gateway</html>"), (200, b"<ListBucketResult></ListBucketResult>"))
+    assert listed() == []
+    assert server.script == []

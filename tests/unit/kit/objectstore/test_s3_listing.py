@@ -7,7 +7,7 @@ import pytest
 import urllib3
 from minio import Minio
 from minio.credentials.credentials import Credentials
-from minio.error import InvalidResponseError, S3Error
+from minio.error import InvalidResponseError, MinioException, S3Error
 
 from visionyard.kit.objectstore.port import Listing
 from visionyard.kit.objectstore.s3_listing import Lister
@@ -105,9 +105,26 @@ def test_the_address_is_a_path_or_a_host_as_the_store_has_it(endpoint, host, pat
         ((404, "<html>not here</html>"), InvalidResponseError, "not here"),
         ((502, "bad gateway"), InvalidResponseError, "bad gateway"),
         ((200, "<html><br></html>"), InvalidResponseError, "<br>"),
+        ((200, '<html xmlns="http://www.w3.org/1999/xhtml"><body>Sign in</body></html>'), InvalidResponseError, "Sign in"),
+        ((200, "<Error><Code>SlowDown</Code></Error>"), InvalidResponseError, "SlowDown"),
+        ((200, "<ListAllMyBucketsResult/>"), InvalidResponseError, "ListAllMyBuckets"),
         (listing("<IsTruncated>true</IsTruncated>"), InvalidResponseError, "ListBucketResult"),
+        (listing("<Contents><Key>p/1</Key><Size>many</Size></Contents>"), InvalidResponseError, "many"),
+        (listing("<Contents><Key>p/1</Key><LastModified>yesterday</LastModified></Contents>"), InvalidResponseError, "yesterday"),
+        (listing("<Contents><Size>1</Size></Contents>"), InvalidResponseError, "ListBucketResult"),
     ],
 )
 def test_what_is_no_listing_is_an_error(answer, error, says):
     with pytest.raises(error, match=says):
         pages(answer)
+
+
+def test_a_listing_that_goes_on_with_itself_is_no_listing():
+    again = listing(OBJECT.format(key="p/1") + "<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>")
+    with pytest.raises(MinioException, match="for ever"):
+        pages(again, again, again)
+
+
+def test_a_time_without_a_zone_is_universal():
+    body = "<Contents><Key>p/1</Key><LastModified>2026-01-02T03:04:05</LastModified></Contents>"
+    assert pages(listing(body))[0][0][0].last_modified == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
