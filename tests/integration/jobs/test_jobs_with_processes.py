@@ -74,6 +74,13 @@ async def until(condition, seconds=40.0):
     raise AssertionError(f"not within {seconds} s")
 
 
+def gone(process):
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # reaped between the two questions
+        return True
+
+
 def job_in(service, name, *states):
     def look():
         job = service.get(name)
@@ -204,7 +211,7 @@ async def test_a_worker_that_slept_through_its_takeover_changes_nothing(s3_store
         assert done.attempt == 2
         before = service.get(job.name).etag
         sleeper.resume()
-        await until(lambda: not sleeper.is_running() or sleeper.status() == psutil.STATUS_ZOMBIE)
+        await until(lambda: gone(sleeper))
     after = service.get(job.name)
     assert after.etag == before
     assert after.pointers["result"] == "counted by attempt 2"
@@ -378,7 +385,7 @@ async def test_a_deaf_worker_is_ended_by_force_when_it_lost_its_lease(s3_store, 
         (worker,) = workers_of(worker_environment)
         records = JobRecords(s3_store, JobKind.EXPORT)
         records.update(job.name, lambda current, _: current.changed(attempt=current.attempt + 1, state=JobState.SUCCEEDED))
-        await until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+        await until(lambda: gone(worker))
 
 
 async def test_a_job_that_is_queued_here_is_begun_at_once(s3_store, worker_environment):
