@@ -123,6 +123,11 @@ def test_a_document_that_cannot_be_read_stops_nothing(store, estimates):
 def test_a_machine_goes_over_the_wire_and_comes_back():
     known = MeasuredMachine(GPU, (run(2, expected_s=10.0, taken_s=12.5), run(1, end_s=None)), Price("EUR", per_month=0.0))
     assert measured_from_proto([measured_to_proto("p", known, own=False)]) == [known]
+    together = MeasuredMachine(GPU, (run(effort=dataclasses.replace(EFFORT, processes=8, nodes=2)),))
+    message = measured_to_proto("p", together, own=False)
+    assert measured_from_proto([message]) == [together]
+    message.measurements[0].effort.ClearField("nodes")
+    assert measured_from_proto([message])[0].measurements[0].effort.nodes == 1, "what an earlier release exported"
 
 
 def _broken(change):
