@@ -41,7 +41,7 @@ def test_what_is_not_trained_yet_has_a_price_and_a_place_in_time(client: Client,
 
     effort = machine_pb2.TrainingEffort(
         task="detect", model="yolov8n.yaml", image_size_px=64, batch_size=16, training_image_count=16, validation_image_count=8,
-        dataset_digest="0" * 16, processes=1, mixed_precision=False,
+        dataset_digest="0" * 16, processes=1, nodes=1, mixed_precision=False,
     )  # fmt: skip
     one = machine_pb2.Measurement(id="0" * 32, effort=effort, epochs=3)
     one.training.FromSeconds(1)
