@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -84,8 +84,9 @@ class Trainings:
         table: Gives the installed Ultralytics' arguments.
         events: Hears of every change of a job that is made here.
         estimates: Says how long trainings take; by default on this machine without its GPUs, and without a price.
-        slots: How many trainings run here at once.
+        slots: How many slots there are here.
         capacity: What trainings may use; this process's machine, and no cluster, where it is not given.
+        width: Tells, by a job's spec, how many of the slots it takes; one where it is not given.
     """
 
     def __init__(
@@ -96,11 +97,12 @@ class Trainings:
         estimates: Estimates | None = None,
         slots: int = 1,
         capacity: Capacity | None = None,
+        width: Callable[[Mapping[str, Any]], int] = lambda _: 1,
     ) -> None:
         self.store = store
         self.jobs = JobService(store, JobKind.TRAINING, events)
         self.estimates = estimates or Estimates(store, this_machine(uses_gpus=False))
-        self._forecast = Forecast(self.jobs.records, self.jobs.progress, slots)
+        self._forecast = Forecast(self.jobs.records, self.jobs.progress, slots, width)
         self._table = table
         self._capacity = capacity or capacity_here()
         self.presets = Presets(store, table)
