@@ -163,7 +163,7 @@ def effort_of(spec: TrainingSpec, defaults: Mapping[str, Any], version: DatasetV
         mixed_precision=arguments.get("amp") not in {False, "fp32"},
         dataset_digest=hashlib.sha256(version.digest.encode()).hexdigest()[:_DIGEST_DIGITS],
         processes=spec.processes,
-        nodes=max(1, spec.nodes),
+        nodes=spec.machines,
     )
 
 

@@ -352,7 +352,7 @@ class Estimate(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     ENDING_FIELD_NUMBER: _builtins.int
     expected_cost: _builtins.float
-    """What that costs, by the machine's price; 0 where it has none."""
+    """What that costs, by the machine's price, times the number of machines that train together; 0 where it has none."""
     past_error_ratio: _builtins.float
     """How wrong the newest estimates (at most 10) on the machine were: the mean of |expected / taken - 1|; 0 where there are none."""
     past_estimate_count: _builtins.int

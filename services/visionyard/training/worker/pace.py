@@ -48,7 +48,7 @@ class Pace:
         # Where this machine's operator has named no price, that of the machine that the training was asked of limits its budget.
         self._price = cast("TrainingSettings", context.settings).price or (estimate.known.price if estimate is not None else None)
         before = Spent.from_json(context.job.pointers.get("spent"))
-        self._allowance = Allowance(spec.time_limit_s, spec.budget, self._price, before, began)
+        self._allowance = Allowance(spec.time_limit_s, spec.budget, self._price, before, began, spec.machines)
         self._stored = int((context.job.pointers.get("checkpoint") or {}).get("epoch", 0))
         self._before = self._stored
         self._early_stop: EarlyStop | None = None

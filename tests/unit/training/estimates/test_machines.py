@@ -11,7 +11,7 @@ from runs import CPU, EFFORT, GPU, START, run
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.names import ProjectName, ResourceName
 from visionyard.kit.objectstore.memory import MemoryObjectStore
-from visionyard.training.estimates.estimates import Estimates
+from visionyard.training.estimates.estimates import Estimates, MachineEstimate
 from visionyard.training.estimates.machine import Machine, _cpu_model, this_machine
 from visionyard.training.estimates.measured import MOST_MACHINES, MOST_MEASUREMENTS, MeasuredMachine, MeasuredMachines
 from visionyard.training.estimates.price import Price
@@ -79,6 +79,15 @@ def test_what_is_brought_in_is_seen_by_its_project_alone(estimates):
     assert beside[0].cost == pytest.approx(beside[0].expectation.seconds / 3600 * 2)
     assert beside[1].cost == pytest.approx(beside[1].expectation.seconds / 3600 * 0.5)
     assert len(estimates.machines(PROJECT)[1].measurements) == 1
+
+
+def test_each_of_several_machines_costs_what_one_costs(estimates):
+    one, two = (estimates.on_own(PROJECT, dataclasses.replace(EFFORT, processes=nodes, nodes=nodes), 10) for nodes in (1, 2))
+    assert two.cost == pytest.approx(two.expectation.seconds / 3600 * 2 * 2)
+    assert one.cost == pytest.approx(one.expectation.seconds / 3600 * 2)
+    assert [MachineEstimate.from_json(json.loads(json.dumps(found.to_json()))).cost for found in (one, two)] == [one.cost, two.cost]
+    before = {key: value for key, value in one.to_json().items() if key != "machines"}
+    assert MachineEstimate.from_json(before).cost == one.cost, "what an earlier release queued"
 
 
 def test_an_own_machine_with_nothing_measured_comes_first(estimates):
