@@ -117,11 +117,11 @@ def _shown(found: training_job_service_pb2.EstimateTrainingResponse) -> None:
     rows = [
         (
             machine_text(one.machine),
-            duration_text(seconds_of(one.expected_duration)),
-            cost_text(one.expected_cost, one.machine.price),
+            duration_text(seconds_of(one.expected_duration)) if not one.unfit_reason else "",
+            cost_text(one.expected_cost, one.machine.price) if not one.unfit_reason else "",
             price_text(one.machine.price),
             f"{one.past_error_ratio:.0%} of {one.past_estimate_count}" if one.past_estimate_count else "",
-            _BASES.get(one.basis, ""),
+            f"cannot run it: it {one.unfit_reason}" if one.unfit_reason else _BASES.get(one.basis, ""),
         )
         for one in found.estimates
     ]

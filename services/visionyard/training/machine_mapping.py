@@ -85,9 +85,11 @@ def machine_to_proto(project: str, known: MeasuredMachine, *, own: bool) -> mach
 
 def estimate_to_proto(project: str, found: MachineEstimate) -> machine_pb2.Estimate:
     """An estimate on the wire."""
-    expected = found.expectation
+    expected, machine = found.expectation, machine_to_proto(project, found.known, own=found.own)
+    if found.unfit_reason:
+        return machine_pb2.Estimate(machine=machine, unfit_reason=found.unfit_reason)
     return machine_pb2.Estimate(
-        machine=machine_to_proto(project, found.known, own=found.own),
+        machine=machine,
         expected_duration=duration(expected.seconds),
         expected_cost=found.cost,
         past_error_ratio=expected.past_error_ratio,

@@ -26,12 +26,14 @@ class MachineEstimate:
         own: Whether the service runs on it.
         expectation: The estimate.
         machines: How many such machines train together.
+        unfit_reason: Why the machine cannot run it, to go on behind its name; empty where it can.
     """
 
     known: MeasuredMachine
     own: bool
     expectation: Expectation
     machines: int = 1
+    unfit_reason: str = ""
 
     @property
     def cost(self) -> float:

@@ -351,6 +351,7 @@ class Estimate(_message.Message):
     START_UP_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     ENDING_FIELD_NUMBER: _builtins.int
+    UNFIT_REASON_FIELD_NUMBER: _builtins.int
     expected_cost: _builtins.float
     """What that costs, by the machine's price, times the number of machines that train together; 0 where it has none."""
     past_error_ratio: _builtins.float
@@ -361,6 +362,10 @@ class Estimate(_message.Message):
     """What it rests on."""
     measurement_count: _builtins.int
     """How many measurements it was made of."""
+    unfit_reason: _builtins.str
+    """Why the machine cannot run such a training ("has no GPU and 2 CPU cores, ..."), to go on behind its name; then only `machine` is set besides. Empty where
+    it can.
+    """
     @_builtins.property
     def machine(self) -> Global___Machine:
         """The machine."""
@@ -394,10 +399,11 @@ class Estimate(_message.Message):
         start_up: _duration_pb2.Duration | None = ...,
         epoch: _duration_pb2.Duration | None = ...,
         ending: _duration_pb2.Duration | None = ...,
+        unfit_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ending", b"ending", "epoch", b"epoch", "expected_duration", b"expected_duration", "machine", b"machine", "start_up", b"start_up"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["basis", b"basis", "ending", b"ending", "epoch", b"epoch", "expected_cost", b"expected_cost", "expected_duration", b"expected_duration", "machine", b"machine", "measurement_count", b"measurement_count", "past_error_ratio", b"past_error_ratio", "past_estimate_count", b"past_estimate_count", "start_up", b"start_up"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["basis", b"basis", "ending", b"ending", "epoch", b"epoch", "expected_cost", b"expected_cost", "expected_duration", b"expected_duration", "machine", b"machine", "measurement_count", b"measurement_count", "past_error_ratio", b"past_error_ratio", "past_estimate_count", b"past_estimate_count", "start_up", b"start_up", "unfit_reason", b"unfit_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

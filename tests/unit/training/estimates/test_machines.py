@@ -15,7 +15,7 @@ from visionyard.training.estimates.estimates import Estimates, MachineEstimate
 from visionyard.training.estimates.machine import Machine, _cpu_model, this_machine
 from visionyard.training.estimates.measured import MOST_MACHINES, MOST_MEASUREMENTS, MeasuredMachine, MeasuredMachines
 from visionyard.training.estimates.price import Price
-from visionyard.training.machine_mapping import measured_from_proto, measured_to_proto, price_from_proto
+from visionyard.training.machine_mapping import estimate_to_proto, measured_from_proto, measured_to_proto, price_from_proto
 from visionyard.training.v1 import machine_pb2
 
 PROJECT = ProjectName("p")
@@ -137,6 +137,17 @@ def test_a_machine_goes_over_the_wire_and_comes_back():
     assert measured_from_proto([message]) == [together]
     message.measurements[0].effort.ClearField("nodes")
     assert measured_from_proto([message])[0].measurements[0].effort.nodes == 1, "what an earlier release exported"
+
+
+def test_a_machine_that_cannot_run_it_has_a_reason_in_place_of_figures(estimates):
+    found = estimates.on_own(PROJECT, EFFORT, 10)
+    told = estimate_to_proto("p", dataclasses.replace(found, unfit_reason="has no GPU"))
+    assert (told.unfit_reason, told.machine.cpu_model, told.expected_cost, told.measurement_count) == ("has no GPU", "CPU", 0, 0)
+    assert not any(told.HasField(name) for name in ("expected_duration", "start_up", "epoch", "ending"))
+    assert told.basis == machine_pb2.ESTIMATE_BASIS_UNSPECIFIED
+    fitting = estimate_to_proto("p", found)
+    assert fitting.expected_duration.seconds > 0
+    assert not fitting.unfit_reason
 
 
 def _broken(change):
