@@ -28,7 +28,7 @@ from visionyard.cli.training import (
     TrainingData,
     asked,
 )
-from visionyard.training.v1 import machine_pb2, training_job_pb2, training_job_service_pb2
+from visionyard.training.v1 import machine_pb2, training_job_pb2, training_job_service_pb2, training_report_pb2
 
 _BASES = {
     machine_pb2.ESTIMATE_BASIS_ROUGH: "a rough guess: nothing was measured there",
@@ -101,8 +101,8 @@ def expected_rows(job: training_job_pb2.TrainingJob) -> list[tuple[str, object]]
     return [("expected start", output.time(progress.expected_start_time)), ("expected end", output.time(progress.expected_end_time))]
 
 
-def spent_rows(job: training_job_pb2.TrainingJob) -> list[tuple[str, object]]:
-    """What a training was expected to take, and what it has taken, for people."""
+def spent_rows(job: training_job_pb2.TrainingJob | training_report_pb2.TrainingReport) -> list[tuple[str, object]]:
+    """What a training, or the one of a report, was expected to take and has taken, for people."""
     expected, cost = job.estimate, job.cost
     seconds = seconds_of(cost.training_time)
     money = f", {cost.amount:.2f} {cost.currency}" if cost.currency else ""

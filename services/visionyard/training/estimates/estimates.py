@@ -59,6 +59,12 @@ class MachineEstimate:
         return cls(known, own=True, expectation=Expectation(**{**rest, "basis": Basis(rest["basis"])}), machines=machines)
 
 
+def estimate_of(pointers: Mapping[str, Any]) -> MachineEstimate | None:
+    """What was expected of a job when it was queued, by its pointers; None where it was not estimated."""
+    document = pointers.get("estimate")
+    return MachineEstimate.from_json(document) if document else None
+
+
 class Estimates:
     """The use cases.
 
