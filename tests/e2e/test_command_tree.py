@@ -287,6 +287,8 @@ def test_job_report(stack, line, tmp_path):
     assert report["name"] == name
     assert report["epoch"] == len(report["epoch_figures"]) > 0
     assert report["findings"]["image_count"] > 0
+    assert float(report["cost"]["training_time"].rstrip("s")) > 0
+    assert float(report["estimate"]["expected_duration"].rstrip("s")) > 0
     page = stack.json("job", "report", name, "--html", tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text()
     assert page["size_bytes"] == len(text.encode())

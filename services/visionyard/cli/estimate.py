@@ -28,7 +28,7 @@ from visionyard.cli.training import (
     TrainingData,
     asked,
 )
-from visionyard.training.v1 import machine_pb2, training_job_pb2, training_job_service_pb2
+from visionyard.training.v1 import machine_pb2, training_job_pb2, training_job_service_pb2, training_report_pb2
 
 _BASES = {
     machine_pb2.ESTIMATE_BASIS_ROUGH: "a rough guess: nothing was measured there",
@@ -101,8 +101,8 @@ def expected_rows(job: training_job_pb2.TrainingJob) -> list[tuple[str, object]]
     return [("expected start", output.time(progress.expected_start_time)), ("expected end", output.time(progress.expected_end_time))]
 
 
-def spent_rows(job: training_job_pb2.TrainingJob) -> list[tuple[str, object]]:
-    """What a training was expected to take, and what it has taken, for people."""
+def spent_rows(job: training_job_pb2.TrainingJob | training_report_pb2.TrainingReport) -> list[tuple[str, object]]:
+    """What a training, or the one of a report, was expected to take and has taken, for people."""
     expected, cost = job.estimate, job.cost
     seconds = seconds_of(cost.training_time)
     money = f", {cost.amount:.2f} {cost.currency}" if cost.currency else ""
@@ -117,11 +117,11 @@ def _shown(found: training_job_service_pb2.EstimateTrainingResponse) -> None:
     rows = [
         (
             machine_text(one.machine),
-            duration_text(seconds_of(one.expected_duration)),
-            cost_text(one.expected_cost, one.machine.price),
+            duration_text(seconds_of(one.expected_duration)) if not one.unfit_reason else "",
+            cost_text(one.expected_cost, one.machine.price) if not one.unfit_reason else "",
             price_text(one.machine.price),
             f"{one.past_error_ratio:.0%} of {one.past_estimate_count}" if one.past_estimate_count else "",
-            _BASES.get(one.basis, ""),
+            f"cannot run it: it {one.unfit_reason}" if one.unfit_reason else _BASES.get(one.basis, ""),
         )
         for one in found.estimates
     ]

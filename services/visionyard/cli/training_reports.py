@@ -10,6 +10,7 @@ from google.protobuf import duration_pb2
 
 from visionyard.cli import output
 from visionyard.cli.comparison import compared
+from visionyard.cli.estimate import spent_rows
 from visionyard.cli.jobs import app, find
 from visionyard.cli.options import AsJson, Directory, JobId, example
 from visionyard.cli.pages import writable
@@ -124,6 +125,7 @@ def _shown(report: training_report_pb2.TrainingReport) -> None:
             ("best epoch", report.best_epoch or ""),
             ("attempts", report.attempts if report.attempts > 1 else ""),
             ("start to end", time_of(report.elapsed) if report.HasField("elapsed") else ""),
+            *spent_rows(report),
             ("images/s", f"{report.images_per_second:.3g}" if report.images_per_second else ""),
             ("GPU in use", f"{gpu.utilisation_ratio:.0%}" if gpu.HasField("utilisation_ratio") else ""),
             ("GPU memory", f"{output.size(gpu.peak_memory_bytes)} of {output.size(gpu.memory_bytes)}" if report.HasField("gpu") else ""),

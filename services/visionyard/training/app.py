@@ -103,7 +103,8 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
     channels = Channels(store, private=settings.notify_private)
     outbox, post = Outbox(store, channels), Poster(private=settings.notify_private).post
     estimates = Estimates(store, this_machine(uses_gpus=any(slot[DEVICES] for slot in slots)), settings.price)
-    trainings = Trainings(store, facts.table, outbox, estimates, len(slots), capacity_here(slots, settings.ray_address))
+    width = slots_taken(slots)
+    trainings = Trainings(store, facts.table, outbox, estimates, len(slots), capacity_here(slots, settings.ray_address), width)
     models = Models(
         store,
         PushedFiles(uploads, settings.work_dir),
@@ -121,7 +122,7 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
         settings.lease_s,
         stop_workers=settings.stop_workers,
         events=outbox,
-        width=slots_taken(slots),
+        width=width,
         open_slots=memory.open,
         guard=guard(),
         on_claim=ending.remember if ending else None,

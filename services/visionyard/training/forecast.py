@@ -6,9 +6,10 @@ import heapq
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from typing import Any
 
 from visionyard.kit.jobs.model import Job, JobState, ProgressSnapshot
 from visionyard.kit.jobs.queue import Place, fair_order
@@ -27,19 +28,23 @@ class Forecast:
     Args:
         records: The jobs, of all projects.
         progress: How far a running job is.
-        slots: How many run at once.
+        slots: How many slots there are.
+        width: Tells, by a job's spec, how many of them it takes; the dispatcher's own.
     """
 
-    def __init__(self, records: JobRecords, progress: Callable[[Job], ProgressSnapshot], slots: int) -> None:
+    def __init__(
+        self, records: JobRecords, progress: Callable[[Job], ProgressSnapshot], slots: int, width: Callable[[Mapping[str, Any]], int]
+    ) -> None:
         self._records = records
         self._progress = progress
         self._slots = slots
+        self._width = width
         self._lock = threading.Lock()
         self._read_at = -_FRESH_S
         self._starts: dict[ResourceName, datetime] = {}
 
     def starts(self) -> dict[ResourceName, datetime]:
-        """When each waiting job is expected to get a slot; those behind one of which nothing is expected are left out."""
+        """When each waiting job is expected to get its slots; those behind one of which nothing is expected are left out."""
         with self._lock:
             if time.monotonic() - self._read_at >= _FRESH_S:
                 self._starts = self._read()
@@ -49,36 +54,41 @@ class Forecast:
     def _read(self) -> dict[ResourceName, datetime]:
         now = datetime.now(UTC)
         running = list(self._records.running())
-        ends = [_end(job, self._progress(job), now) for job in running]
+        ends = [(_end(job, self._progress(job), now), max(1, len(job.slots))) for job in running]
+        taken = [end for end, slots in ends for _ in range(slots)]
         order = fair_order(self._records.markers(Place.WAITING), Counter(job.name.project for job in running))
         found = (job for job in read_ahead(self._records.at, islice(order, _MOST_READ)) if job is not None)
-        waiting = ((job.name, _seconds(job)) for job in found if job.state is JobState.QUEUED and not job.held)
-        return starts(now, ends, waiting, self._slots)
+        waiting = ((job.name, _seconds(job), self._width(job.spec)) for job in found if job.state is JobState.QUEUED and not job.held)
+        return starts(now, taken, waiting, self._slots)
 
 
 def starts(
-    now: datetime, running: Sequence[datetime | None], waiting: Iterable[tuple[ResourceName, float | None]], slots: int
+    now: datetime, taken: Sequence[datetime | None], waiting: Iterable[tuple[ResourceName, float | None, int]], slots: int
 ) -> dict[ResourceName, datetime]:
-    """Gives slots to waiting jobs in their order, each as soon as one is free.
+    """Gives slots to waiting jobs in their order, each as soon as there are as many as it takes; free ones are kept for it until then.
 
     Args:
         now: The present.
-        running: When each running job is expected to end; None where that is not known.
-        waiting: The waiting ones in their order, with what each is expected to take, in seconds; None where that is not known.
-        slots: How many run at once.
+        taken: When each slot that a running job holds is expected to be free; None where that is not known.
+        waiting: The waiting ones in their order, with what each is expected to take, in seconds, None where that is not known, and how many slots it takes.
+            One that takes more than there are is left to other machines.
+        slots: How many slots there are.
     """
-    # A job of which nothing is known keeps its slot for ever, as far as can be told.
+    # A job of which nothing is known keeps its slots for ever, as far as can be told.
     never = datetime.max.replace(tzinfo=UTC)
-    free = [max(end, now) if end is not None else never for end in running]
+    free = [max(end, now) if end is not None else never for end in taken]
     free += [now] * max(slots - len(free), 0)
     heapq.heapify(free)
     found = {}
-    for name, seconds in waiting:
-        begins = heapq.heappop(free)
+    for name, seconds, width in waiting:
+        if width > slots:
+            continue
+        begins = max(heapq.heappop(free) for _ in range(width))
         if begins == never:
             break
         found[name] = begins
-        heapq.heappush(free, begins + timedelta(seconds=seconds) if seconds is not None else never)
+        for _ in range(width):
+            heapq.heappush(free, begins + timedelta(seconds=seconds) if seconds is not None else never)
     return found
 
 

@@ -94,6 +94,7 @@ class Allowance:
         price: What this attempt's machine costs; None where that is not known, and then a budget does not limit it.
         before: What earlier attempts have spent.
         began: When this attempt began, by ``clock``.
+        machines: How many machines train together; each costs ``price``.
         clock: Seconds; a test gives its own.
     """
 
@@ -104,11 +105,12 @@ class Allowance:
         price: Price | None,
         before: Spent,
         began: float,
+        machines: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._time_limit_s = time_limit_s
         self._budget = budget
-        self._price = price
+        self._price = price.times(machines) if price is not None else None
         self._before = before
         self._began = began
         self._clock = clock

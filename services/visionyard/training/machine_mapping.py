@@ -85,9 +85,11 @@ def machine_to_proto(project: str, known: MeasuredMachine, *, own: bool) -> mach
 
 def estimate_to_proto(project: str, found: MachineEstimate) -> machine_pb2.Estimate:
     """An estimate on the wire."""
-    expected = found.expectation
+    expected, machine = found.expectation, machine_to_proto(project, found.known, own=found.own)
+    if found.unfit_reason:
+        return machine_pb2.Estimate(machine=machine, unfit_reason=found.unfit_reason)
     return machine_pb2.Estimate(
-        machine=machine_to_proto(project, found.known, own=found.own),
+        machine=machine,
         expected_duration=duration(expected.seconds),
         expected_cost=found.cost,
         past_error_ratio=expected.past_error_ratio,
@@ -124,6 +126,7 @@ def _measurement_to_proto(one: Measurement) -> machine_pb2.Measurement:
             mixed_precision=effort.mixed_precision,
             dataset_digest=effort.dataset_digest,
             processes=effort.processes,
+            nodes=effort.nodes,
         ),
         epochs=one.epochs,
         start_up=duration(one.start_up_s),
@@ -181,6 +184,7 @@ def _measurement_from_proto(one: machine_pb2.Measurement, field: str) -> Measure
             mixed_precision=effort.mixed_precision,
             dataset_digest=effort.dataset_digest,
             processes=effort.processes,
+            nodes=effort.nodes or 1,
         ),
         epochs=one.epochs,
         start_up_s=seconds_of(one.start_up),

@@ -14,7 +14,7 @@ from visionyard.kit.jobs.mapping import job_status, timestamp
 from visionyard.kit.jobs.model import Job, JobState
 from visionyard.kit.names import ResourceName
 from visionyard.kit.web.urls import Url
-from visionyard.training.estimates.estimates import MachineEstimate
+from visionyard.training.estimates.estimates import estimate_of
 from visionyard.training.limits import spent_in_all
 from visionyard.training.machine_mapping import duration, estimate_to_proto, seconds_of
 from visionyard.training.models import ModelView
@@ -166,8 +166,8 @@ def closed_slot_to_proto(slot: ClosedSlot) -> training_job_service_pb2.ClosedSlo
 
 
 def _estimate(job: Job) -> machine_pb2.Estimate | None:
-    document = job.pointers.get("estimate")
-    return estimate_to_proto(job.name.project, MachineEstimate.from_json(document)) if document else None
+    estimate = estimate_of(job.pointers)
+    return estimate_to_proto(job.name.project, estimate) if estimate else None
 
 
 def _cost(job: Job) -> training_job_pb2.TrainingCost:

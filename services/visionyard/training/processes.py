@@ -10,6 +10,7 @@ from typing import Any
 
 from visionyard.kit.cpus import usable_cpus
 from visionyard.kit.errors import YardError, invalid_field
+from visionyard.training.estimates.machine import Machine
 from visionyard.training.spec import DEFAULT_BATCH, TrainingSpec
 
 MOST_GPUS, MOST_NODES = 64, 256
@@ -47,6 +48,11 @@ def capacity_here(slots: Sequence[Mapping[str, str]] = (), ray_address: str = ""
     return Capacity(gpus, usable_cpus(), ray_address, find_spec("ray") is not None)
 
 
+def capacity_of(machine: Machine) -> Capacity:
+    """A machine that is known by its parts alone."""
+    return Capacity(machine.gpu_count, machine.cpu_cores)
+
+
 def slots_taken(slots: Sequence[Mapping[str, str]]) -> Callable[[Mapping[str, Any]], int]:
     """Tells how many of a machine's slots a training takes, by its spec: one for each GPU; on a CPU one, however many processes share it.
 
@@ -65,8 +71,22 @@ def slots_taken(slots: Sequence[Mapping[str, str]]) -> Callable[[Mapping[str, An
     return taken
 
 
-def check_processes(spec: TrainingSpec, machine: Capacity) -> None:
+def why_not(spec: TrainingSpec, machine: Capacity) -> str:
+    """Why a machine cannot run so many processes, to go on behind its name; empty where it can, or where a Ray cluster does in its place."""
+    if spec.launcher == Launcher.RAY.value and machine.ray_address:
+        return ""
+    if machine.gpus:
+        return f"has {machine.gpus} {'GPU' if machine.gpus == 1 else 'GPUs'} for trainings" if spec.gpus > machine.gpus else ""
+    return f"has no GPU and {machine.cores} CPU cores, of which each process takes one" if spec.gpus > machine.cores else ""
+
+
+def check_processes(spec: TrainingSpec, machine: Capacity, *, here: bool = True) -> None:
     """Checks what is asked for against what is known.
+
+    Args:
+        spec: What is asked for.
+        machine: What the service knows of the machine that it runs on.
+        here: Whether it is to train there, or may do so on another one, as for an estimate.
 
     Raises:
         YardError: INVALID_FIELD.
@@ -79,23 +99,10 @@ def check_processes(spec: TrainingSpec, machine: Capacity) -> None:
         _check_ray(machine)
     elif spec.nodes > 1:
         raise invalid_field("training_job.spec.nodes", f"takes a Ray cluster for {spec.nodes} machines: choose the launcher ray")
-    else:
-        _check_here(spec, machine)
+    elif here and (reason := why_not(spec, machine)):
+        raise invalid_field("training_job.spec.gpus", f"is {spec.gpus}, and this machine {reason}: ask for fewer")
     if spec.processes > 1:
         _check_batch(spec)
-
-
-def _check_here(spec: TrainingSpec, machine: Capacity) -> None:
-    if machine.gpus:
-        if spec.gpus > machine.gpus:
-            raise invalid_field(
-                "training_job.spec.gpus", f"is {spec.gpus}, and this machine has {machine.gpus} for trainings: ask for fewer"
-            )
-    elif spec.gpus > machine.cores:
-        raise invalid_field(
-            "training_job.spec.gpus",
-            f"is {spec.gpus}, and this machine has no GPU and {machine.cores} CPU cores, of which each process takes one: ask for fewer",
-        )
 
 
 def _check_ray(machine: Capacity) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from google.protobuf import duration_pb2
 
 from visionyard.jobs.v1 import job_pb2
+from visionyard.training.machine_mapping import estimate_to_proto
 from visionyard.training.reports.report import TrainingReport, images_per_second
 from visionyard.training.v1 import training_report_pb2
 
@@ -26,7 +27,7 @@ def phases_to_proto(measured: Mapping[str, Any]) -> training_report_pb2.PhaseTim
 
 def report_to_proto(report: TrainingReport) -> training_report_pb2.TrainingReport:
     """A report on the wire."""
-    job, gpu = report.job, report.measured.get("gpu")
+    job, gpu, spent, estimate = report.job, report.measured.get("gpu"), report.spent, report.estimate
     return training_report_pb2.TrainingReport(
         name=str(job.name),
         state=job_pb2.JobState.Value(f"JOB_STATE_{job.state.value}"),
@@ -43,6 +44,8 @@ def report_to_proto(report: TrainingReport) -> training_report_pb2.TrainingRepor
         gpu=_gpu(gpu) if gpu else None,
         epoch_figures=[training_report_pb2.EpochFigures(epoch=epoch, values=values) for epoch, values in report.rows],
         findings=findings_to_proto(report.findings) if report.findings else None,
+        cost=training_report_pb2.ReportedCost(training_time=duration(spent.seconds), amount=spent.amount, currency=spent.currency),
+        estimate=estimate_to_proto(job.name.project, estimate) if estimate else None,
     )
 
 

@@ -62,7 +62,7 @@ class TrainingJobServicer(training_job_service_pb2_grpc.TrainingJobServiceServic
         found = await asyncio.to_thread(self._trainings.estimate, project, spec, scheduling, request.preset)
         estimates = [estimate_to_proto(project.project, one) for one in found]
         return messages.EstimateTrainingResponse(
-            expected_duration=estimates[0].expected_duration,
+            expected_duration=estimates[0].expected_duration if estimates[0].HasField("expected_duration") else None,
             expected_cost=estimates[0].expected_cost,
             past_error_ratio=estimates[0].past_error_ratio,
             estimates=estimates,

@@ -70,7 +70,12 @@ class TrainingSpec:
     @property
     def processes(self) -> int:
         """How many processes train together, on all machines."""
-        return max(1, self.gpus) * max(1, self.nodes)
+        return max(1, self.gpus) * self.machines
+
+    @property
+    def machines(self) -> int:
+        """On how many machines they train."""
+        return max(1, self.nodes)
 
     def to_json(self) -> dict[str, Any]:
         """The form in which the job's document keeps it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,7 +24,7 @@ from visionyard.training.forecast import Forecast
 from visionyard.training.kept_epochs import checkpoint_at
 from visionyard.training.limits import spent_in_all
 from visionyard.training.presets import COLLECTION, Presets
-from visionyard.training.processes import Capacity, capacity_here, check_processes
+from visionyard.training.processes import Capacity, capacity_here, capacity_of, check_processes, why_not
 from visionyard.training.reports.page import render_report
 from visionyard.training.reports.report import TrainingReport, read_report
 from visionyard.training.scheduling import AT_ITS_TURN, Queue, Scheduling, read_queue
@@ -85,8 +85,9 @@ class Trainings:
         table: Gives the installed Ultralytics' arguments.
         events: Hears of every change of a job that is made here.
         estimates: Says how long trainings take; by default on this machine without its GPUs, and without a price.
-        slots: How many trainings run here at once.
+        slots: How many slots there are here.
         capacity: What trainings may use; this process's machine, and no cluster, where it is not given.
+        width: Tells, by a job's spec, how many of the slots it takes; one where it is not given.
     """
 
     def __init__(
@@ -97,11 +98,12 @@ class Trainings:
         estimates: Estimates | None = None,
         slots: int = 1,
         capacity: Capacity | None = None,
+        width: Callable[[Mapping[str, Any]], int] = lambda _: 1,
     ) -> None:
         self.store = store
         self.jobs = JobService(store, JobKind.TRAINING, events)
         self.estimates = estimates or Estimates(store, this_machine(uses_gpus=False))
-        self._forecast = Forecast(self.jobs.records, self.jobs.progress, slots)
+        self._forecast = Forecast(self.jobs.records, self.jobs.progress, slots, width)
         self._table = table
         self._capacity = capacity or capacity_here()
         self.presets = Presets(store, table)
@@ -144,9 +146,15 @@ class Trainings:
     def estimate(
         self, project: ProjectName, spec: TrainingSpec, scheduling: Scheduling = AT_ITS_TURN, preset: str = ""
     ) -> list[MachineEstimate]:
-        """How long such a job would take on each machine that is known, the service's own first; arguments and errors as of :meth:`create`."""
-        planned = self._plan(project, self._filled(project, spec, preset), scheduling)
-        return self.estimates.side_by_side(project, planned.effort, planned.epochs, planned.hours)
+        """How long such a job would take on each machine that is known, the service's own first; one that cannot run it says why.
+
+        Arguments and errors as of :meth:`create`; that the service's own machine is too small is none.
+        """
+        planned = self._plan(project, self._filled(project, spec, preset), scheduling, here=False)
+        found = self.estimates.side_by_side(project, planned.effort, planned.epochs, planned.hours)
+        return [
+            replace(one, unfit_reason=why_not(planned.spec, self._capacity if one.own else capacity_of(one.known.machine))) for one in found
+        ]
 
     def resolve(self, project: ProjectName, spec: TrainingSpec) -> tuple[TrainingSpec, str]:
         """Checks what is asked for.
@@ -160,8 +168,8 @@ class Trainings:
         planned = self._plan(project, spec, AT_ITS_TURN)
         return planned.spec, planned.effort.task
 
-    def _plan(self, project: ProjectName, spec: TrainingSpec, scheduling: Scheduling) -> _Planned:
-        """Checks what is asked for, and resolves it; raises as :meth:`create` does."""
+    def _plan(self, project: ProjectName, spec: TrainingSpec, scheduling: Scheduling, *, here: bool = True) -> _Planned:
+        """Checks what is asked for, and resolves it; raises as :meth:`create` does. ``here``: see :func:`.processes.check_processes`."""
         model = ResourceName.parse(spec.model, "models")
         dataset = VersionName.parse(spec.dataset_version, "datasets")
         if model.project != project.project:
@@ -169,7 +177,7 @@ class Trainings:
         _must_reach(project, dataset.parent, "dataset_version")
         table = self._table()
         checked, task = check_spec(spec, table)
-        check_processes(checked, self._capacity)
+        check_processes(checked, self._capacity, here=here)
         version = read_dataset_version(self.store, dataset)
         initial = self._version(project, checked.model_version, "model_version")
         _must_fit(version, initial.task if initial else task, str(initial.name) if initial else checked.architecture or "the model YAML")

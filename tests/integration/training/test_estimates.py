@@ -21,6 +21,7 @@ from visionyard.training.estimates.machine import Machine
 from visionyard.training.estimates.measured import MeasuredMachine
 from visionyard.training.estimates.price import Price
 from visionyard.training.mapping import job_to_proto
+from visionyard.training.report_mapping import report_to_proto
 from visionyard.training.spec import TrainingSpec
 from visionyard.training.v1 import training_job_pb2
 
@@ -60,6 +61,9 @@ async def test_from_the_third_run_on_the_estimate_is_about_right(room: Room) -> 
             expected.append(message.estimate.expected_duration.ToMilliseconds() / 1000)
             taken.append((job.end_time - job.start_time).total_seconds())  # type: ignore[operator] - it has ended
             assert message.cost.training_time.ToMilliseconds() / 1000 == pytest.approx(taken[-1], abs=3)
+            report = report_to_proto(room.trainings.report(name))
+            assert (report.cost.training_time, report.cost.currency) == (message.cost.training_time, "")
+            assert report.estimate == message.estimate
             assert message.early_stop == training_job_pb2.EARLY_STOP_UNSPECIFIED
     assert 0.5 <= expected[2] / taken[2] <= 2, f"expected {expected}, taken {taken}"
     now = room.trainings.estimate(PROJECT, _spec(dataset))[0]

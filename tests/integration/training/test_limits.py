@@ -17,6 +17,7 @@ from visionyard.training.estimates.estimates import Estimates
 from visionyard.training.estimates.machine import this_machine
 from visionyard.training.estimates.price import Price
 from visionyard.training.mapping import job_to_proto
+from visionyard.training.report_mapping import report_to_proto
 from visionyard.training.scheduling import Scheduling
 from visionyard.training.spec import TrainingSpec
 from visionyard.training.trainings import Trainings
@@ -105,6 +106,10 @@ async def test_a_budget_ends_a_training_by_the_price(room: Room, monkeypatch: py
     assert message.cost.currency == "EUR"
     assert message.cost.amount == pytest.approx(message.cost.training_time.ToMilliseconds() / 3.6e6 * 40, rel=0.01)
     assert message.estimate.expected_cost > 0
+    report = report_to_proto(trainings.report(dear))
+    assert (report.cost.amount, report.cost.currency) == (message.cost.amount, "EUR")
+    assert report.estimate == message.estimate
+    assert f"{message.cost.amount:.2f} EUR".encode() in trainings.page(dear)
 
 
 @pytest.mark.long

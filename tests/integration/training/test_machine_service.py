@@ -41,7 +41,7 @@ def test_what_is_not_trained_yet_has_a_price_and_a_place_in_time(client: Client,
 
     effort = machine_pb2.TrainingEffort(
         task="detect", model="yolov8n.yaml", image_size_px=64, batch_size=16, training_image_count=16, validation_image_count=8,
-        dataset_digest="0" * 16, processes=1, mixed_precision=False,
+        dataset_digest="0" * 16, processes=1, nodes=1, mixed_precision=False,
     )  # fmt: skip
     one = machine_pb2.Measurement(id="0" * 32, effort=effort, epochs=3)
     one.training.FromSeconds(1)
@@ -78,3 +78,35 @@ def test_what_is_not_trained_yet_has_a_price_and_a_place_in_time(client: Client,
     assert shown.expected_start_time.seconds == pytest.approx(waiting.expected_start_time.seconds, abs=300)
     for job in (second, first):
         client.training.cancel(job.name)
+
+
+@pytest.mark.timeout(300)
+def test_a_machine_with_gpus_is_estimated_from_one_that_is_too_small(client: Client, s3_store: ObjectStore) -> None:
+    dataset = publish_shapes(s3_store, train=16, val=8)
+    (own,) = client.machines.list()
+    gpus = own.cpu_cores + 1
+    batch = 16 * gpus
+    effort = machine_pb2.TrainingEffort(
+        task="detect", model="yolov8n.yaml", image_size_px=64, batch_size=batch, training_image_count=16, validation_image_count=8,
+        dataset_digest="0" * 16, processes=gpus, nodes=1, mixed_precision=True,
+    )  # fmt: skip
+    one = machine_pb2.Measurement(id="0" * 32, effort=effort, epochs=3)
+    one.training.FromSeconds(1)
+    one.ending.FromSeconds(2)
+    price = machine_pb2.Price(per_hour=36.0, currency="EUR")
+    fitting = machine_pb2.Machine(cpu_model="Rented", cpu_cores=64, gpu_model="GPU", gpu_count=gpus, price=price)
+    small = machine_pb2.Machine(cpu_model="Rented", cpu_cores=64, gpu_model="GPU", gpu_count=1, price=price)
+    client.machines.bring_in([machine_pb2.MeasuredMachine(machine=machine, measurements=[one]) for machine in (fitting, small)])
+    asked = {"model": "m", "architecture": "yolov8n.yaml", "epochs": 100, "image_size_px": 64, "batch_size": batch, "gpus": gpus}
+    found = client.training.estimate(dataset, **asked)
+    assert not found.HasField("expected_duration")
+    here, *others = found.estimates
+    assert here.machine.own
+    assert "no GPU" in here.unfit_reason
+    rented = {estimate.machine.gpu_count: estimate for estimate in others}
+    assert rented[1].unfit_reason == "has 1 GPU for trainings"
+    assert not rented[1].HasField("expected_duration")
+    assert (rented[gpus].basis, rented[gpus].expected_duration.seconds) == (machine_pb2.ESTIMATE_BASIS_SAME, 102)
+    assert rented[gpus].expected_cost == pytest.approx(1.02, rel=0.01)
+    with pytest.raises(ClientError, match=r"gpus.* this machine has no GPU"):
+        client.training.create(dataset, **asked)

@@ -2,8 +2,15 @@
 
 from datetime import UTC, datetime, timedelta
 
-from visionyard.kit.names import ResourceName
+import pytest
+
+from visionyard.kit.jobs.model import JobState
+from visionyard.kit.names import ProjectName, ResourceName
+from visionyard.kit.objectstore.memory import MemoryObjectStore
 from visionyard.training.forecast import starts
+from visionyard.training.processes import slots_taken
+from visionyard.training.spec import TrainingSpec
+from visionyard.training.trainings import Trainings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -13,8 +20,10 @@ def at(seconds):
 
 
 def forecast(running, waiting, slots):
+    """What is told of each waiting one, given as its seconds, or as those and how many slots it takes."""
     names = [ResourceName("p", "trainingJobs", f"j{n}") for n in range(len(waiting))]
-    found = starts(NOW, running, zip(names, waiting, strict=True), slots)
+    wanted = [one if isinstance(one, tuple) else (one, 1) for one in waiting]
+    found = starts(NOW, running, [(name, *one) for name, one in zip(names, wanted, strict=True)], slots)
     return [(found[name] - NOW).total_seconds() if name in found else None for name in names]
 
 
@@ -32,3 +41,35 @@ def test_behind_one_of_which_nothing_is_known_nothing_is_told():
     assert forecast([None], [5.0], 1) == [None]
     assert forecast([at(10)], [5.0, None, 5.0], 1) == [10, 15, None]
     assert forecast([None, at(10)], [5.0, 5.0], 2) == [10, 15]
+
+
+def test_a_wide_one_begins_when_the_last_of_its_slots_is_free_and_those_behind_it_wait():
+    assert forecast([at(100), at(40)], [(50.0, 2), 10.0], 2) == [100, 150]
+    assert forecast([at(100)], [(50.0, 2), 10.0, (5.0, 2)], 2) == [100, 150, 160]
+    assert forecast([at(100), at(100), at(20)], [(50.0, 2), 5.0], 4) == [20, 70]
+    assert forecast([None], [(5.0, 2), 5.0], 2) == [None, None], "the free slot is kept for it"
+
+
+def test_one_that_is_wider_than_the_machine_is_left_to_others_and_stops_nobody():
+    assert forecast([at(100)], [(50.0, 3), 10.0], 2) == [None, 0]
+
+
+@pytest.mark.parametrize(("taken", "begins"), [((0, 1), [100, 160]), ((1,), [0, 100])])
+def test_the_queue_tells_it_by_the_slots_that_jobs_hold_and_take(taken, begins):
+    slots = [{"CUDA_VISIBLE_DEVICES": name} for name in ("0", "1")]
+    trainings = Trainings(MemoryObjectStore(), lambda: pytest.fail("nothing of Ultralytics is needed"), slots=2, width=slots_taken(slots))
+
+    def queued(gpus, seconds):
+        spec = TrainingSpec("projects/p/datasets/d/versions/1", "projects/p/models/m", architecture="yolov8n.yaml", gpus=gpus)
+        return trainings.jobs.create("p", spec.to_json(), "", pointers={"estimate": {"seconds": seconds}}).name
+
+    running = queued(len(taken), 100.0)
+    begun = trainings.jobs.records.update(
+        running, lambda job, now: job.changed(state=JobState.RUNNING, attempt=1, start_time=now, slots=taken)
+    ).start_time
+    waiting = [queued(1, 60.0), queued(2, 60.0)] if len(taken) == 1 else [queued(2, 60.0), queued(1, 60.0)]
+    too_wide = queued(3, 60.0)
+    views, _ = trainings.queue(ProjectName("p"))
+    told = {view.job.name: view.expected_start for view in views}
+    assert [(told[name] - begun).total_seconds() for name in waiting] == pytest.approx(begins, abs=5)
+    assert told[too_wide] is None

@@ -9,7 +9,7 @@ import pytest
 
 from visionyard.kit.errors import Reason, YardError
 from visionyard.training.mapping import spec_from_proto
-from visionyard.training.processes import Capacity, capacity_here, check_processes, slots_taken
+from visionyard.training.processes import Capacity, capacity_here, check_processes, slots_taken, why_not
 from visionyard.training.spec import TrainingSpec
 from visionyard.training.v1 import training_job_pb2
 from visionyard.training.worker import ranks
@@ -62,6 +62,29 @@ def test_what_cannot_be_is_refused_with_what_to_do(asked, machine, field, said):
     assert refused.value.reason is Reason.INVALID_FIELD
     assert f"training_job.spec.{field}" in refused.value.message
     assert said in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("asked", "machine", "said"),
+    [
+        ({"gpus": 2}, GPUS, ""),
+        ({"gpus": 3}, GPUS, "has 2 GPUs for trainings"),
+        ({"gpus": 3}, Capacity(gpus=1, cores=16), "has 1 GPU for trainings"),
+        ({"gpus": 4}, CPU, ""),
+        ({"gpus": 5}, CPU, "has no GPU and 4 CPU cores, of which each process takes one"),
+        ({"gpus": 5, "nodes": 2, "launcher": "ray"}, CPU, "has no GPU and 4 CPU cores, of which each process takes one"),
+        ({"gpus": 5, "nodes": 2, "launcher": "ray"}, CLUSTER, ""),
+    ],
+)
+def test_why_a_machine_cannot_run_it(asked, machine, said):
+    assert why_not(spec(**asked), machine) == said
+
+
+@pytest.mark.parametrize("asked", [{"gpus": 65}, {"gpus": 4, "batch_size": 6}, {"gpus": 2, "nodes": 2}, {"nodes": 2, "launcher": "ray"}])
+def test_what_no_machine_could_run_is_refused_for_an_estimate_too(asked):
+    check_processes(spec(gpus=8, batch_size=8), CPU, here=False)
+    with pytest.raises(YardError):
+        check_processes(spec(**asked), CPU, here=False)
 
 
 def test_a_training_takes_a_slot_for_each_gpu_and_one_of_a_cpu():

@@ -40,8 +40,9 @@ _MOST = {
     "train_images": 10**9,
     "val_images": 10**9,
     "processes": 4096,
+    "nodes": 4096,
 }
-_LEAST = {"image_size_px": 1, "batch_size": 1, "processes": 1}
+_LEAST = {"image_size_px": 1, "batch_size": 1, "processes": 1, "nodes": 1}
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class Effort:
         val_images: Images of a validation; 0 where there is none between epochs.
         mixed_precision: Whether it computes with mixed precision (on a GPU).
         dataset_digest: Tells datasets apart: 16 hexadecimal digits.
-        processes: How many processes train together.
+        processes: How many processes train together, on all machines.
+        nodes: How many machines those are.
     """
 
     task: str
@@ -73,6 +75,15 @@ class Effort:
     mixed_precision: bool
     dataset_digest: str
     processes: int = 1
+    nodes: int = 1
+
+    def at_once(self, gpus: int) -> int:
+        """How many times the pace of one process its processes have together: one GPU, or the CPU of one machine, computes for one at a time.
+
+        Args:
+            gpus: How many GPUs each of the machines has.
+        """
+        return self.nodes * min(math.ceil(self.processes / self.nodes), max(gpus, 1))
 
     @property
     def model_gflops(self) -> float:
@@ -152,6 +163,7 @@ def effort_of(spec: TrainingSpec, defaults: Mapping[str, Any], version: DatasetV
         mixed_precision=arguments.get("amp") not in {False, "fp32"},
         dataset_digest=hashlib.sha256(version.digest.encode()).hexdigest()[:_DIGEST_DIGITS],
         processes=spec.processes,
+        nodes=spec.machines,
     )
 
 

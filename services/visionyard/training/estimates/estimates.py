@@ -25,22 +25,27 @@ class MachineEstimate:
         known: The machine with what is known of it.
         own: Whether the service runs on it.
         expectation: The estimate.
+        machines: How many such machines train together.
+        unfit_reason: Why the machine cannot run it, to go on behind its name; empty where it can.
     """
 
     known: MeasuredMachine
     own: bool
     expectation: Expectation
+    machines: int = 1
+    unfit_reason: str = ""
 
     @property
     def cost(self) -> float:
-        """What the training is expected to cost; 0 where the machine has no price."""
-        return self.known.price.cost(self.expectation.seconds) if self.known.price else 0.0
+        """What the training is expected to cost, each machine at this one's price; 0 where it has none."""
+        return self.known.price.times(self.machines).cost(self.expectation.seconds) if self.known.price else 0.0
 
     def to_json(self) -> dict[str, Any]:
         """The form in which a job's pointers keep it, without the measurements it was made of."""
         return {
             "machine": self.known.machine.to_json(),
             "price": self.known.price.to_json() if self.known.price else None,
+            "machines": self.machines,
             **vars(self.expectation),
             "basis": self.expectation.basis.value,
         }
@@ -48,9 +53,16 @@ class MachineEstimate:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> MachineEstimate:
         """Reads what :meth:`to_json` wrote."""
-        rest = {key: value for key, value in document.items() if key not in {"machine", "price"}}
+        rest = {key: value for key, value in document.items() if key not in {"machine", "price", "machines"}}
+        machines = document.get("machines", 1)  # documents of earlier builds lack it
         known = MeasuredMachine(Machine.from_json(document["machine"]), price=Price.from_json(document["price"]))
-        return cls(known, own=True, expectation=Expectation(**{**rest, "basis": Basis(rest["basis"])}))
+        return cls(known, own=True, expectation=Expectation(**{**rest, "basis": Basis(rest["basis"])}), machines=machines)
+
+
+def estimate_of(pointers: Mapping[str, Any]) -> MachineEstimate | None:
+    """What was expected of a job when it was queued, by its pointers; None where it was not estimated."""
+    document = pointers.get("estimate")
+    return MachineEstimate.from_json(document) if document else None
 
 
 class Estimates:
@@ -113,11 +125,12 @@ class Estimates:
     def on_own(self, project: ProjectName, effort: Effort, epochs: int, hours: float = 0.0) -> MachineEstimate:
         """An estimate for the service's own machine; arguments as of :func:`.estimator.estimate`."""
         known = replace(self.measured.find(project.project, self.own.id) or MeasuredMachine(self.own), price=self.price)
-        return MachineEstimate(known, own=True, expectation=estimate(effort, epochs, known.machine, known.measurements, hours))
+        return _estimated(known, effort, epochs, hours, own=True)
 
     def side_by_side(self, project: ProjectName, effort: Effort, epochs: int, hours: float = 0.0) -> list[MachineEstimate]:
         """An estimate for each machine that is known, the service's own first; arguments as of :func:`.estimator.estimate`."""
-        return [
-            MachineEstimate(one, one.machine.id == self.own.id, estimate(effort, epochs, one.machine, one.measurements, hours))
-            for one in self.machines(project)
-        ]
+        return [_estimated(one, effort, epochs, hours, own=one.machine.id == self.own.id) for one in self.machines(project)]
+
+
+def _estimated(known: MeasuredMachine, effort: Effort, epochs: int, hours: float, *, own: bool) -> MachineEstimate:
+    return MachineEstimate(known, own, estimate(effort, epochs, known.machine, known.measurements, hours), effort.nodes)

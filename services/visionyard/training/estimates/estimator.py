@@ -2,7 +2,8 @@
 
 A training is taken apart: start-up, then for each epoch training, validation and saving, then the end's work with one validation more. Each part is taken from
 the measurements that are most like it, and scaled: training and validation by images and by work for an image, the rest as it is. The work for an image is its forward pass in
-floating-point operations (by the square of its side) and a share for loading it, which weighs more on a GPU.
+floating-point operations (by the square of its side) and a share for loading it, which weighs more on a GPU. Several processes share the images, as far as the machine has a GPU
+for each: on a CPU, and on one GPU, they take as long as one.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from visionyard.training.estimates.effort import Effort
 from visionyard.training.estimates.machine import Machine
@@ -79,8 +81,9 @@ def estimate(effort: Effort, epochs: int, machine: Machine, measurements: Iterab
     loading = _LOADING_GFLOPS["gpu" if machine.gpu_count else "cpu"]
     if like:
         start_up = _start_up(effort, known)
-        train = _median(like, lambda one: one.train_s * _scale(effort, one.effort, loading, "train_images"))
-        validation = _median([one for one in like if one.val_s], lambda one: one.val_s * _scale(effort, one.effort, loading, "val_images"))
+        scale = partial(_scale, effort, gpus=machine.gpu_count, loading=loading)
+        train = _median(like, lambda one: one.train_s * scale(one.effort, images="train_images"))
+        validation = _median([one for one in like if one.val_s], lambda one: one.val_s * scale(one.effort, images="val_images"))
         first = _median(like, lambda one: one.first_extra_s)
         save = _median(like, lambda one: one.save_s)
         end = _ending(like, known, validation)
@@ -105,20 +108,17 @@ def estimate(effort: Effort, epochs: int, machine: Machine, measurements: Iterab
 
 
 def _most_alike(effort: Effort, known: Sequence[Measurement]) -> tuple[list[Measurement], bool]:
-    """The newest measurements of those that fit best, newest first; and whether they are of the same model, size and batch."""
+    """The newest measurements of those that fit best, newest first; and whether they are of the same model, size, batch and number of processes."""
     if not known:
         return [], False
     distances = [(_distance(effort, one.effort), one) for one in known]
     least = min(distance for distance, _ in distances)
     nearest = [one for distance, one in distances if distance == least][:_NEWEST]
-    other = nearest[0].effort
-    same = (other.task, other.model, other.image_size_px, other.batch_size) == (
-        effort.task,
-        effort.model,
-        effort.image_size_px,
-        effort.batch_size,
-    )
-    return nearest, same
+    return nearest, _likeness(nearest[0].effort) == _likeness(effort)
+
+
+def _likeness(effort: Effort) -> tuple[object, ...]:
+    return effort.task, effort.model, effort.image_size_px, effort.batch_size, effort.processes, effort.nodes
 
 
 def _distance(wanted: Effort, other: Effort) -> tuple[int, ...]:
@@ -142,11 +142,11 @@ def _octaves(wanted: float, other: float, steps: int = 1) -> int:
     return round(steps * abs(math.log2(max(wanted, 1e-3) / max(other, 1e-3))))
 
 
-def _scale(wanted: Effort, other: Effort, loading: float, images: str) -> float:
-    """By how much the one's pass over its images costs more than the other's."""
+def _scale(wanted: Effort, other: Effort, *, gpus: int, loading: float, images: str) -> float:
+    """By how much the one's pass over its images takes longer than the other's on machines with so many GPUs."""
     work = (wanted.image_gflops + loading) / (other.image_gflops + loading)
     counts: tuple[int, int] = (getattr(wanted, images), max(getattr(other, images), 1))
-    return work * counts[0] / counts[1] * other.processes / wanted.processes
+    return work * counts[0] / counts[1] * other.at_once(gpus) / wanted.at_once(gpus)
 
 
 def _median(found: Sequence[Measurement], value: Callable[[Measurement], float]) -> float:
@@ -177,5 +177,5 @@ def _ending(like: Sequence[Measurement], known: Sequence[Measurement], validatio
 
 
 def _rough_image_s(effort: Effort, machine: Machine, loading: float) -> float:
-    pace = _GPU_GFLOPS_A_S * effort.processes if machine.gpu_count else _CORE_GFLOPS_A_S * machine.cpu_cores
-    return _TRAINING_OVER_VALIDATION * (effort.image_gflops + loading) / pace
+    pace = _GPU_GFLOPS_A_S if machine.gpu_count else _CORE_GFLOPS_A_S * machine.cpu_cores
+    return _TRAINING_OVER_VALIDATION * (effort.image_gflops + loading) / (pace * effort.at_once(machine.gpu_count))

@@ -58,6 +58,14 @@ class Price:
         """What so many seconds of training cost, in the currency."""
         return self.hourly * seconds / 3600
 
+    def times(self, machines: int) -> Price:
+        """The price of so many machines of this price."""
+        return Price(
+            self.currency,
+            self.per_hour * machines if self.per_hour is not None else None,
+            self.per_month * machines if self.per_month is not None else None,
+        )
+
     def to_json(self) -> dict[str, Any]:
         """The form in which documents keep it."""
         return dict(vars(self))

@@ -16,6 +16,8 @@ from visionyard.kit.jobs.model import Job, ProgressSnapshot
 from visionyard.kit.jobs.service import JobService
 from visionyard.kit.names import ResourceName
 from visionyard.kit.objectstore.port import NotFound, ObjectStore
+from visionyard.training.estimates.estimates import MachineEstimate, estimate_of
+from visionyard.training.limits import Spent, spent_in_all
 from visionyard.training.reports.findings import REPORT_FILE
 
 MAX_ROWS = 1000
@@ -50,6 +52,16 @@ class TrainingReport:
     def best_epoch(self) -> int:
         """The epoch whose weights are ``best.pt``; 0 where that is not known."""
         return int(self.measured.get("best_epoch", 0))
+
+    @property
+    def spent(self) -> Spent:
+        """What it has taken in all, and what that costs."""
+        return spent_in_all(self.job.pointers)
+
+    @property
+    def estimate(self) -> MachineEstimate | None:
+        """What was expected of it when it was queued; None where it was not estimated."""
+        return estimate_of(self.job.pointers)
 
     @property
     def elapsed_s(self) -> float | None:

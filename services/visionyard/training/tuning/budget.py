@@ -18,11 +18,12 @@ def room_for(search: Search, epochs: int) -> int:
     """
     spec = search.spec
     seconds = _epoch_s(search)
-    if not spec.budget or spec.price is None or not spec.price.hourly or not seconds:
+    price = spec.trial_price
+    if not spec.budget or price is None or not price.hourly or not seconds:
         return len(search.trials) + spec.trials
     to_go = sum(max(spec.rungs[trial.rung].epochs - trial.epoch, 0) for trial in search.trials if trial.state.open)
-    left = spec.budget - search.cost - spec.price.cost(seconds * to_go)
-    return max(math.floor(left / spec.price.cost(seconds * epochs)), 0)
+    left = spec.budget - search.cost - price.cost(seconds * to_go)
+    return max(math.floor(left / price.cost(seconds * epochs)), 0)
 
 
 def _epoch_s(search: Search) -> float:

@@ -70,6 +70,11 @@ class TuningSpec:
         """The rungs, the first one first."""
         return plan(self.trials, self.training.epochs, self.eta, self.min_epochs)
 
+    @property
+    def trial_price(self) -> Price | None:
+        """What all the machines cost that a trial trains on; None where nobody has said so."""
+        return self.price.times(self.training.machines) if self.price else None
+
     def to_json(self) -> dict[str, Any]:
         """The form in which the job's document keeps it."""
         return {
@@ -221,7 +226,7 @@ class Search:
     def cost(self) -> float:
         """What its trials have cost up to their last checkpoints, in the price's currency; 0 where the machine has no price."""
         measured = sum(trial.measured_before_s + trial.measured_s for trial in self.trials)
-        return self.spec.price.cost(measured) if self.spec.price else 0.0
+        return self.spec.trial_price.cost(measured) if self.spec.trial_price else 0.0
 
     @property
     def best(self) -> Trial | None:

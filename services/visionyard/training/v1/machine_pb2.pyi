@@ -34,7 +34,7 @@ class _EstimateBasisEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Estimat
     ESTIMATE_BASIS_SCALED: _EstimateBasis.ValueType  # 2
     """Other trainings on the machine, scaled by model, image size and number of images."""
     ESTIMATE_BASIS_SAME: _EstimateBasis.ValueType  # 3
-    """Trainings of the same architecture, image size and batch on the machine."""
+    """Trainings of the same architecture, image size, batch and number of processes on the machine."""
 
 class EstimateBasis(_EstimateBasis, metaclass=_EstimateBasisEnumTypeWrapper):
     """What an estimate rests on."""
@@ -46,7 +46,7 @@ ESTIMATE_BASIS_ROUGH: EstimateBasis.ValueType  # 1
 ESTIMATE_BASIS_SCALED: EstimateBasis.ValueType  # 2
 """Other trainings on the machine, scaled by model, image size and number of images."""
 ESTIMATE_BASIS_SAME: EstimateBasis.ValueType  # 3
-"""Trainings of the same architecture, image size and batch on the machine."""
+"""Trainings of the same architecture, image size, batch and number of processes on the machine."""
 Global___EstimateBasis: _TypeAlias = EstimateBasis  # noqa: Y015
 
 @_typing.final
@@ -164,6 +164,7 @@ class TrainingEffort(_message.Message):
     MIXED_PRECISION_FIELD_NUMBER: _builtins.int
     DATASET_DIGEST_FIELD_NUMBER: _builtins.int
     PROCESSES_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     """"detect", "segment", "classify", "pose" or "obb"."""
     model: _builtins.str
@@ -185,7 +186,9 @@ class TrainingEffort(_message.Message):
     dataset_digest: _builtins.str
     """Tells datasets apart: 16 hexadecimal digits."""
     processes: _builtins.int
-    """How many processes train together; from 1 to 4096."""
+    """How many processes train together, on all machines; from 1 to 4096."""
+    nodes: _builtins.int
+    """How many machines those are; from 1 to 4096. 0: one."""
     def __init__(
         self,
         *,
@@ -200,10 +203,11 @@ class TrainingEffort(_message.Message):
         mixed_precision: _builtins.bool = ...,
         dataset_digest: _builtins.str = ...,
         processes: _builtins.int = ...,
+        nodes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "dataset_digest", b"dataset_digest", "gflops", b"gflops", "image_size_px", b"image_size_px", "mixed_precision", b"mixed_precision", "model", b"model", "parameter_count", b"parameter_count", "processes", b"processes", "task", b"task", "training_image_count", b"training_image_count", "validation_image_count", b"validation_image_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "dataset_digest", b"dataset_digest", "gflops", b"gflops", "image_size_px", b"image_size_px", "mixed_precision", b"mixed_precision", "model", b"model", "nodes", b"nodes", "parameter_count", b"parameter_count", "processes", b"processes", "task", b"task", "training_image_count", b"training_image_count", "validation_image_count", b"validation_image_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -347,8 +351,9 @@ class Estimate(_message.Message):
     START_UP_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     ENDING_FIELD_NUMBER: _builtins.int
+    UNFIT_REASON_FIELD_NUMBER: _builtins.int
     expected_cost: _builtins.float
-    """What that costs, by the machine's price; 0 where it has none."""
+    """What that costs, by the machine's price, times the number of machines that train together; 0 where it has none."""
     past_error_ratio: _builtins.float
     """How wrong the newest estimates (at most 10) on the machine were: the mean of |expected / taken - 1|; 0 where there are none."""
     past_estimate_count: _builtins.int
@@ -357,6 +362,10 @@ class Estimate(_message.Message):
     """What it rests on."""
     measurement_count: _builtins.int
     """How many measurements it was made of."""
+    unfit_reason: _builtins.str
+    """Why the machine cannot run such a training ("has no GPU and 2 CPU cores, ..."), to go on behind its name; then only `machine` is set besides. Empty where
+    it can.
+    """
     @_builtins.property
     def machine(self) -> Global___Machine:
         """The machine."""
@@ -390,10 +399,11 @@ class Estimate(_message.Message):
         start_up: _duration_pb2.Duration | None = ...,
         epoch: _duration_pb2.Duration | None = ...,
         ending: _duration_pb2.Duration | None = ...,
+        unfit_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ending", b"ending", "epoch", b"epoch", "expected_duration", b"expected_duration", "machine", b"machine", "start_up", b"start_up"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["basis", b"basis", "ending", b"ending", "epoch", b"epoch", "expected_cost", b"expected_cost", "expected_duration", b"expected_duration", "machine", b"machine", "measurement_count", b"measurement_count", "past_error_ratio", b"past_error_ratio", "past_estimate_count", b"past_estimate_count", "start_up", b"start_up"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["basis", b"basis", "ending", b"ending", "epoch", b"epoch", "expected_cost", b"expected_cost", "expected_duration", b"expected_duration", "machine", b"machine", "measurement_count", b"measurement_count", "past_error_ratio", b"past_error_ratio", "past_estimate_count", b"past_estimate_count", "start_up", b"start_up", "unfit_reason", b"unfit_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -181,7 +181,7 @@ class TrainingCost(_message.Message):
     AMOUNT_FIELD_NUMBER: _builtins.int
     CURRENCY_FIELD_NUMBER: _builtins.int
     amount: _builtins.float
-    """What that costs by the prices of the machines; 0 where `currency` is empty."""
+    """What that costs by the prices of the machines, each of several that train together at the same; 0 where `currency` is empty."""
     currency: _builtins.str
     """The currency, ISO 4217; empty where the machines had no price."""
     @_builtins.property

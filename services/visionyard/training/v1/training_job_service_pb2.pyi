@@ -128,12 +128,12 @@ class EstimateTrainingResponse(_message.Message):
     PAST_ERROR_RATIO_FIELD_NUMBER: _builtins.int
     ESTIMATES_FIELD_NUMBER: _builtins.int
     expected_cost: _builtins.float
-    """What that costs; 0 where the machine has no price."""
+    """What that costs; 0 where the machine has no price, or cannot run it."""
     past_error_ratio: _builtins.float
     """How wrong the newest estimates (at most 10) on this machine were: the mean of |expected / taken - 1|; 0 where there are none."""
     @_builtins.property
     def expected_duration(self) -> _duration_pb2.Duration:
-        """On the service's own machine, from the worker's start to the model version, waiting in the queue left out."""
+        """On the service's own machine, from the worker's start to the model version, waiting in the queue left out; unset where that machine cannot run it."""
 
     @_builtins.property
     def estimates(self) -> _containers.RepeatedCompositeFieldContainer[_machine_pb2.Estimate]:

@@ -110,7 +110,8 @@ class TrainingJobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EstimateTraining(self, request, context):
-        """How long such a job would take on each machine that is known, and what it would cost; queues nothing. Errors as of CreateTrainingJob.
+        """How long such a job would take on each machine that is known, and what it would cost; queues nothing. Errors as of CreateTrainingJob, but a machine that has
+        too few GPUs for it, the service's own too, is told as such.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,7 +38,9 @@ class TrainingJobServiceStub:
     NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND, PRESET_NOT_FOUND), FAILED_PRECONDITION (PRICE_UNKNOWN).
     """
     EstimateTraining: _grpc.UnaryUnaryMultiCallable[_training_job_service_pb2.EstimateTrainingRequest, _training_job_service_pb2.EstimateTrainingResponse]
-    """How long such a job would take on each machine that is known, and what it would cost; queues nothing. Errors as of CreateTrainingJob."""
+    """How long such a job would take on each machine that is known, and what it would cost; queues nothing. Errors as of CreateTrainingJob, but a machine that has
+    too few GPUs for it, the service's own too, is told as such.
+    """
     GetTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_job_service_pb2.GetTrainingJobRequest, _training_job_service_pb2.GetTrainingJobResponse]
     """One job. NOT_FOUND (JOB_NOT_FOUND)."""
     ListTrainingJobs: _grpc.UnaryUnaryMultiCallable[_training_job_service_pb2.ListTrainingJobsRequest, _training_job_service_pb2.ListTrainingJobsResponse]
@@ -73,7 +75,9 @@ class TrainingJobServiceAsyncStub(TrainingJobServiceStub):
     NOT_FOUND (DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND, PRESET_NOT_FOUND), FAILED_PRECONDITION (PRICE_UNKNOWN).
     """
     EstimateTraining: _aio.UnaryUnaryMultiCallable[_training_job_service_pb2.EstimateTrainingRequest, _training_job_service_pb2.EstimateTrainingResponse]  # type: ignore[assignment]
-    """How long such a job would take on each machine that is known, and what it would cost; queues nothing. Errors as of CreateTrainingJob."""
+    """How long such a job would take on each machine that is known, and what it would cost; queues nothing. Errors as of CreateTrainingJob, but a machine that has
+    too few GPUs for it, the service's own too, is told as such.
+    """
     GetTrainingJob: _aio.UnaryUnaryMultiCallable[_training_job_service_pb2.GetTrainingJobRequest, _training_job_service_pb2.GetTrainingJobResponse]  # type: ignore[assignment]
     """One job. NOT_FOUND (JOB_NOT_FOUND)."""
     ListTrainingJobs: _aio.UnaryUnaryMultiCallable[_training_job_service_pb2.ListTrainingJobsRequest, _training_job_service_pb2.ListTrainingJobsResponse]  # type: ignore[assignment]
@@ -117,7 +121,9 @@ class TrainingJobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _training_job_service_pb2.EstimateTrainingRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_training_job_service_pb2.EstimateTrainingResponse, _abc.Awaitable[_training_job_service_pb2.EstimateTrainingResponse]]:
-        """How long such a job would take on each machine that is known, and what it would cost; queues nothing. Errors as of CreateTrainingJob."""
+        """How long such a job would take on each machine that is known, and what it would cost; queues nothing. Errors as of CreateTrainingJob, but a machine that has
+        too few GPUs for it, the service's own too, is told as such.
+        """
 
     @_abc_1.abstractmethod
     def GetTrainingJob(

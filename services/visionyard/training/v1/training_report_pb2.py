@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from visionyard.jobs.v1 import job_pb2 as visionyard_dot_jobs_dot_v1_dot_job__pb2
+from visionyard.training.v1 import machine_pb2 as visionyard_dot_training_dot_v1_dot_machine__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,visionyard/training/v1/training_report.proto\x12\x16visionyard.training.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cvisionyard/jobs/v1/job.proto\"\xee\x03\n\x0eTrainingReport\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x05state\x18\x02 \x01(\x0e\x32\x1c.visionyard.jobs.v1.JobState\x12\x17\n\x0f\x64\x61taset_version\x18\x03 \x01(\t\x12\x15\n\rmodel_version\x18\x04 \x01(\t\x12\r\n\x05\x65poch\x18\x05 \x01(\x05\x12\x0e\n\x06\x65pochs\x18\x06 \x01(\x05\x12\x12\n\nbest_epoch\x18\x07 \x01(\x05\x12\x10\n\x08\x61ttempts\x18\x08 \x01(\x05\x12\x0e\n\x06\x64\x65vice\x18\t \x01(\t\x12\x37\n\x0bphase_times\x18\n \x01(\x0b\x32\".visionyard.training.v1.PhaseTimes\x12*\n\x07\x65lapsed\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11images_per_second\x18\x0c \x01(\x01\x12+\n\x03gpu\x18\r \x01(\x0b\x32\x1e.visionyard.training.v1.GpuUse\x12;\n\repoch_figures\x18\x0e \x03(\x0b\x32$.visionyard.training.v1.EpochFigures\x12\x32\n\x08\x66indings\x18\x0f \x01(\x0b\x32 .visionyard.training.v1.Findings\"\x90\x02\n\nPhaseTimes\x12(\n\x05start\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05\x66\x65tch\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\'\n\x04\x64\x61ta\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08training\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nvalidation\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06saving\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"}\n\x06GpuUse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1e\n\x11utilisation_ratio\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x11peak_memory_bytes\x18\x03 \x01(\x03\x12\x14\n\x0cmemory_bytes\x18\x04 \x01(\x03\x42\x14\n\x12_utilisation_ratio\"\x8e\x01\n\x0c\x45pochFigures\x12\r\n\x05\x65poch\x18\x01 \x01(\x05\x12@\n\x06values\x18\x02 \x03(\x0b\x32\x30.visionyard.training.v1.EpochFigures.ValuesEntry\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xd7\x04\n\x08\x46indings\x12\r\n\x05split\x18\x01 \x01(\t\x12\x13\n\x0bimage_count\x18\x02 \x01(\x05\x12\x13\n\x0blabel_count\x18\x03 \x01(\x05\x12\x12\n\nconfidence\x18\x04 \x01(\x01\x12\x0b\n\x03iou\x18\x05 \x01(\x01\x12\x19\n\x11images_per_second\x18\x06 \x01(\x01\x12>\n\x07metrics\x18\x07 \x03(\x0b\x32-.visionyard.training.v1.Findings.MetricsEntry\x12\x1c\n\x14\x66\x61lse_positive_count\x18\x08 \x01(\x05\x12\x1c\n\x14\x66\x61lse_negative_count\x18\t \x01(\x05\x12\x36\n\x07\x63lasses\x18\n \x03(\x0b\x32%.visionyard.training.v1.ClassFindings\x12\x38\n\tconfusion\x18\x0b \x03(\x0b\x32%.visionyard.training.v1.ConfusionCell\x12\x1b\n\x13\x63onfusion_truncated\x18\x0c \x01(\x08\x12\x32\n\tpr_curves\x18\r \x03(\x0b\x32\x1f.visionyard.training.v1.PrCurve\x12\x19\n\x11wrong_image_count\x18\x0e \x01(\x05\x12\x32\n\x06images\x18\x0f \x03(\x0b\x32\".visionyard.training.v1.WrongImage\x12\x18\n\x10images_truncated\x18\x10 \x01(\x08\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xe9\x01\n\rClassFindings\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0blabel_count\x18\x03 \x01(\x05\x12\x16\n\x0etrue_positives\x18\x04 \x01(\x05\x12\x17\n\x0f\x66\x61lse_positives\x18\x05 \x01(\x05\x12\x17\n\x0f\x66\x61lse_negatives\x18\x06 \x01(\x05\x12\x11\n\tprecision\x18\x07 \x01(\x01\x12\x0e\n\x06recall\x18\x08 \x01(\x01\x12\x11\n\x04\x61p50\x18\t \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07\x61p50_95\x18\n \x01(\x01H\x01\x88\x01\x01\x42\x07\n\x05_ap50B\n\n\x08_ap50_95\"Q\n\rConfusionCell\x12\x1a\n\x12predicted_class_id\x18\x01 \x01(\x05\x12\x15\n\rtrue_class_id\x18\x02 \x01(\x05\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\".\n\x07PrCurve\x12\x10\n\x08\x63lass_id\x18\x01 \x01(\x05\x12\x11\n\tprecision\x18\x02 \x03(\x01\"\xfc\x01\n\nWrongImage\x12\r\n\x05image\x18\x01 \x01(\t\x12\x10\n\x08width_px\x18\x02 \x01(\x05\x12\x11\n\theight_px\x18\x03 \x01(\x05\x12\x1c\n\x14\x66\x61lse_positive_count\x18\x04 \x01(\x05\x12\x1c\n\x14\x66\x61lse_negative_count\x18\x05 \x01(\x05\x12>\n\x0f\x66\x61lse_positives\x18\x06 \x03(\x0b\x32%.visionyard.training.v1.FalsePositive\x12>\n\x0f\x66\x61lse_negatives\x18\x07 \x03(\x0b\x32%.visionyard.training.v1.FalseNegative\"r\n\rFalsePositive\x12\x10\n\x08\x63lass_id\x18\x01 \x01(\x05\x12\x12\n\nclass_name\x18\x02 \x01(\t\x12\x17\n\x0ftrue_class_name\x18\x03 \x01(\t\x12\x12\n\nconfidence\x18\x04 \x01(\x01\x12\x0e\n\x06points\x18\x05 \x03(\x01\"c\n\rFalseNegative\x12\x10\n\x08\x63lass_id\x18\x01 \x01(\x05\x12\x12\n\nclass_name\x18\x02 \x01(\t\x12\x1c\n\x14predicted_class_name\x18\x03 \x01(\t\x12\x0e\n\x06points\x18\x04 \x03(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,visionyard/training/v1/training_report.proto\x12\x16visionyard.training.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cvisionyard/jobs/v1/job.proto\x1a$visionyard/training/v1/machine.proto\"\xd6\x04\n\x0eTrainingReport\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x05state\x18\x02 \x01(\x0e\x32\x1c.visionyard.jobs.v1.JobState\x12\x17\n\x0f\x64\x61taset_version\x18\x03 \x01(\t\x12\x15\n\rmodel_version\x18\x04 \x01(\t\x12\r\n\x05\x65poch\x18\x05 \x01(\x05\x12\x0e\n\x06\x65pochs\x18\x06 \x01(\x05\x12\x12\n\nbest_epoch\x18\x07 \x01(\x05\x12\x10\n\x08\x61ttempts\x18\x08 \x01(\x05\x12\x0e\n\x06\x64\x65vice\x18\t \x01(\t\x12\x37\n\x0bphase_times\x18\n \x01(\x0b\x32\".visionyard.training.v1.PhaseTimes\x12*\n\x07\x65lapsed\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11images_per_second\x18\x0c \x01(\x01\x12+\n\x03gpu\x18\r \x01(\x0b\x32\x1e.visionyard.training.v1.GpuUse\x12;\n\repoch_figures\x18\x0e \x03(\x0b\x32$.visionyard.training.v1.EpochFigures\x12\x32\n\x08\x66indings\x18\x0f \x01(\x0b\x32 .visionyard.training.v1.Findings\x12\x32\n\x04\x63ost\x18\x10 \x01(\x0b\x32$.visionyard.training.v1.ReportedCost\x12\x32\n\x08\x65stimate\x18\x11 \x01(\x0b\x32 .visionyard.training.v1.Estimate\"b\n\x0cReportedCost\x12\x30\n\rtraining_time\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x01\x12\x10\n\x08\x63urrency\x18\x03 \x01(\t\"\x90\x02\n\nPhaseTimes\x12(\n\x05start\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05\x66\x65tch\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\'\n\x04\x64\x61ta\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08training\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nvalidation\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06saving\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"}\n\x06GpuUse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1e\n\x11utilisation_ratio\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x11peak_memory_bytes\x18\x03 \x01(\x03\x12\x14\n\x0cmemory_bytes\x18\x04 \x01(\x03\x42\x14\n\x12_utilisation_ratio\"\x8e\x01\n\x0c\x45pochFigures\x12\r\n\x05\x65poch\x18\x01 \x01(\x05\x12@\n\x06values\x18\x02 \x03(\x0b\x32\x30.visionyard.training.v1.EpochFigures.ValuesEntry\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xd7\x04\n\x08\x46indings\x12\r\n\x05split\x18\x01 \x01(\t\x12\x13\n\x0bimage_count\x18\x02 \x01(\x05\x12\x13\n\x0blabel_count\x18\x03 \x01(\x05\x12\x12\n\nconfidence\x18\x04 \x01(\x01\x12\x0b\n\x03iou\x18\x05 \x01(\x01\x12\x19\n\x11images_per_second\x18\x06 \x01(\x01\x12>\n\x07metrics\x18\x07 \x03(\x0b\x32-.visionyard.training.v1.Findings.MetricsEntry\x12\x1c\n\x14\x66\x61lse_positive_count\x18\x08 \x01(\x05\x12\x1c\n\x14\x66\x61lse_negative_count\x18\t \x01(\x05\x12\x36\n\x07\x63lasses\x18\n \x03(\x0b\x32%.visionyard.training.v1.ClassFindings\x12\x38\n\tconfusion\x18\x0b \x03(\x0b\x32%.visionyard.training.v1.ConfusionCell\x12\x1b\n\x13\x63onfusion_truncated\x18\x0c \x01(\x08\x12\x32\n\tpr_curves\x18\r \x03(\x0b\x32\x1f.visionyard.training.v1.PrCurve\x12\x19\n\x11wrong_image_count\x18\x0e \x01(\x05\x12\x32\n\x06images\x18\x0f \x03(\x0b\x32\".visionyard.training.v1.WrongImage\x12\x18\n\x10images_truncated\x18\x10 \x01(\x08\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xe9\x01\n\rClassFindings\x12\n\n\x02id\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0blabel_count\x18\x03 \x01(\x05\x12\x16\n\x0etrue_positives\x18\x04 \x01(\x05\x12\x17\n\x0f\x66\x61lse_positives\x18\x05 \x01(\x05\x12\x17\n\x0f\x66\x61lse_negatives\x18\x06 \x01(\x05\x12\x11\n\tprecision\x18\x07 \x01(\x01\x12\x0e\n\x06recall\x18\x08 \x01(\x01\x12\x11\n\x04\x61p50\x18\t \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07\x61p50_95\x18\n \x01(\x01H\x01\x88\x01\x01\x42\x07\n\x05_ap50B\n\n\x08_ap50_95\"Q\n\rConfusionCell\x12\x1a\n\x12predicted_class_id\x18\x01 \x01(\x05\x12\x15\n\rtrue_class_id\x18\x02 \x01(\x05\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\".\n\x07PrCurve\x12\x10\n\x08\x63lass_id\x18\x01 \x01(\x05\x12\x11\n\tprecision\x18\x02 \x03(\x01\"\xfc\x01\n\nWrongImage\x12\r\n\x05image\x18\x01 \x01(\t\x12\x10\n\x08width_px\x18\x02 \x01(\x05\x12\x11\n\theight_px\x18\x03 \x01(\x05\x12\x1c\n\x14\x66\x61lse_positive_count\x18\x04 \x01(\x05\x12\x1c\n\x14\x66\x61lse_negative_count\x18\x05 \x01(\x05\x12>\n\x0f\x66\x61lse_positives\x18\x06 \x03(\x0b\x32%.visionyard.training.v1.FalsePositive\x12>\n\x0f\x66\x61lse_negatives\x18\x07 \x03(\x0b\x32%.visionyard.training.v1.FalseNegative\"r\n\rFalsePositive\x12\x10\n\x08\x63lass_id\x18\x01 \x01(\x05\x12\x12\n\nclass_name\x18\x02 \x01(\t\x12\x17\n\x0ftrue_class_name\x18\x03 \x01(\t\x12\x12\n\nconfidence\x18\x04 \x01(\x01\x12\x0e\n\x06points\x18\x05 \x03(\x01\"c\n\rFalseNegative\x12\x10\n\x08\x63lass_id\x18\x01 \x01(\x05\x12\x12\n\nclass_name\x18\x02 \x01(\t\x12\x1c\n\x14predicted_class_name\x18\x03 \x01(\t\x12\x0e\n\x06points\x18\x04 \x03(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,30 +38,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EPOCHFIGURES_VALUESENTRY']._serialized_options = b'8\001'
   _globals['_FINDINGS_METRICSENTRY']._loaded_options = None
   _globals['_FINDINGS_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_TRAININGREPORT']._serialized_start=135
-  _globals['_TRAININGREPORT']._serialized_end=629
-  _globals['_PHASETIMES']._serialized_start=632
-  _globals['_PHASETIMES']._serialized_end=904
-  _globals['_GPUUSE']._serialized_start=906
-  _globals['_GPUUSE']._serialized_end=1031
-  _globals['_EPOCHFIGURES']._serialized_start=1034
-  _globals['_EPOCHFIGURES']._serialized_end=1176
-  _globals['_EPOCHFIGURES_VALUESENTRY']._serialized_start=1131
-  _globals['_EPOCHFIGURES_VALUESENTRY']._serialized_end=1176
-  _globals['_FINDINGS']._serialized_start=1179
-  _globals['_FINDINGS']._serialized_end=1778
-  _globals['_FINDINGS_METRICSENTRY']._serialized_start=1732
-  _globals['_FINDINGS_METRICSENTRY']._serialized_end=1778
-  _globals['_CLASSFINDINGS']._serialized_start=1781
-  _globals['_CLASSFINDINGS']._serialized_end=2014
-  _globals['_CONFUSIONCELL']._serialized_start=2016
-  _globals['_CONFUSIONCELL']._serialized_end=2097
-  _globals['_PRCURVE']._serialized_start=2099
-  _globals['_PRCURVE']._serialized_end=2145
-  _globals['_WRONGIMAGE']._serialized_start=2148
-  _globals['_WRONGIMAGE']._serialized_end=2400
-  _globals['_FALSEPOSITIVE']._serialized_start=2402
-  _globals['_FALSEPOSITIVE']._serialized_end=2516
-  _globals['_FALSENEGATIVE']._serialized_start=2518
-  _globals['_FALSENEGATIVE']._serialized_end=2617
+  _globals['_TRAININGREPORT']._serialized_start=173
+  _globals['_TRAININGREPORT']._serialized_end=771
+  _globals['_REPORTEDCOST']._serialized_start=773
+  _globals['_REPORTEDCOST']._serialized_end=871
+  _globals['_PHASETIMES']._serialized_start=874
+  _globals['_PHASETIMES']._serialized_end=1146
+  _globals['_GPUUSE']._serialized_start=1148
+  _globals['_GPUUSE']._serialized_end=1273
+  _globals['_EPOCHFIGURES']._serialized_start=1276
+  _globals['_EPOCHFIGURES']._serialized_end=1418
+  _globals['_EPOCHFIGURES_VALUESENTRY']._serialized_start=1373
+  _globals['_EPOCHFIGURES_VALUESENTRY']._serialized_end=1418
+  _globals['_FINDINGS']._serialized_start=1421
+  _globals['_FINDINGS']._serialized_end=2020
+  _globals['_FINDINGS_METRICSENTRY']._serialized_start=1974
+  _globals['_FINDINGS_METRICSENTRY']._serialized_end=2020
+  _globals['_CLASSFINDINGS']._serialized_start=2023
+  _globals['_CLASSFINDINGS']._serialized_end=2256
+  _globals['_CONFUSIONCELL']._serialized_start=2258
+  _globals['_CONFUSIONCELL']._serialized_end=2339
+  _globals['_PRCURVE']._serialized_start=2341
+  _globals['_PRCURVE']._serialized_end=2387
+  _globals['_WRONGIMAGE']._serialized_start=2390
+  _globals['_WRONGIMAGE']._serialized_end=2642
+  _globals['_FALSEPOSITIVE']._serialized_start=2644
+  _globals['_FALSEPOSITIVE']._serialized_end=2758
+  _globals['_FALSENEGATIVE']._serialized_start=2760
+  _globals['_FALSENEGATIVE']._serialized_end=2859
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from visionyard.jobs.v1 import job_pb2 as _job_pb2
+from visionyard.training.v1 import machine_pb2 as _machine_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -41,6 +42,8 @@ class TrainingReport(_message.Message):
     GPU_FIELD_NUMBER: _builtins.int
     EPOCH_FIGURES_FIELD_NUMBER: _builtins.int
     FINDINGS_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    ESTIMATE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The training job, `projects/{project}/trainingJobs/{job}`."""
     state: _job_pb2.JobState.ValueType
@@ -81,6 +84,14 @@ class TrainingReport(_message.Message):
     def findings(self) -> Global___Findings:
         """What the validation of `best.pt` has found; not set until the training has ended well."""
 
+    @_builtins.property
+    def cost(self) -> Global___ReportedCost:
+        """What it has taken, as `cost` of its job; of a running one up to its last stored epoch."""
+
+    @_builtins.property
+    def estimate(self) -> _machine_pb2.Estimate:
+        """How long it was expected to take, and to cost, when it was queued, as `estimate` of its job; unset where it was not estimated."""
+
     def __init__(
         self,
         *,
@@ -99,14 +110,48 @@ class TrainingReport(_message.Message):
         gpu: Global___GpuUse | None = ...,
         epoch_figures: _abc.Iterable[Global___EpochFigures] | None = ...,
         findings: Global___Findings | None = ...,
+        cost: Global___ReportedCost | None = ...,
+        estimate: _machine_pb2.Estimate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["elapsed", b"elapsed", "findings", b"findings", "gpu", b"gpu", "phase_times", b"phase_times"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "elapsed", b"elapsed", "estimate", b"estimate", "findings", b"findings", "gpu", b"gpu", "phase_times", b"phase_times"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "best_epoch", b"best_epoch", "dataset_version", b"dataset_version", "device", b"device", "elapsed", b"elapsed", "epoch", b"epoch", "epoch_figures", b"epoch_figures", "epochs", b"epochs", "findings", b"findings", "gpu", b"gpu", "images_per_second", b"images_per_second", "model_version", b"model_version", "name", b"name", "phase_times", b"phase_times", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "best_epoch", b"best_epoch", "cost", b"cost", "dataset_version", b"dataset_version", "device", b"device", "elapsed", b"elapsed", "epoch", b"epoch", "epoch_figures", b"epoch_figures", "epochs", b"epochs", "estimate", b"estimate", "findings", b"findings", "gpu", b"gpu", "images_per_second", b"images_per_second", "model_version", b"model_version", "name", b"name", "phase_times", b"phase_times", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TrainingReport: _TypeAlias = TrainingReport  # noqa: Y015
+
+@_typing.final
+class ReportedCost(_message.Message):
+    """What a training has taken: TrainingCost, whose file uses this one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRAINING_TIME_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    amount: _builtins.float
+    """What that costs by the prices of the machines; 0 where `currency` is empty."""
+    currency: _builtins.str
+    """The currency, ISO 4217; empty where the machines had no price."""
+    @_builtins.property
+    def training_time(self) -> _duration_pb2.Duration:
+        """How long its workers trained in all, also before it was resumed, waiting in the queue again left out."""
+
+    def __init__(
+        self,
+        *,
+        training_time: _duration_pb2.Duration | None = ...,
+        amount: _builtins.float = ...,
+        currency: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["training_time", b"training_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "currency", b"currency", "training_time", b"training_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportedCost: _TypeAlias = ReportedCost  # noqa: Y015
 
 @_typing.final
 class PhaseTimes(_message.Message):

@@ -16,7 +16,7 @@ from visionyard.kit.jobs.context import JobContext
 from visionyard.training.config import TrainingSettings
 from visionyard.training.estimates.clock import RunClock
 from visionyard.training.estimates.effort import Effort
-from visionyard.training.estimates.estimates import MachineEstimate
+from visionyard.training.estimates.estimates import estimate_of
 from visionyard.training.estimates.machine import this_machine
 from visionyard.training.estimates.measured import MeasuredMachines
 from visionyard.training.estimates.measurement import Measurement, measurement_id
@@ -42,13 +42,12 @@ class Pace:
         self._context = context
         began = time.monotonic() - max(time.time() - psutil.Process().create_time(), 0.0)
         self.clock = RunClock(began)
-        document = context.job.pointers.get("estimate")
-        estimate = MachineEstimate.from_json(document) if document else None
+        estimate = estimate_of(context.job.pointers)
         self._expected = estimate.expectation if estimate is not None else None
         # Where this machine's operator has named no price, that of the machine that the training was asked of limits its budget.
         self._price = cast("TrainingSettings", context.settings).price or (estimate.known.price if estimate is not None else None)
         before = Spent.from_json(context.job.pointers.get("spent"))
-        self._allowance = Allowance(spec.time_limit_s, spec.budget, self._price, before, began)
+        self._allowance = Allowance(spec.time_limit_s, spec.budget, self._price, before, began, spec.machines)
         self._stored = int((context.job.pointers.get("checkpoint") or {}).get("epoch", 0))
         self._before = self._stored
         self._early_stop: EarlyStop | None = None

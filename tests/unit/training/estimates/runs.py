@@ -9,6 +9,7 @@ from visionyard.training.estimates.measurement import Measurement, measurement_i
 
 CPU = Machine("CPU", 2, 8 << 30)
 GPU = Machine("CPU", 16, 64 << 30, "GPU", 1)
+FOUR_GPUS = Machine("CPU", 64, 256 << 30, "GPU", 4)
 EFFORT = Effort("detect", "yolov8n.yaml", 3_000_000, 0.0, 320, 16, 1000, 200, mixed_precision=False, dataset_digest="0" * 16)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -75,3 +75,10 @@ def test_operations_by_name_by_parameters_or_as_measured():
     assert gflops("weights:25000000", 25_000_000) == pytest.approx(70)
     assert gflops("resnet34.yaml") > 0
     assert gflops("yolov8n.yaml", gflops=3.0) == 3
+
+
+def test_processes_count_on_all_machines_and_compute_as_fast_as_their_gpus():
+    found = effort(gpus=4, nodes=2, launcher="ray").check("effort")
+    assert (found.processes, found.nodes) == (8, 2)
+    assert [found.at_once(gpus) for gpus in (0, 1, 2, 4, 8)] == [2, 2, 4, 8, 8]
+    assert (effort().processes, effort().nodes, effort().at_once(4)) == (1, 1, 1)

@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from runs import CPU, EFFORT, GPU, run
+from runs import CPU, EFFORT, FOUR_GPUS, GPU, run
 
 from visionyard.training.estimates.estimator import Basis, estimate
 
@@ -83,6 +83,37 @@ def test_hours_in_place_of_epochs_and_no_validation():
     assert (found.epoch_s, found.end_s) == (101, 15)
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_processes_share_the_images(processes):
-    assert expected(dataclasses.replace(EFFORT, processes=processes), 1, [run()]).epoch_s == pytest.approx(110 / processes + 1)
+def with_processes(processes, nodes=1):
+    return dataclasses.replace(EFFORT, processes=processes, nodes=nodes)
+
+
+@pytest.mark.parametrize(
+    ("machine", "processes", "nodes", "faster"),
+    [
+        (CPU, 2, 1, 1),
+        (GPU, 4, 1, 1),
+        (FOUR_GPUS, 1, 1, 1),
+        (FOUR_GPUS, 2, 1, 2),
+        (FOUR_GPUS, 8, 1, 4),
+        (CPU, 4, 2, 2),
+        (GPU, 2, 2, 2),
+        (FOUR_GPUS, 8, 2, 8),
+    ],
+)
+def test_processes_share_the_images_as_far_as_each_has_a_gpu(machine, processes, nodes, faster):
+    found = expected(with_processes(processes, nodes), 1, [run()], machine)
+    assert found.epoch_s == pytest.approx(110 / faster + 1)
+    rough = [expected(effort, 1, [], machine) for effort in (EFFORT, with_processes(processes, nodes))]
+    assert (rough[0].epoch_s - 0.5) / (rough[1].epoch_s - 0.5) == pytest.approx(faster), "also where nothing was measured"
+
+
+def test_what_several_processes_took_tells_what_one_takes():
+    measured = [run(1, with_processes(4))]
+    assert expected(EFFORT, 1, measured, FOUR_GPUS).epoch_s == pytest.approx(4 * 110 + 1)
+    assert expected(EFFORT, 1, measured).epoch_s == pytest.approx(110 + 1)
+
+
+def test_such_trainings_have_as_many_processes_on_as_many_machines():
+    assert expected(with_processes(4), 1, [run(1, with_processes(4))], FOUR_GPUS).basis is Basis.SAME
+    assert expected(with_processes(4), 1, [run(1)], FOUR_GPUS).basis is Basis.SCALED
+    assert expected(with_processes(4, 2), 1, [run(1, with_processes(4))], FOUR_GPUS).basis is Basis.SCALED

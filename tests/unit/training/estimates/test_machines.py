@@ -11,11 +11,11 @@ from runs import CPU, EFFORT, GPU, START, run
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.names import ProjectName, ResourceName
 from visionyard.kit.objectstore.memory import MemoryObjectStore
-from visionyard.training.estimates.estimates import Estimates
+from visionyard.training.estimates.estimates import Estimates, MachineEstimate
 from visionyard.training.estimates.machine import Machine, _cpu_model, this_machine
 from visionyard.training.estimates.measured import MOST_MACHINES, MOST_MEASUREMENTS, MeasuredMachine, MeasuredMachines
 from visionyard.training.estimates.price import Price
-from visionyard.training.machine_mapping import measured_from_proto, measured_to_proto, price_from_proto
+from visionyard.training.machine_mapping import estimate_to_proto, measured_from_proto, measured_to_proto, price_from_proto
 from visionyard.training.v1 import machine_pb2
 
 PROJECT = ProjectName("p")
@@ -81,6 +81,15 @@ def test_what_is_brought_in_is_seen_by_its_project_alone(estimates):
     assert len(estimates.machines(PROJECT)[1].measurements) == 1
 
 
+def test_each_of_several_machines_costs_what_one_costs(estimates):
+    one, two = (estimates.on_own(PROJECT, dataclasses.replace(EFFORT, processes=nodes, nodes=nodes), 10) for nodes in (1, 2))
+    assert two.cost == pytest.approx(two.expectation.seconds / 3600 * 2 * 2)
+    assert one.cost == pytest.approx(one.expectation.seconds / 3600 * 2)
+    assert [MachineEstimate.from_json(json.loads(json.dumps(found.to_json()))).cost for found in (one, two)] == [one.cost, two.cost]
+    before = {key: value for key, value in one.to_json().items() if key != "machines"}
+    assert MachineEstimate.from_json(before).cost == one.cost, "what an earlier release queued"
+
+
 def test_an_own_machine_with_nothing_measured_comes_first(estimates):
     (only,) = estimates.machines(PROJECT)
     assert (only.machine, only.measurements, only.price) == (CPU, (), Price("EUR", per_hour=2.0))
@@ -123,6 +132,22 @@ def test_a_document_that_cannot_be_read_stops_nothing(store, estimates):
 def test_a_machine_goes_over_the_wire_and_comes_back():
     known = MeasuredMachine(GPU, (run(2, expected_s=10.0, taken_s=12.5), run(1, end_s=None)), Price("EUR", per_month=0.0))
     assert measured_from_proto([measured_to_proto("p", known, own=False)]) == [known]
+    together = MeasuredMachine(GPU, (run(effort=dataclasses.replace(EFFORT, processes=8, nodes=2)),))
+    message = measured_to_proto("p", together, own=False)
+    assert measured_from_proto([message]) == [together]
+    message.measurements[0].effort.ClearField("nodes")
+    assert measured_from_proto([message])[0].measurements[0].effort.nodes == 1, "what an earlier release exported"
+
+
+def test_a_machine_that_cannot_run_it_has_a_reason_in_place_of_figures(estimates):
+    found = estimates.on_own(PROJECT, EFFORT, 10)
+    told = estimate_to_proto("p", dataclasses.replace(found, unfit_reason="has no GPU"))
+    assert (told.unfit_reason, told.machine.cpu_model, told.expected_cost, told.measurement_count) == ("has no GPU", "CPU", 0, 0)
+    assert not any(told.HasField(name) for name in ("expected_duration", "start_up", "epoch", "ending"))
+    assert told.basis == machine_pb2.ESTIMATE_BASIS_UNSPECIFIED
+    fitting = estimate_to_proto("p", found)
+    assert fitting.expected_duration.seconds > 0
+    assert not fitting.unfit_reason
 
 
 def _broken(change):

@@ -12,6 +12,13 @@ import pytest
 from visionyard.kit.jobs.model import Job, JobKind, JobState
 from visionyard.kit.names import ResourceName
 from visionyard.kit.objectstore.memory import MemoryObjectStore
+from visionyard.training.estimates.estimates import MachineEstimate
+from visionyard.training.estimates.estimator import Basis, Expectation
+from visionyard.training.estimates.machine import Machine
+from visionyard.training.estimates.measured import MeasuredMachine
+from visionyard.training.estimates.price import Price
+from visionyard.training.limits import Spent
+from visionyard.training.report_mapping import report_to_proto
 from visionyard.training.reports.charts import epoch_charts, line_chart, matrix, nice_ticks, phase_bars
 from visionyard.training.reports.comparison_page import render_comparison
 from visionyard.training.reports.findings import Picture, Subject, summarise
@@ -124,6 +131,36 @@ def test_the_page_of_a_training_that_has_not_ended_says_so():
     text = harmless(render_report(MemoryObjectStore(), TrainingReport(job(JobState.RUNNING), "", 0, 0)))
     assert "has not ended" in text
     assert "No epoch is stored yet" in text
+
+
+def estimated(price):
+    machine = MeasuredMachine(Machine("CPU", 2, 8 << 30), price=price)
+    parts = {"start_up_s": 60.0, "epoch_s": 300.0, "first_extra_s": 0.0, "end_s": 60.0, "seconds": 7200.0}
+    return MachineEstimate(
+        machine, own=True, expectation=Expectation(**parts, basis=Basis.SAME, rests_on=3, past_error_ratio=0.1, past_estimates=3)
+    )
+
+
+def test_a_report_says_what_was_expected_and_what_it_has_cost():
+    pointers = {"spent": Spent(5400, 3.0, "EUR").to_json(), "estimate": estimated(Price("EUR", per_hour=2.0)).to_json()}
+    report = TrainingReport(job(pointers=pointers), "", 2, 2)
+    text = harmless(render_report(MemoryObjectStore(), report))
+    assert "<b>3.00 EUR</b><span>cost</span>" in text
+    assert "<b>2 h 0 min</b><span>estimated, 4.00 EUR</span>" in text
+    message = report_to_proto(report)
+    assert (message.cost.training_time.seconds, message.cost.amount, message.cost.currency) == (5400, 3.0, "EUR")
+    assert (message.estimate.expected_duration.seconds, message.estimate.expected_cost) == (7200, 4.0)
+
+
+def test_without_a_price_a_report_has_times_and_no_cost():
+    pointers = {"spent": Spent(5400).to_json(), "estimate": estimated(None).to_json()}
+    report = TrainingReport(job(pointers=pointers), "", 2, 2)
+    text = harmless(render_report(MemoryObjectStore(), report))
+    assert "<span>cost</span>" not in text
+    assert "<b>2 h 0 min</b><span>estimated</span>" in text
+    message = report_to_proto(report)
+    assert (message.cost.training_time.seconds, message.cost.amount, message.cost.currency) == (5400, 0, "")
+    assert not report_to_proto(TrainingReport(job(), "", 0, 0)).HasField("estimate")
 
 
 def test_the_page_of_two_models_shows_where_one_is_wrong():

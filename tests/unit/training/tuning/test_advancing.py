@@ -281,6 +281,14 @@ def test_only_as_many_go_on_as_the_budget_has_room_for():
     assert "another rung would go beyond it" in world.search.stopped_early
 
 
+def test_each_of_the_machines_that_a_trial_trains_on_costs_what_one_costs():
+    world = World(budget=90.0, price=SECOND, max_parallel=1, training=replace(TRAINING, gpus=1, nodes=2, launcher="ray"))
+    for number in range(1, 4):
+        world.takes(number, 12)
+    assert world.search.ended
+    assert (world.search.cost, len(world.search.trials)) == (72, 3), "a fourth would make it 96"
+
+
 def test_what_runs_beyond_the_budget_is_cancelled():
     world = World(budget=20.0, price=SECOND)
     world.look()
