@@ -59,6 +59,15 @@ def test_published_weights_are_fetched_once(stack, line, web, tmp_path):
         assert stack.json("model", "fetch", "yolov8n.pt", "--from", source)["model_version"] == fetched
     assert list((stack.home / "fetched").iterdir()) == [], "nothing is left behind"
 
+    # Without a way out: from a file of another name, once, and then by name alone. That the bytes were pushed before says nothing of where they come from.
+    stack.json("model", "push", tmp_path / "best.pt", "--name", "yolo11n")
+    taken = stack.json("model", "fetch", "yolo11n.pt", "--from", tmp_path / "best.pt")["model_version"]
+    assert (taken["pushed_file"], taken["fetched_from"]) == ("yolo11n.pt", "file:best.pt")
+    asked = len(web.asked)
+    assert stack.json("model", "fetch", "yolo11n.pt")["model_version"] == taken
+    assert stack.json("model", "fetch", "yolo11n.pt", "--from", tmp_path / "best.pt")["model_version"] == taken
+    assert len(web.asked) == asked
+
     web.serve(
         "/weights/yolov8s.pt", lambda request: (request.head(200, Content_Type="text/html", Content_Length=4), request.wfile.write(b"<a/>"))
     )

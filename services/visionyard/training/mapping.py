@@ -13,11 +13,11 @@ from visionyard.kit.errors import Reason, YardError, encodable, invalid_field
 from visionyard.kit.jobs.mapping import job_status, timestamp
 from visionyard.kit.jobs.model import Job, JobState
 from visionyard.kit.names import ResourceName
-from visionyard.kit.web.urls import Url
+from visionyard.kit.web.urls import FILE_ORIGIN, Url
 from visionyard.training.estimates.estimates import MachineEstimate
 from visionyard.training.limits import Spent
 from visionyard.training.machine_mapping import duration, estimate_to_proto, seconds_of
-from visionyard.training.models import ModelView
+from visionyard.training.models import ModelView, plain_name
 from visionyard.training.processes import Launcher
 from visionyard.training.report_mapping import phases_to_proto
 from visionyard.training.reports.report import images_per_second, newest_measured
@@ -237,11 +237,13 @@ def files_to_proto(files: Mapping[str, ModelFile]) -> list[transfer_service_pb2.
 
 
 def address_from_proto(text: str) -> str:
-    """The address that a file was fetched from, without its query; empty for none.
+    """What a file was fetched from: an address, without its query, or ``file:`` and a file's name, without its folder; empty for none.
 
     Raises:
         YardError: INVALID_FIELD.
     """
+    if text.startswith(FILE_ORIGIN):
+        return f"{FILE_ORIGIN}{plain_name(text.removeprefix(FILE_ORIGIN))}"
     try:
         return Url.parse(text).shown if text else ""
     except ValueError as error:
