@@ -29,6 +29,8 @@ _YAML_SUFFIXES = frozenset({".yaml", ".yml"})
 _YAML_BYTES = 1 << 20
 _SCALE_IN_NAME = re.compile(r"yolo(?:e-)?v?\d+([nslmx])")
 """How Ultralytics tells a model's scale by its file's name (8.4.190, nn/tasks.py, guess_model_scale)."""
+_PUBLISHED = re.compile(r"(?:yolo|rtdetr)[a-z0-9-]*\.pt")
+"""What published weights are called, about: `yard model fetch` knows the names, and tells the nearest of one that is none."""
 
 Epochs = Annotated[int | None, typer.Option("--epochs", min=1, max=100_000, help="Epochs; Ultralytics' default is 100.")]
 BatchSize = Annotated[int | None, typer.Option("--batch", min=1, max=65_536, help="Images a step; Ultralytics' default is 16.")]
@@ -341,7 +343,10 @@ def what_to_start_from(text: str) -> tuple[Literal["model_yaml", "architecture",
 
 
 def _missing(path: Path) -> ClientError:
-    return local(Reason.FILE_NOT_FOUND, f"there is no file {path}; give FILE.yaml, FILE.pt, or the name of a model", {"path": str(path)})
+    take = "give FILE.yaml, FILE.pt, or the name of a model"
+    if _PUBLISHED.fullmatch(str(path)):
+        take = f"where you mean the weights that Ultralytics publishes, `yard model fetch {path}` gets them, and then {path.stem} is the model's name; else {take}"
+    return local(Reason.FILE_NOT_FOUND, f"there is no file {path}; {take}", {"path": str(path)})
 
 
 def read_model_yaml(path: Path) -> str:
