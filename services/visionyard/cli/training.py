@@ -44,7 +44,12 @@ Settings = Annotated[
 BestMetric = Annotated[
     str, typer.Option("--best", metavar="METRIC", help="What chooses best.pt and stops early: mAP50, recall, mAP50-95(M), top1, ...")
 ]
-TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Keep event files for TensorBoard with the job's files.")]
+TensorBoard = Annotated[
+    bool | None,
+    typer.Option(
+        "--tensorboard/--no-tensorboard", help="Keep event files for TensorBoard with the job's files, or not though a preset says so."
+    ),
+]
 
 
 class Launcher(enum.StrEnum):
@@ -145,7 +150,7 @@ async def asked(
     time_limit: str,
     budget: float | None,
     *,
-    tensorboard: bool,
+    tensorboard: bool | None,
     gpus: int | None,
     nodes: int | None,
     launcher: Launcher | None,
@@ -183,7 +188,7 @@ async def asked(
         "model": target,
         "overrides": overrides,
         **initial,
-        **{key: value for key, value in wanted.items() if value},
+        **{key: value for key, value in wanted.items() if value or (key == "tensorboard" and preset and value is False)},
     }
 
 
@@ -200,7 +205,7 @@ def train(
     launcher: LaunchedBy = None,
     pretrained: PretrainedWeights = "",
     best: BestMetric = "",
-    tensorboard: TensorBoard = False,
+    tensorboard: TensorBoard = None,
     preset: PresetName = "",
     priority: Priority = 0,
     after: After = "",
