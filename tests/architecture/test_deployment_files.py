@@ -10,11 +10,13 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from visionyard.kit.config import ServiceSettings
+from visionyard.kit.config import ServiceSettings, load_settings
 
 ROOT = Path(__file__).parents[2]
 SERVICES = {"dataset": (50051, 9101), "training": (50052, 9102), "export": (50053, 9103), "inference": (50054, 9104)}
 OVERLAYS = ("cpu", "gpu", "gpu-ray")
+NOT_IN_IMAGES = {"VISIONYARD_DATUMARO_PYTHON"}
+"""Settings of what no image holds: Datumaro has an environment of its own."""
 CUSTOM = {"RayCluster"}
 """Kinds of which Kubernetes itself has no schema."""
 
@@ -203,6 +205,33 @@ def test_compose_gives_only_variables_that_the_code_reads():
         for name in SERVICES:
             given = {variable for variable in document["services"].get(name, {}).get("environment", {}) if not variable.startswith("RAY_")}
             assert given <= variables_of(name), f"{name} does not read {given - variables_of(name)}"
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_compose_passes_on_every_setting_that_the_documents_tell_operators_of(name):
+    documents = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    told = {variable for path in documents for variable in re.findall(r"VISIONYARD_[A-Z0-9_]+", path.read_text())}
+    given = {"VISIONYARD_WORK_DIR"}  # set in the image: the volume lies there
+    for document in (compose(), compose("deploy/compose/ray.yml")):
+        given |= set(document["services"].get(name, {}).get("environment", {}))
+    missing = told & variables_of(name) - given - NOT_IN_IMAGES
+    assert missing == set(), f"{name} does not get {missing} from .env"
+
+
+@pytest.mark.parametrize("name", ["dataset", "training"])
+def test_what_env_leaves_out_of_compose_means_the_default(name, monkeypatch):
+    for variable in variables_of(name):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("VISIONYARD_S3_ACCESS_KEY", "access")
+    monkeypatch.setenv("VISIONYARD_S3_SECRET_KEY", "secret")
+    monkeypatch.setenv("VISIONYARD_S3_ENDPOINT", "minio:9000")
+    monkeypatch.setenv("VISIONYARD_S3_BUCKET", "visionyard")
+    default = load_settings(settings_of(name))
+    passed = {variable: value for variable, value in compose()["services"][name]["environment"].items() if value == f"${{{variable}:-}}"}
+    assert passed
+    for variable in passed:
+        monkeypatch.setenv(variable, "")
+    assert load_settings(settings_of(name)) == default
 
 
 def test_compose_builds_each_service_from_its_own_dockerfile():

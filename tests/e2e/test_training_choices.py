@@ -7,18 +7,18 @@ from command_tree import cancelled, covers, refused
 
 
 @covers("train", "--pretrained", "--best", "--tensorboard", "--preset")
-@covers("preset save", "--epochs", "--batch", "--imgsz", "--set", "--best", "--tensorboard")
+@covers("preset save", "--epochs", "--batch", "--imgsz", "--set", "--gpus", "--best", "--time-limit", "--tensorboard")
 @covers("preset list")
 @covers("preset show")
 @covers("preset delete")
 def test_presets_and_choices(stack, line, tmp_path):
     saved = stack.json(
-        "preset", "save", "small", "--epochs", 30, "--batch", 3, "--imgsz", 96, "--set", "lr0=1e-3", "--set", "plots=no", "--best", "recall", "--tensorboard"
+        "preset", "save", "small", "--epochs", 30, "--batch", 3, "--imgsz", 96, "--set", "lr0=1e-3", "--set", "plots=no", "--best", "recall", "--gpus", 1, "--time-limit", "90m", "--tensorboard"
     )["preset"]  # fmt: skip
     assert stack.json("preset", "show", "small")["preset"] == saved
     assert stack.json("preset", "list")["presets"] == [saved]
     assert (
-        "--epochs 30 --batch 3 --imgsz 96 --set lr0=0.001 --set plots=false --best recall --tensorboard"
+        "--epochs 30 --batch 3 --imgsz 96 --gpus 1 --set lr0=0.001 --set plots=false --best recall --time-limit 5400s --tensorboard"
         in stack.yard("preset", "show", "small").stdout
     )
     job = stack.json(
@@ -30,6 +30,12 @@ def test_presets_and_choices(stack, line, tmp_path):
     assert spec["overrides"] == {"lr0": 0.02, "plots": False}
     assert (spec["best_metric"], spec["tensorboard"]) == ("metrics/recall(B)", True)
     assert spec["pretrained_model_version"].endswith("/models/tiny/versions/1")
+    assert (spec["gpus"], job["scheduling"]["time_limit"]) == (1, "5400s")
+    other = stack.json(
+        "train", "tiny", "--model", "yolov8n.yaml", "--preset", "small", "--time-limit", "2h", "--no-tensorboard", "--detach"
+    )["training_job"]  # fmt: skip
+    cancelled(stack, other["name"])
+    assert (other["spec"]["tensorboard"], other["scheduling"]["time_limit"]) == (False, "7200s")
     own = stack.json("train", "tiny", "--model", "tiny@1", "--best", "mAP50", "--tensorboard", "--detach")["training_job"]
     cancelled(stack, own["name"])
     assert (own["spec"]["best_metric"], own["spec"]["tensorboard"]) == ("metrics/mAP50(B)", True)
@@ -58,6 +64,15 @@ def test_published_weights_are_fetched_once(stack, line, web, tmp_path):
     for source in (tmp_path / "best.pt", f"{web.root}/weights/yolov8n.pt?signed=secret"):
         assert stack.json("model", "fetch", "yolov8n.pt", "--from", source)["model_version"] == fetched
     assert list((stack.home / "fetched").iterdir()) == [], "nothing is left behind"
+
+    # Without a way out: from a file of another name, once, and then by name alone. That the bytes were pushed before says nothing of where they come from.
+    stack.json("model", "push", tmp_path / "best.pt", "--name", "yolo11n")
+    taken = stack.json("model", "fetch", "yolo11n.pt", "--from", tmp_path / "best.pt")["model_version"]
+    assert (taken["pushed_file"], taken["fetched_from"]) == ("yolo11n.pt", "file:best.pt")
+    asked = len(web.asked)
+    assert stack.json("model", "fetch", "yolo11n.pt")["model_version"] == taken
+    assert stack.json("model", "fetch", "yolo11n.pt", "--from", tmp_path / "best.pt")["model_version"] == taken
+    assert len(web.asked) == asked
 
     web.serve(
         "/weights/yolov8s.pt", lambda request: (request.head(200, Content_Type="text/html", Content_Length=4), request.wfile.write(b"<a/>"))

@@ -64,14 +64,14 @@ def tree() -> typer.Typer:
     app.add_typer(curation.app, name="dataset", epilog=example("yard dataset import cones.zip --name cones"))
     app.command(
         "train",
-        epilog=example("yard train cones --model yolov8n.pt --epochs 50", "yard train cones@2 --model yolov8n.yaml --set lr0=0.005"),
+        epilog=example("yard train cones --model yolov8n --epochs 50", "yard train cones@2 --model yolov8n.yaml --set lr0=0.005"),
     )(train)
-    app.command("estimate", epilog=example("yard estimate cones --model yolov8n.pt --epochs 50"))(estimate)
+    app.command("estimate", epilog=example("yard estimate cones --model yolov8n --epochs 50"))(estimate)
     app.command(
         "tune",
         epilog=example(
-            "yard tune cones --model yolov8n.pt --space space.yaml --trials 27 --epochs 27",
-            "yard tune cones --model yolov8n.pt --space space.yaml --trials 9 --time-limit 2h --html tuned.html",
+            "yard tune cones --model yolov8n --space space.yaml --trials 27 --epochs 27",
+            "yard tune cones --model yolov8n --space space.yaml --trials 9 --time-limit 2h --html tuned.html",
         ),
     )(tune)
     app.command("queue", epilog=example("yard queue"))(queue.queue)

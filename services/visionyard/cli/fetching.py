@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from visionyard.cli import output
 from visionyard.cli.models import app, push_file, shown
 from visionyard.cli.options import AsJson, Directory, example
 from visionyard.cli.session import Session, run
@@ -18,7 +19,7 @@ from visionyard.client.fetching import Download
 from visionyard.client.references import References, short
 from visionyard.client.sources import open_source
 from visionyard.kit.errors import Reason
-from visionyard.kit.web.urls import Url
+from visionyard.kit.web.urls import FILE_ORIGIN, Url
 from visionyard.training.v1 import model_pb2, model_service_pb2
 
 __all__ = ["app", "fetch"]
@@ -45,24 +46,28 @@ def fetch(
 
     async def work(session: Session) -> None:
         official = await session.client.models.locate_official_weights(name)
-        model = Path(name).stem
-        References(session.client.project).resource("models", model)
-        version = None if source else await _fetched_before(session, model, name)
+        References(session.client.project).resource("models", Path(name).stem)
+        version = None if source else await _fetched_before(session, name)
         if version is None:
             at_home = source and "://" not in source
-            version = await _taken(session, model, _file(source), "") if at_home else await _from_address(session, name, source or official)
+            version = await _from_file(session, name, _file(source)) if at_home else await _from_address(session, name, source or official)
         session.show(model_service_pb2.CreateModelVersionResponse(model_version=version), lambda: shown(version))
 
     run(work, as_json=as_json, directory=directory)
 
 
-async def _fetched_before(session: Session, model: str, name: str) -> model_pb2.ModelVersion | None:
+async def _fetched_before(session: Session, name: str) -> model_pb2.ModelVersion | None:
     """The version that an earlier fetch made; nothing is downloaded for it again."""
-    for version in await session.client.models.versions_or_none(model):
-        if version.pushed_file == name and version.fetched_from:
-            session.progress.say(f"{short(version.name)} was fetched before, from {version.fetched_from}: nothing is downloaded")
-            return version
-    return None
+    version = next(iter(await _fetched(session, name)), None)
+    if version is not None:
+        session.progress.say(f"{short(version.name)} was fetched before, from {version.fetched_from}: nothing is downloaded")
+    return version
+
+
+async def _fetched(session: Session, name: str) -> list[model_pb2.ModelVersion]:
+    """The versions that earlier fetches of these weights made, newest first. What was pushed or trained under the model's name is none of them."""
+    versions = await session.client.models.versions_or_none(Path(name).stem)
+    return [version for version in versions if version.pushed_file == name and version.fetched_from]
 
 
 def _file(text: str) -> Path:
@@ -70,6 +75,11 @@ def _file(text: str) -> Path:
     if not path.is_file():
         raise local(Reason.FILE_NOT_FOUND, f"there is no file {path}; --from takes a file or an address", {"path": str(path)})
     return path
+
+
+async def _from_file(session: Session, name: str, path: Path) -> model_pb2.ModelVersion:
+    """The version's origin is the file's name alone: the folder that it lies in concerns nobody else, and others mean nothing by it."""
+    return await _taken(session, name, path, f"{FILE_ORIGIN}{output.plain(path.name)}")
 
 
 async def _from_address(session: Session, name: str, address: str) -> model_pb2.ModelVersion:
@@ -97,16 +107,17 @@ async def _from_address(session: Session, name: str, address: str) -> model_pb2.
         await asyncio.to_thread(download.run)
     finally:
         stop.set()  # where this task was cancelled, its thread ends soon
-    version = await _taken(session, Path(name).stem, path, url.shown)
+    version = await _taken(session, name, path, url.shown)
     download.discard()
     return version
 
 
-async def _taken(session: Session, model: str, path: Path, fetched_from: str) -> model_pb2.ModelVersion:
-    """The model version with the file's bytes: the one that has them, or a new one."""
-    source = open_source(path)
-    known = await session.client.models.find_content(model, await source.sha256(None))
+async def _taken(session: Session, name: str, path: Path, fetched_from: str) -> model_pb2.ModelVersion:
+    """The model version with the file's bytes: the one that was fetched with them, or a new one, under the published name whatever the file is called."""
+    source, model = open_source(path), Path(name).stem
+    digest = f"sha256:{await source.sha256(None)}"
+    known = next((version for version in await _fetched(session, name) if version.digest == digest), None)
     if known is not None:
         session.progress.say(f"{short(known.name)} holds these very bytes already: there is no new version")
         return known
-    return await push_file(session, source, model, fetched_from=fetched_from)
+    return await push_file(session, source, model, fetched_from=fetched_from, source_name=name)

@@ -99,10 +99,12 @@ def push(
     run(work, as_json=as_json, directory=directory)
 
 
-async def push_file(session: Session, source: Source, name: str, architecture: str = "", fetched_from: str = "") -> model_pb2.ModelVersion:
-    """Uploads a weight file and makes a model version of it; an earlier, killed run's upload goes on."""
+async def push_file(
+    session: Session, source: Source, name: str, architecture: str = "", fetched_from: str = "", source_name: str = ""
+) -> model_pb2.ModelVersion:
+    """Uploads a weight file and makes a model version of it; an earlier, killed run's upload goes on. ``source_name`` stands for the file's own name."""
     digest = await source.sha256(following.transfer(session, source.name))
-    with session.pending("model push", name=name, sha256=digest, architecture=architecture) as pending:
+    with session.pending("model push", name=name, sha256=digest, architecture=architecture, fetched_from=fetched_from) as pending:
         upload = await session.client.uploads.upload(
             "training", source, request_id=pending.request_id, on_progress=following.transfer(session, source.name)
         )
@@ -110,7 +112,7 @@ async def push_file(session: Session, source: Source, name: str, architecture: s
         return await session.client.models.create_version(
             name,
             upload.name,
-            source_name=output.plain(source.name),
+            source_name=output.plain(source_name or source.name),
             request_id=pending.request_id,
             architecture=architecture,
             fetched_from=fetched_from,

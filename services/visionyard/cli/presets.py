@@ -9,9 +9,10 @@ import typer
 from google.protobuf import json_format
 
 from visionyard.cli import output
+from visionyard.cli.durations import parse_duration, seconds_of
 from visionyard.cli.options import AsJson, Directory, example
 from visionyard.cli.session import Session, run
-from visionyard.cli.training import BatchSize, BestMetric, Epochs, ImageSize, Settings, TensorBoard, parse_overrides
+from visionyard.cli.training import BatchSize, BestMetric, Epochs, Gpus, ImageSize, Settings, TensorBoard, TimeLimit, parse_overrides
 from visionyard.client.references import short
 from visionyard.training.v1 import preset_pb2, preset_service_pb2
 
@@ -26,13 +27,16 @@ def save(
     batch: BatchSize = None,
     imgsz: ImageSize = None,
     settings: Settings = None,
+    gpus: Gpus = None,
     best: BestMetric = "",
+    time_limit: TimeLimit = "",
     tensorboard: TensorBoard = False,
     as_json: AsJson = False,
     directory: Directory = None,
 ) -> None:
     """Save options of `yard train` under a name; what a training says itself goes before them."""
     overrides = parse_overrides(settings or [])
+    time_limit_s = parse_duration(time_limit, "--time-limit") if time_limit else 0.0
 
     async def work(session: Session) -> None:
         saved = await session.client.presets.save(
@@ -42,7 +46,9 @@ def save(
             image_size_px=imgsz or 0,
             overrides=overrides,
             best_metric=best,
-            tensorboard=tensorboard,
+            tensorboard=bool(tensorboard),
+            gpus=gpus or 0,
+            time_limit_s=time_limit_s,
         )
         session.show(
             preset_service_pb2.SavePresetResponse(preset=saved),
@@ -54,12 +60,13 @@ def save(
 
 def _options(preset: preset_pb2.Preset) -> str:
     """What a preset holds, as options of ``yard train``."""
-    numbers = (("--epochs", preset.epochs), ("--batch", preset.batch_size), ("--imgsz", preset.image_size_px))
+    numbers = (("--epochs", preset.epochs), ("--batch", preset.batch_size), ("--imgsz", preset.image_size_px), ("--gpus", preset.gpus))
     settings = sorted(json_format.MessageToDict(preset.overrides).items())
     words = [
         *(f"{option} {value}" for option, value in numbers if value),
         *(f"--set {key}={_value(value)}" for key, value in settings),
         *([f"--best {preset.best_metric}"] if preset.best_metric else []),
+        *([f"--time-limit {seconds_of(preset.time_limit):g}s"] if preset.HasField("time_limit") else []),
         *(["--tensorboard"] if preset.tensorboard else []),
     ]
     return " ".join(words)

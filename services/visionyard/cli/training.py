@@ -29,6 +29,8 @@ _YAML_SUFFIXES = frozenset({".yaml", ".yml"})
 _YAML_BYTES = 1 << 20
 _SCALE_IN_NAME = re.compile(r"yolo(?:e-)?v?\d+([nslmx])")
 """How Ultralytics tells a model's scale by its file's name (8.4.190, nn/tasks.py, guess_model_scale)."""
+_PUBLISHED = re.compile(r"(?:yolo|rtdetr)[a-z0-9-]*\.pt")
+"""What published weights are called, about: `yard model fetch` knows the names, and tells the nearest of one that is none."""
 
 Epochs = Annotated[int | None, typer.Option("--epochs", min=1, max=100_000, help="Epochs; Ultralytics' default is 100.")]
 BatchSize = Annotated[int | None, typer.Option("--batch", min=1, max=65_536, help="Images a step; Ultralytics' default is 16.")]
@@ -42,7 +44,12 @@ Settings = Annotated[
 BestMetric = Annotated[
     str, typer.Option("--best", metavar="METRIC", help="What chooses best.pt and stops early: mAP50, recall, mAP50-95(M), top1, ...")
 ]
-TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Keep event files for TensorBoard with the job's files.")]
+TensorBoard = Annotated[
+    bool | None,
+    typer.Option(
+        "--tensorboard/--no-tensorboard", help="Keep event files for TensorBoard with the job's files, or not though a preset says so."
+    ),
+]
 
 
 class Launcher(enum.StrEnum):
@@ -143,7 +150,7 @@ async def asked(
     time_limit: str,
     budget: float | None,
     *,
-    tensorboard: bool,
+    tensorboard: bool | None,
     gpus: int | None,
     nodes: int | None,
     launcher: Launcher | None,
@@ -181,7 +188,7 @@ async def asked(
         "model": target,
         "overrides": overrides,
         **initial,
-        **{key: value for key, value in wanted.items() if value},
+        **{key: value for key, value in wanted.items() if value or (key == "tensorboard" and preset and value is False)},
     }
 
 
@@ -198,7 +205,7 @@ def train(
     launcher: LaunchedBy = None,
     pretrained: PretrainedWeights = "",
     best: BestMetric = "",
-    tensorboard: TensorBoard = False,
+    tensorboard: TensorBoard = None,
     preset: PresetName = "",
     priority: Priority = 0,
     after: After = "",
@@ -341,7 +348,10 @@ def what_to_start_from(text: str) -> tuple[Literal["model_yaml", "architecture",
 
 
 def _missing(path: Path) -> ClientError:
-    return local(Reason.FILE_NOT_FOUND, f"there is no file {path}; give FILE.yaml, FILE.pt, or the name of a model", {"path": str(path)})
+    take = "give FILE.yaml, FILE.pt, or the name of a model"
+    if _PUBLISHED.fullmatch(str(path)):
+        take = f"where you mean the weights that Ultralytics publishes, `yard model fetch {path}` gets them, and then {path.stem} is the model's name; else {take}"
+    return local(Reason.FILE_NOT_FOUND, f"there is no file {path}; {take}", {"path": str(path)})
 
 
 def read_model_yaml(path: Path) -> str:

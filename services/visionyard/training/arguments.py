@@ -34,6 +34,13 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "pretrained": (True, False),
     "compile": (True, False, "default", "reduce-overhead", "max-autotune-no-cudagraphs"),
 }
+_WHY_NOT = {
+    "disk": "every image would be written uncompressed beside the dataset's files, which trainings share and whose space is counted without it;"
+    " take cache=ram, or leave it out",
+}
+"""Values of ``cache`` that Ultralytics takes and this service does not, and why."""
+_OFF = frozenset({"auto_augment"})
+"""What null switches off although it has a default (``k != "auto_augment"`` in check_cfg)."""
 _LIMITS: dict[str, tuple[float, float]] = {
     "epochs": (1, 100_000),
     "workers": (0, 64),
@@ -160,9 +167,10 @@ def _unknown(name: str, table: ArgumentTable) -> YardError:
     )
 
 
-def invalid_value(name: str, value: Any, wanted: str) -> YardError:
-    """An INVALID_ARGUMENT_VALUE error: what the argument takes, and what it got."""
-    return YardError(Reason.INVALID_ARGUMENT_VALUE, f"{name} takes {wanted}, not {str(value)[:100]!r}", {"argument": name})
+def invalid_value(name: str, value: Any, wanted: str, why: str | None = None) -> YardError:
+    """An INVALID_ARGUMENT_VALUE error: what the argument takes, what it got and, where that is not plain, why it is not taken."""
+    message = f"{name} takes {wanted}, not {str(value)[:100]!r}"
+    return YardError(Reason.INVALID_ARGUMENT_VALUE, f"{message}: {why}" if why else message, {"argument": name})
 
 
 def _number(value: Any) -> bool:
@@ -175,7 +183,7 @@ def _whole(value: Any) -> bool:
 
 def _check_value(name: str, value: Any, table: ArgumentTable) -> Any:
     if value is None:
-        if table.defaults[name] is not None:
+        if table.defaults[name] is not None and name not in _OFF:
             raise invalid_value(name, None, "a value")
         return None
     if name in _SPECIAL:
@@ -218,7 +226,9 @@ def _choice(name: str, value: Any) -> Any:
             return value
         if isinstance(value, str) and isinstance(choice, str) and value.lower() == choice.lower():
             return choice
-    raise invalid_value(name, value, "one of " + ", ".join(str(choice) for choice in _CHOICES[name]))
+    choices = ", ".join(str(choice) for choice in (*_CHOICES[name], *(["null"] if name in _OFF else [])))
+    why = _WHY_NOT.get(str(value).lower()) if name == "cache" else None
+    raise invalid_value(name, value, f"one of {choices}", why)
 
 
 def _integer(name: str, value: Any, minimum: int | None) -> int:

@@ -13,11 +13,11 @@ from visionyard.kit.errors import Reason, YardError, encodable, invalid_field
 from visionyard.kit.jobs.mapping import job_status, timestamp
 from visionyard.kit.jobs.model import Job, JobState
 from visionyard.kit.names import ResourceName
-from visionyard.kit.web.urls import Url
+from visionyard.kit.web.urls import FILE_ORIGIN, Url
 from visionyard.training.estimates.estimates import estimate_of
 from visionyard.training.limits import spent_in_all
 from visionyard.training.machine_mapping import duration, estimate_to_proto, seconds_of
-from visionyard.training.models import ModelView
+from visionyard.training.models import ModelView, plain_name
 from visionyard.training.processes import Launcher
 from visionyard.training.report_mapping import phases_to_proto
 from visionyard.training.reports.report import images_per_second, newest_measured
@@ -25,7 +25,7 @@ from visionyard.training.scheduling import Scheduling
 from visionyard.training.slots import ClosedSlot
 from visionyard.training.spec import TrainingSpec
 from visionyard.training.trainings import TrainingView
-from visionyard.training.v1 import machine_pb2, model_pb2, training_job_pb2, training_job_service_pb2
+from visionyard.training.v1 import machine_pb2, model_pb2, preset_pb2, training_job_pb2, training_job_service_pb2
 from visionyard.transfer.v1 import transfer_service_pb2
 
 _TASKS = {
@@ -97,10 +97,20 @@ def scheduling_from_proto(scheduling: training_job_pb2.Scheduling) -> Scheduling
     Raises:
         YardError: INVALID_FIELD, a time limit of 0 or less, which is no limit for nobody.
     """
-    limit = scheduling.time_limit
-    if scheduling.HasField("time_limit") and not seconds_of(limit) > 0:
-        raise invalid_field("training_job.scheduling.time_limit", f"takes a duration above 0, not {seconds_of(limit):g} s")
-    return Scheduling(scheduling.priority, scheduling.after, seconds_of(limit), scheduling.budget)
+    limit_s = time_limit_from_proto(scheduling, "training_job.scheduling.time_limit")
+    return Scheduling(scheduling.priority, scheduling.after, limit_s, scheduling.budget)
+
+
+def time_limit_from_proto(message: training_job_pb2.Scheduling | preset_pb2.Preset, field: str) -> float:
+    """The time limit in seconds; 0 where none is said.
+
+    Raises:
+        YardError: INVALID_FIELD, one of 0 or less.
+    """
+    limit_s = seconds_of(message.time_limit)
+    if message.HasField("time_limit") and not limit_s > 0:
+        raise invalid_field(field, f"takes a duration above 0, not {limit_s:g} s")
+    return limit_s
 
 
 def _scheduling_to_proto(job: Job) -> training_job_pb2.Scheduling:
@@ -237,11 +247,13 @@ def files_to_proto(files: Mapping[str, ModelFile]) -> list[transfer_service_pb2.
 
 
 def address_from_proto(text: str) -> str:
-    """The address that a file was fetched from, without its query; empty for none.
+    """What a file was fetched from: an address, without its query, or ``file:`` and a file's name, without its folder; empty for none.
 
     Raises:
         YardError: INVALID_FIELD.
     """
+    if text.startswith(FILE_ORIGIN):
+        return f"{FILE_ORIGIN}{plain_name(text.removeprefix(FILE_ORIGIN))}"
     try:
         return Url.parse(text).shown if text else ""
     except ValueError as error:

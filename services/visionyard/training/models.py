@@ -106,7 +106,7 @@ class Models:
             request_id: The client's key for this creation: with the same one the same version comes back, though its upload is gone.
                 Empty for none.
             architecture: The torchvision network that the file is a state dict of; empty for a checkpoint of Ultralytics.
-            fetched_from: The address that the client fetched it from; empty for none.
+            fetched_from: What the client fetched it from, an address or ``file:NAME``; empty for none. Bytes of a version that says none make one that says it.
 
         Raises:
             YardError: INVALID_FIELD, REQUEST_ID_REUSED, UPLOAD_NOT_FOUND, UPLOAD_INCOMPLETE, WEIGHTS_UNREADABLE, WEIGHTS_UNSAFE or
@@ -126,7 +126,7 @@ class Models:
                 check_network(architecture)
             with self._uploads.as_file(upload) as (path, sha256):
                 newest = newest_model_version(self._store, parent)
-                if newest is not None and _same(newest, sha256, architecture):
+                if newest is not None and _same(newest, sha256, architecture, fetched_from):
                     version = newest
                 else:
                     # A call made again finds its version by the bytes (above) or its request. Without one each call is a maker of its own: an
@@ -213,8 +213,10 @@ class Models:
         return found[: page.size], page.next_token(str(found[page.size - 1].name.number)) if len(found) > page.size else ""
 
 
-def _same(newest: ModelVersion, sha256: str, architecture: str) -> bool:
-    """Whether a version was made of the file with this sha256, in the same way."""
+def _same(newest: ModelVersion, sha256: str, architecture: str, fetched_from: str) -> bool:
+    """Whether a version was made of the file with this sha256, in the same way, and says where it was fetched if that is known now."""
+    if fetched_from and not newest.fetched_from:
+        return False
     if architecture:
         return (newest.state_dict_sha256, newest.architecture) == (sha256, yaml_name(architecture))
     return newest.weight_file.sha256 == sha256

@@ -6,7 +6,8 @@ from google.protobuf import struct_pb2
 
 from visionyard.kit.jobs.mapping import timestamp
 from visionyard.kit.names import ResourceName
-from visionyard.training.mapping import overrides_from_proto
+from visionyard.training.machine_mapping import duration
+from visionyard.training.mapping import overrides_from_proto, time_limit_from_proto
 from visionyard.training.presets import COLLECTION, Preset
 from visionyard.training.v1 import preset_pb2
 
@@ -15,7 +16,7 @@ def preset_from_proto(preset: preset_pb2.Preset) -> Preset:
     """What a request asks to be saved; the use case checks it.
 
     Raises:
-        YardError: INVALID_NAME, INVALID_ARGUMENT_VALUE.
+        YardError: INVALID_NAME, INVALID_ARGUMENT_VALUE, INVALID_FIELD.
     """
     return Preset(
         name=ResourceName.parse(preset.name, COLLECTION),
@@ -25,6 +26,8 @@ def preset_from_proto(preset: preset_pb2.Preset) -> Preset:
         overrides=overrides_from_proto(preset.overrides),
         best_metric=preset.best_metric,
         tensorboard=preset.tensorboard,
+        gpus=preset.gpus,
+        time_limit_s=time_limit_from_proto(preset, "preset.time_limit"),
         etag=preset.etag,
     )
 
@@ -41,6 +44,8 @@ def preset_to_proto(preset: Preset) -> preset_pb2.Preset:
         overrides=overrides,
         best_metric=preset.best_metric,
         tensorboard=preset.tensorboard,
+        gpus=preset.gpus,
+        time_limit=duration(preset.time_limit_s) if preset.time_limit_s else None,
         update_time=timestamp(preset.update_time),
         etag=preset.etag,
     )

@@ -13,6 +13,8 @@ from visionyard.kit.objectstore.documents import Document, Documents
 from visionyard.kit.objectstore.port import Conflict, NotFound, ObjectStore
 from visionyard.kit.pagination import paginate
 from visionyard.training.arguments import ArgumentTable
+from visionyard.training.limits import check_limits
+from visionyard.training.processes import MOST_GPUS
 from visionyard.training.spec import ARGUMENT_OF_FIELD, TrainingSpec, check_arguments, check_tensorboard
 from visionyard.training.task_metrics import check_metric_name
 
@@ -32,6 +34,8 @@ class Preset:
         overrides: Other training arguments by Ultralytics' names.
         best_metric: What chooses the best epoch; empty where it is not said.
         tensorboard: Whether event files are written.
+        gpus: How many processes train together on each machine; 0 where it is not said.
+        time_limit_s: How long a training may take, in seconds; 0 where it is not said.
         update_time: When it was last changed, by the store's clock.
         etag: Stands for this very state of it.
     """
@@ -43,12 +47,14 @@ class Preset:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     best_metric: str = ""
     tensorboard: bool = False
+    gpus: int = 0
+    time_limit_s: float = 0.0
     update_time: datetime | None = None
     etag: str = ""
 
     def body(self) -> dict[str, Any]:
         """Its document."""
-        kept = ("epochs", "batch_size", "image_size_px", "best_metric", "tensorboard")
+        kept = ("epochs", "batch_size", "image_size_px", "best_metric", "tensorboard", "gpus", "time_limit_s")
         return {**{name: getattr(self, name) for name in kept}, "overrides": dict(self.overrides)}
 
     @classmethod
@@ -56,8 +62,11 @@ class Preset:
         """Reads its document."""
         return cls(name, **document.body, update_time=document.last_modified, etag=document.etag)
 
-    def fill(self, spec: TrainingSpec) -> TrainingSpec:
-        """What a job does that leaves to the preset what it does not say itself, by whichever name: ``batch_size`` or the override ``batch``."""
+    def fill(self, spec: TrainingSpec, *, without_tensorboard: bool = False) -> TrainingSpec:
+        """What a job does that leaves to the preset what it does not say itself, by whichever name: ``batch_size`` or the override ``batch``.
+
+        Its time limit is not in it: that comes with the job's scheduling.
+        """
         own = {argument for field_, argument in ARGUMENT_OF_FIELD.items() if getattr(spec, field_)} | set(spec.overrides)
         numbers = {
             field_: getattr(self, field_) for field_, argument in ARGUMENT_OF_FIELD.items() if argument not in own and getattr(self, field_)
@@ -68,7 +77,8 @@ class Preset:
             **numbers,
             overrides={**overrides, **spec.overrides},
             best_metric=spec.best_metric or self.best_metric,
-            tensorboard=spec.tensorboard or self.tensorboard,
+            tensorboard=spec.tensorboard or (self.tensorboard and not without_tensorboard),
+            gpus=spec.gpus or self.gpus,
         )
 
 
@@ -113,6 +123,9 @@ class Presets:
             check_metric_name(preset.best_metric)
         if preset.tensorboard:
             check_tensorboard(table)
+        if not 0 <= preset.gpus <= MOST_GPUS:
+            raise invalid_field("preset.gpus", f"takes 0 to {MOST_GPUS}, not {preset.gpus}")
+        check_limits(preset.time_limit_s, 0.0, None)
         return replace(preset, overrides=overrides)
 
     def get(self, name: ResourceName) -> Preset:

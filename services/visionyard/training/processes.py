@@ -108,7 +108,7 @@ def check_processes(spec: TrainingSpec, machine: Capacity, *, here: bool = True)
 def _check_ray(machine: Capacity) -> None:
     if not machine.ray_installed:
         raise _no_ray(
-            "Ray is not installed where this service runs: install Visionyard with the extra ray, pip install 'visionyard[training,ray]'"
+            "Ray is not installed where this service runs: in Visionyard's checkout run pip install -c constraints.txt '.[training,ray]'"
         )
     if not machine.ray_address:
         raise _no_ray("this service knows no Ray cluster: set VISIONYARD_RAY_ADDRESS to the cluster's address and start the service again")

@@ -51,7 +51,15 @@ class TrainingJobServicer(training_job_service_pb2_grpc.TrainingJobServiceServic
         project = ProjectName.parse(request.parent)
         spec = mapping.spec_from_proto(request.training_job.spec)
         scheduling = mapping.scheduling_from_proto(request.training_job.scheduling)
-        view = await asyncio.to_thread(self._trainings.create, project, spec, request.request_id, scheduling, request.preset)
+        view = await asyncio.to_thread(
+            self._trainings.create,
+            project,
+            spec,
+            request.request_id,
+            scheduling,
+            request.preset,
+            without_tensorboard=request.without_tensorboard,
+        )
         return messages.CreateTrainingJobResponse(training_job=mapping.job_to_proto(view))
 
     async def EstimateTraining(self, request: messages.EstimateTrainingRequest, _context: Context) -> messages.EstimateTrainingResponse:

@@ -109,7 +109,14 @@ class Trainings:
         self.presets = Presets(store, table)
 
     def create(
-        self, project: ProjectName, spec: TrainingSpec, request_id: str, scheduling: Scheduling = AT_ITS_TURN, preset: str = ""
+        self,
+        project: ProjectName,
+        spec: TrainingSpec,
+        request_id: str,
+        scheduling: Scheduling = AT_ITS_TURN,
+        preset: str = "",
+        *,
+        without_tensorboard: bool = False,
     ) -> TrainingView:
         """Checks what is asked for and queues it.
 
@@ -118,19 +125,21 @@ class Trainings:
             spec: What to do; version numbers may be ``-`` for the newest.
             request_id: The client's key for this creation; empty for none.
             scheduling: When it gets a slot.
-            preset: The preset that fills in what ``spec`` does not say; empty for none.
+            preset: The preset that fills in what ``spec`` and ``scheduling`` do not say; empty for none.
+            without_tensorboard: Whether the preset's event files are not wanted.
 
         Raises:
             YardError: INVALID_NAME, INVALID_FIELD, UNKNOWN_ARGUMENT, RESERVED_ARGUMENT, INVALID_ARGUMENT_VALUE, MODEL_YAML_INVALID, UNSUPPORTED_TASK,
                 DATASET_NOT_FOUND, DATASET_VERSION_NOT_FOUND, MODEL_NOT_FOUND, MODEL_VERSION_NOT_FOUND, JOB_NOT_FOUND, PRESET_NOT_FOUND,
                 PRICE_UNKNOWN or REQUEST_ID_REUSED.
         """
-        planned = self._plan(project, self._filled(project, spec, preset), scheduling)
+        planned = self._plan(project, *self._filled(project, spec, scheduling, preset, without_tensorboard=without_tensorboard))
         estimate = self.estimates.on_own(project, planned.effort, planned.epochs, planned.hours)
         asked = {
             **spec.to_json(),
             **({"scheduling": vars(scheduling)} if scheduling != AT_ITS_TURN else {}),
             **({"preset": preset} if preset else {}),
+            **({"without_tensorboard": True} if without_tensorboard else {}),
         }
         job = self.jobs.create(
             project.project,
@@ -150,7 +159,7 @@ class Trainings:
 
         Arguments and errors as of :meth:`create`; that the service's own machine is too small is none.
         """
-        planned = self._plan(project, self._filled(project, spec, preset), scheduling, here=False)
+        planned = self._plan(project, *self._filled(project, spec, scheduling, preset), here=False)
         found = self.estimates.side_by_side(project, planned.effort, planned.epochs, planned.hours)
         return [
             replace(one, unfit_reason=why_not(planned.spec, self._capacity if one.own else capacity_of(one.known.machine))) for one in found
@@ -197,13 +206,17 @@ class Trainings:
         effort = effort_of(resolved, table.defaults, version, initial)
         return _Planned(resolved, follows, int(arguments["epochs"]), float(arguments.get("time") or 0.0), effort)
 
-    def _filled(self, project: ProjectName, spec: TrainingSpec, preset: str) -> TrainingSpec:
+    def _filled(
+        self, project: ProjectName, spec: TrainingSpec, scheduling: Scheduling, preset: str, *, without_tensorboard: bool = False
+    ) -> tuple[TrainingSpec, Scheduling]:
         if not preset:
-            return spec
+            return spec, scheduling
         name = ResourceName.parse(preset, COLLECTION)
         if name.project != project.project:
             raise invalid_field("preset", f"{name} is not in {project}")
-        return self.presets.get(name).fill(spec)
+        found = self.presets.get(name)
+        limited = replace(scheduling, time_limit_s=scheduling.time_limit_s or found.time_limit_s)
+        return found.fill(spec, without_tensorboard=without_tensorboard), limited
 
     def _version(self, project: ProjectName, text: str, field: str) -> ModelVersion | None:
         """A model version that the spec names in a field, if it names one."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from shapes import NAMES, RECIPE, publish_shapes
 from test_push import MODEL, Uploads
 from torchvision.models import get_model
@@ -177,12 +178,14 @@ async def test_a_training_starts_from_a_pushed_state_dict(room: Room, uploads: U
     jobs = room.trainings.jobs
     # With nothing trained but the head, the layers below must come out as they were pushed.
     spec = _spec(dataset, 1, model_version=str(start.name))
-    spec = TrainingSpec(**{**vars(spec), "overrides": {**spec.overrides, "freeze": 1}})
+    spec = TrainingSpec(**{**vars(spec), "overrides": {**spec.overrides, "freeze": 1, "auto_augment": None}})
     name = room.trainings.create(PROJECT, spec, "").job.name
     async with room.dispatching():
         await room.until(lambda: jobs.get(name).state.finished, 240)
     job = jobs.get(name)
     assert (job.state, job.error) == (JobState.SUCCEEDED, None)
+    arguments = yaml.safe_load(room.store.get(room.trainings.files(name)["args.yaml"].key).data)
+    assert (arguments["auto_augment"], arguments["freeze"]) == (None, 1)
     version = read_model_version(room.store, VersionName.parse(job.pointers["model_version"], "models"))
     assert (version.name.number, version.class_names, version.image_size_px) == (2, NAMES, 64)
     trained = _trunk(_stored(room.store, version, tmp_path)).m[0].weight

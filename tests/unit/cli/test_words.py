@@ -78,6 +78,18 @@ def test_what_a_model_is(tmp_path, monkeypatch):
         assert error.value.reason == "FILE_NOT_FOUND"
 
 
+@pytest.mark.parametrize("name", ["yolov8n.pt", "yolo26s-seg.pt", "rtdetr-l.pt"])
+def test_where_published_weights_are_to_be_had(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ClientError, match=f"`yard model fetch {name}`") as error:
+        what_to_start_from(name)
+    assert error.value.reason == "FILE_NOT_FOUND"
+    for own in ("best.pt", f"weights/{name}"):
+        with pytest.raises(ClientError) as error:
+            what_to_start_from(own)
+        assert "model fetch" not in error.value.message
+
+
 def test_the_scale_that_a_file_name_says_is_kept(tmp_path):
     path = tmp_path / "yolov8s.yaml"
     path.write_text("nc: 2\nscales:\n  n: [0.33, 0.25, 1024]\n  s: [0.33, 0.5, 1024]\n")

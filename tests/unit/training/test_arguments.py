@@ -37,6 +37,8 @@ def _spec(**changes: Any) -> TrainingSpec:
         ("fraction", 50.0, 50),
         ("time", 0.5, 0.5),
         ("conf", None, None),
+        ("auto_augment", None, None),
+        ("auto_augment", "AugMix", "augmix"),
         ("quantize", 8.0, 8),
         ("plots", False, False),
     ],
@@ -64,6 +66,9 @@ def test_values_that_ultralytics_takes_are_taken_in_its_types(table: ArgumentTab
         ("plots", "yes"),
         ("plots", 1.0),
         ("cache", "disk"),
+        ("cache", None),
+        ("optimizer", None),
+        ("auto_augment", "none"),
         ("pretrained", "/etc/passwd"),
         ("optimizer", "__import__('os')"),
         ("compile", "evil"),
@@ -79,6 +84,16 @@ def test_values_of_the_wrong_type_or_range_are_refused(table: ArgumentTable, nam
         check_overrides({name: value}, table)
     assert refused.value.reason is Reason.INVALID_ARGUMENT_VALUE
     assert refused.value.metadata["argument"] == name
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [("cache", "Disk", "take cache=ram"), ("cache", "disk", "uncompressed"), ("auto_augment", False, "augmix, null")],
+)
+def test_why_a_value_is_refused_and_what_to_take_instead(table: ArgumentTable, name: str, value: Any, told: str) -> None:
+    with pytest.raises(YardError) as refused:
+        check_overrides({name: value}, table)
+    assert told in refused.value.message
 
 
 @pytest.mark.parametrize(("name", "near"), [("epoch", "epochs"), ("epocs", "epochs"), ("lr", "lrf"), ("mosiac", "mosaic")])

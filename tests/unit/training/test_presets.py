@@ -1,12 +1,17 @@
 """Presets: checked when they are saved, and what comes out where a job takes one."""
 
+from dataclasses import replace
+
 import pytest
+from google.protobuf import duration_pb2
 
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.names import ProjectName, ResourceName
 from visionyard.kit.objectstore.memory import MemoryObjectStore
+from visionyard.training.preset_mapping import preset_from_proto, preset_to_proto
 from visionyard.training.presets import COLLECTION, Preset, Presets
 from visionyard.training.spec import TrainingSpec
+from visionyard.training.v1 import preset_pb2
 
 
 def name(id_):
@@ -63,6 +68,8 @@ def test_a_save_on_top_of_another_state_is_refused(presets):
         ({"epochs": 5, "overrides": {"epochs": 6}}, Reason.INVALID_ARGUMENT_VALUE),
         ({"image_size_px": 33}, Reason.INVALID_ARGUMENT_VALUE),
         ({"best_metric": "map50"}, Reason.INVALID_FIELD),
+        ({"gpus": 65}, Reason.INVALID_FIELD),
+        ({"time_limit_s": 0.5}, Reason.INVALID_FIELD),
         ({}, Reason.INVALID_FIELD),
     ],
 )
@@ -81,4 +88,16 @@ def test_what_a_job_says_itself_goes_before_its_preset():
     assert (out.epochs, out.batch_size, out.image_size_px) == (50, 0, 64)
     assert out.overrides == {"mosaic": 0, "lr0": 0.2, "batch": 4}
     assert (out.best_metric, out.tensorboard) == ("mAP50", True)
+    assert not preset.fill(spec(), without_tensorboard=True).tensorboard
+    assert preset.fill(spec(tensorboard=True), without_tensorboard=True).tensorboard
     assert preset.fill(spec()).arguments() == {"imgsz": 320, "lr0": 0.1, "mosaic": 0, "epochs": 50, "batch": 8}
+
+
+def test_processes_and_a_time_limit_are_kept_and_filled_in(presets):
+    saved = presets.save(Preset(name("x"), gpus=2, time_limit_s=90.5))
+    assert preset_from_proto(preset_to_proto(saved)) == replace(saved, update_time=None)
+    assert (saved.fill(spec()).gpus, saved.fill(spec(gpus=1)).gpus) == (2, 1)
+    none = preset_pb2.Preset(name=str(name("x")), time_limit=duration_pb2.Duration())
+    with pytest.raises(YardError) as refused:
+        preset_from_proto(none)
+    assert refused.value.reason is Reason.INVALID_FIELD

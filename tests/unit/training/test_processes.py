@@ -48,7 +48,7 @@ def test_what_there_is_may_be_asked_for(asked, machine):
         ({"gpus": 3}, GPUS, "gpus", "this machine has 2"),
         ({"gpus": 5}, CPU, "gpus", "no GPU and 4 CPU cores"),
         ({"nodes": 2}, CLUSTER, "nodes", "choose the launcher ray"),
-        ({"nodes": 2, "launcher": "ray"}, CPU, "launcher", "visionyard[training,ray]"),
+        ({"nodes": 2, "launcher": "ray"}, CPU, "launcher", "in Visionyard's checkout run pip install -c constraints.txt '.[training,ray]'"),
         ({"nodes": 2, "launcher": "ray"}, Capacity(0, 4, "", ray_installed=True), "launcher", "VISIONYARD_RAY_ADDRESS"),
         ({"gpus": 3}, CPU, "batch_size", "such as 15"),
         ({"gpus": 4, "batch_size": 2}, CPU, "batch_size", "such as 4"),

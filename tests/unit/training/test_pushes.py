@@ -13,6 +13,7 @@ from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.names import ResourceName
 from visionyard.kit.objectstore.memory import MemoryObjectStore
 from visionyard.training.inspection import WeightFacts
+from visionyard.training.mapping import address_from_proto
 from visionyard.training.models import Models
 from visionyard.training.turns import Turns
 
@@ -72,6 +73,34 @@ def test_an_upload_sent_again_for_a_request_that_was_done_is_thrown_away(models,
     uploads.put(UPLOAD, b"one")
     assert models.push(MODEL, UPLOAD, "a.pt", "r1").name == made.name
     assert list(uploads.folder.iterdir()) == []
+
+
+def test_bytes_whose_origin_becomes_known_get_a_version_that_says_it(models, uploads):
+    numbers = []
+    for request, origin in (("r1", ""), ("r2", "file:n.pt"), ("r3", "file:n.pt"), ("r4", "")):
+        uploads.put(UPLOAD, b"one")
+        numbers.append(models.push(MODEL, UPLOAD, "n.pt", request, "", origin).name.number)
+    assert numbers == [1, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ("", ""),
+        ("https://host/n.pt?signed=secret", "https://host/n.pt"),
+        ("file:n.pt", "file:n.pt"),
+        ("file:/home/anna/n.pt", "file:n.pt"),
+        ("file:C:\\Users\\anna\\n.pt", "file:n.pt"),
+    ],
+)
+def test_an_origin_holds_no_signature_and_no_folder(told, kept):
+    assert address_from_proto(told) == kept
+
+
+def test_another_origin_is_refused():
+    with pytest.raises(YardError) as refused:
+        address_from_proto("/home/anna/n.pt")
+    assert refused.value.reason is Reason.INVALID_FIELD
 
 
 def test_a_request_id_asks_for_one_thing_only(models, uploads):

@@ -60,7 +60,7 @@ class ModelVersion:
         state_dict_sha256: The sha256 of the pushed file, 64 hexadecimal digits, where that was a torchvision network's state dict: then the weights
             were made of it, their head is untrained, and they are a start for training only. Empty for others.
         best_metric: By which of ``metrics`` its epoch was chosen, where the job said so; empty for Ultralytics' own choice.
-        fetched_from: The address that a pushed file was fetched from, without its query; empty for others.
+        fetched_from: The address that a pushed file was fetched from, without its query, or ``file:`` and the name of the file; empty for others.
         create_time: When it was published, by the store's clock.
     """
 

@@ -12,6 +12,8 @@ from urllib.parse import quote, unquote
 
 MAX_CHARACTERS = 2048
 DEFAULT_PORTS = {"https": 443, "http": 80}
+FILE_ORIGIN = "file:"
+"""Stands before the name of a client's file where a record says what something was fetched from. It is no address: nothing is read by it."""
 _ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<rest>.*)\Z", re.DOTALL)
 _HTTP_REST = re.compile(r"(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?(?:#.*)?\Z", re.DOTALL)
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::(?P<port>[0-9]{1,5}))?\Z")

@@ -161,7 +161,9 @@ class ModelVersion(_message.Message):
     best_metric: _builtins.str
     """By which metric its epoch was chosen, where the job said so: Ultralytics' own key ("metrics/recall(B)"). Empty: by Ultralytics' own choice."""
     fetched_from: _builtins.str
-    """The address that a pushed file was fetched from, without its query, as the client told it; empty where it was a file of the client's own."""
+    """The address that a pushed file was fetched from, without its query, or "file:" and the name of the file that published weights were taken from, as the
+    client told it; empty where it was a file of the client's own.
+    """
     @_builtins.property
     def class_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Its class names in the order of their ids."""

@@ -45,7 +45,9 @@ class CreateModelVersionRequest(_message.Message):
     the tensors up to the pooling, under a head that is untrained. Empty for a checkpoint of Ultralytics. INVALID_FIELD names the nearest known.
     """
     fetched_from: _builtins.str
-    """The address that the file was fetched from, at most 2048 characters; what stands behind a question mark is not kept. Empty for a file of one's own."""
+    """The address that the file was fetched from, at most 2048 characters; what stands behind a question mark is not kept. Or "file:" and a file's name, where
+    published weights were taken from a file. Empty for a file of one's own. Bytes of a version that says nothing here make a new one that does.
+    """
     def __init__(
         self,
         *,

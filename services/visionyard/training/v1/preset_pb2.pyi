@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -33,6 +34,8 @@ class Preset(_message.Message):
     TENSORBOARD_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    GPUS_FIELD_NUMBER: _builtins.int
+    TIME_LIMIT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`projects/{project}/presets/{preset}`."""
     epochs: _builtins.int
@@ -44,9 +47,11 @@ class Preset(_message.Message):
     best_metric: _builtins.str
     """Which metric chooses the best epoch, as in TrainingSpec; whether the set's task has it is told when a job is created. Empty: not said."""
     tensorboard: _builtins.bool
-    """Whether event files for TensorBoard are written; then also for a job that does not ask for them."""
+    """Whether event files for TensorBoard are written; then also for a job that does not ask for them, unless it is to be without them."""
     etag: _builtins.str
     """Changes whenever the preset does. Of a save: only if it is this one that is replaced; empty for whatever is there."""
+    gpus: _builtins.int
+    """How many processes train together on each machine, as in TrainingSpec; from 1 to 64. 0: not said."""
     @_builtins.property
     def overrides(self) -> _struct_pb2.Struct:
         """Other training arguments of Ultralytics by their own names, as in TrainingSpec."""
@@ -54,6 +59,10 @@ class Preset(_message.Message):
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it was last changed, by the store's clock. Output only."""
+
+    @_builtins.property
+    def time_limit(self) -> _duration_pb2.Duration:
+        """How long a training may take, as in Scheduling; from 1 s to 10 years. Unset: not said."""
 
     def __init__(
         self,
@@ -67,10 +76,12 @@ class Preset(_message.Message):
         tensorboard: _builtins.bool = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        gpus: _builtins.int = ...,
+        time_limit: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["overrides", b"overrides", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["overrides", b"overrides", "time_limit", b"time_limit", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "best_metric", b"best_metric", "epochs", b"epochs", "etag", b"etag", "image_size_px", b"image_size_px", "name", b"name", "overrides", b"overrides", "tensorboard", b"tensorboard", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "best_metric", b"best_metric", "epochs", b"epochs", "etag", b"etag", "gpus", b"gpus", "image_size_px", b"image_size_px", "name", b"name", "overrides", b"overrides", "tensorboard", b"tensorboard", "time_limit", b"time_limit", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -33,14 +33,17 @@ class CreateTrainingJobRequest(_message.Message):
     TRAINING_JOB_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     PRESET_FIELD_NUMBER: _builtins.int
+    WITHOUT_TENSORBOARD_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """`projects/{project}`."""
     request_id: _builtins.str
     """A UUID chosen by the client: the same one again gives the same job, not a second."""
     preset: _builtins.str
-    """A preset of the same project, `projects/{project}/presets/{preset}`, that fills in what the spec leaves out: numbers that are 0, texts that are empty,
-    overrides that are not there. The job's spec holds what came out. Empty for none.
+    """A preset of the same project, `projects/{project}/presets/{preset}`, that fills in what the spec and the scheduling leave out: numbers that are 0, texts that are
+    empty, overrides that are not there. The job's spec holds what came out. Empty for none.
     """
+    without_tensorboard: _builtins.bool
+    """Whether no event files for TensorBoard are written though the preset says that they are."""
     @_builtins.property
     def training_job(self) -> _training_job_pb2.TrainingJob:
         """The job: its `spec` and `scheduling` are read, everything else is set by the server."""
@@ -52,10 +55,11 @@ class CreateTrainingJobRequest(_message.Message):
         training_job: _training_job_pb2.TrainingJob | None = ...,
         request_id: _builtins.str = ...,
         preset: _builtins.str = ...,
+        without_tensorboard: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["training_job", b"training_job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "preset", b"preset", "request_id", b"request_id", "training_job", b"training_job"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "preset", b"preset", "request_id", b"request_id", "training_job", b"training_job", "without_tensorboard", b"without_tensorboard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
