@@ -84,7 +84,7 @@ class S3Settings:
     Attributes:
         endpoint: ``host:port``.
         bucket: The bucket; made where it is missing.
-        access_key: The access key.
+        access_key: The access key; empty for a bucket that everybody may read.
         secret_key: The secret key; never shown.
         region: The region that requests are signed for.
         secure: Whether over TLS.
@@ -123,9 +123,8 @@ class S3ObjectStore(ObjectStore):
             region=settings.region,
             http_client=self._pool,
         )
-        self._lister = Lister(
-            self._client, self._pool, Credentials(settings.access_key, settings.secret_key), settings.region, settings.bucket
-        )
+        credentials = Credentials(settings.access_key, settings.secret_key) if settings.access_key else None
+        self._lister = Lister(self._client, self._pool, credentials, settings.region, settings.bucket)
         self._bucket_lock = threading.Lock()
         self._bucket_is_there = not ours
 

@@ -31,12 +31,12 @@ class Lister:
     Args:
         client: Knows how the store's addresses are made (a path for each bucket, or a host, as AWS has it).
         pool: Sends the requests.
-        credentials: Sign them.
+        credentials: Sign them; None where everybody may list the bucket.
         region: The region that they are signed for.
         bucket: The bucket.
     """
 
-    def __init__(self, client: Minio, pool: Pool, credentials: Credentials, region: str, bucket: str) -> None:
+    def __init__(self, client: Minio, pool: Pool, credentials: Credentials | None, region: str, bucket: str) -> None:
         self._pool = pool
         self._credentials = credentials
         self._region = region
@@ -71,17 +71,18 @@ class Lister:
 
     def _get(self, query: dict[str, str]) -> BaseHTTPResponse:
         unsigned = self._address._replace(query=urlencode(query, quote_via=quote, safe=""))
-        answer = self._pool.request("GET", urlunsplit(self._sign(unsigned)))
+        url = self._sign(unsigned, self._credentials) if self._credentials is not None else unsigned
+        answer = self._pool.request("GET", urlunsplit(url))
         if answer.status != _OK:
             raise _error(answer)
         return answer
 
-    def _sign(self, url: SplitResult) -> SplitResult:
+    def _sign(self, url: SplitResult, credentials: Credentials) -> SplitResult:
         return presign_v4(
             method="GET",
             url=url,
             region=self._region,
-            credentials=self._credentials,
+            credentials=credentials,
             date=datetime.now(UTC),
             expires=int(_SIGNED_FOR.total_seconds()),
         )

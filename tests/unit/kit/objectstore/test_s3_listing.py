@@ -128,3 +128,10 @@ def test_a_listing_that_goes_on_with_itself_is_no_listing():
 def test_a_time_without_a_zone_is_universal():
     body = "<Contents><Key>p/1</Key><LastModified>2026-01-02T03:04:05</LastModified></Contents>"
     assert pages(listing(body))[0][0][0].last_modified == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def test_a_bucket_that_everybody_may_list_is_asked_without_a_signature():
+    pool = Answers(listing(""))
+    assert list(Lister(Minio("store:9000"), pool, None, "eu-north-1", "bucket").pages("p/", "", 10, delimiter="")) == [[]]
+    [(_, url)] = pool.asked
+    assert (url.path, "X-Amz-Signature" in url.query) == ("/bucket", False)
