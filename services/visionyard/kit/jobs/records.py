@@ -83,11 +83,13 @@ class JobRecords:
         Raises:
             YardError: REQUEST_ID_REUSED, the request_id was used for another spec.
         """
-        job_id = new_job_id()
+        fresh = new_job_id()
         if request_id:
-            job_id, at = self._requests.claim(project, request_id, asked or spec, job_id)
+            job_id, at = self._requests.claim(project, request_id, asked or spec, fresh)
+            # A call that died left a marker of this very name, which somebody who found it old may be about to clear.
+            made_again = job_id != fresh
         else:
-            at = None
+            job_id, at, made_again = fresh, None, False
         name = ResourceName(project, self.kind.collection, job_id)
         try:
             return self.get(name), False
@@ -117,6 +119,8 @@ class JobRecords:
             document = self._documents.create(job_key(name), job.body())
         except Conflict:  # the same request at the same moment
             return self.get(name), False
+        if made_again:
+            self._put(job)
         return self._remember(name, document), True
 
     def was_requested(self, project: str, request_id: str) -> bool:
@@ -185,6 +189,8 @@ class JobRecords:
                 continue  # the marker is another's now, or left over
             if moves and job.marker is not None:
                 self.store.delete(job.marker.key(self.kind.value))
+            elif moves:  # as in create(): a resumption that died may have left this very marker
+                self._put(wanted)
             return self._remember(name, swapped)
 
     def _put(self, job: Job) -> str:
@@ -302,8 +308,12 @@ class JobRecords:
             info = self.store.head(key)
         except NotFound:
             return
-        if info.now - info.last_modified > _ORPHAN_MARKER_AGE:
-            self.store.delete(key)
+        if info.now - info.last_modified <= _ORPHAN_MARKER_AGE:
+            return
+        self.store.delete(key)
+        # Whoever put it may have come back between the look and the deletion. Until his job stands there he puts it once more himself.
+        if (job := self.standing(marker)) is not None:
+            self._put(job)
 
     def count_waiting(self) -> int:
         """How many jobs wait for a slot or for another's end. Reads documents until it finds one that does, so that what is left over counts for an hour at most."""

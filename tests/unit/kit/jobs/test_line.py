@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -14,8 +15,9 @@ from visionyard.kit.jobs.line import Line
 from visionyard.kit.jobs.model import JobKind, JobState
 from visionyard.kit.jobs.queue import Marker, Place
 from visionyard.kit.jobs.service import JobService
+from visionyard.kit.objectstore.documents import Document
 from visionyard.kit.objectstore.memory import MemoryObjectStore
-from visionyard.kit.objectstore.port import StoreUnavailable
+from visionyard.kit.objectstore.port import ObjectInfo, StoreUnavailable
 
 
 @pytest.fixture
@@ -171,6 +173,75 @@ def test_a_store_that_is_away_while_the_line_lists_is_asked_again_at_the_next_lo
         with pytest.raises(StoreUnavailable):
             line.order({})
     assert len(list(line.order({}))) == 2
+
+
+@pytest.mark.parametrize("moment", ["before the marker is put", "before the job is swapped", "behind it all"])
+def test_a_marker_that_is_put_again_while_it_is_cleared_is_not_lost(
+    service: JobService, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Somebody has looked how old a marker is, and deletes it at a moment of the very resumption that puts it again."""
+    records, store = service.records, service.records.store
+    name = service.create("default", {"n": 0}, "").name
+    records.update(name, lambda job, now: job.changed(state=JobState.FAILED, end_time=now))
+    half = replace(records.get(name), state=JobState.QUEUED, turn=records.get(name).turn + 1)
+    key = records._put(half)
+    assert half.marker is not None
+    marker = half.marker
+    monkeypatch.setattr(records_module, "_ORPHAN_MARKER_AGE", timedelta(seconds=-1))
+
+    def resume() -> None:
+        assert service.resume(name, lambda job: job.spec, lambda job: job.pointers).state is JobState.QUEUED
+
+    head, swap = store.head, records._documents.swap
+
+    def resumed_behind_the_look(looked_at: str) -> ObjectInfo:
+        found = head(looked_at)
+        monkeypatch.setattr(store, "head", head)
+        resume()
+        return found
+
+    def cleared_before_the_swap(*given: object) -> Document:
+        store.delete(key)
+        return swap(*given)
+
+    if moment == "before the marker is put":
+        assert records.at(marker) is None
+        resume()
+    elif moment == "before the job is swapped":
+        monkeypatch.setattr(records._documents, "swap", cleared_before_the_swap)
+        resume()
+    else:
+        monkeypatch.setattr(store, "head", resumed_behind_the_look)
+        records.at(marker)
+    assert [found.job for found in records.markers(Place.WAITING)] == [name]
+    assert next(Line(records, fresh_s=1000).order({})).job == name
+
+
+def test_a_creation_that_died_is_not_lost_where_its_marker_is_cleared_meanwhile(
+    service: JobService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = service.records
+    create = records._documents.create
+
+    def dies(key: str, *given: object) -> Document:
+        if "/requests/" in key or "requests" in key.split("/"):
+            return create(key, *given)
+        raise StoreUnavailable("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records._documents, "create", dies)
+        with pytest.raises(StoreUnavailable):
+            service.create("default", {"n": 0}, "again")
+    [marker] = records.markers(Place.WAITING)
+
+    def cleared(*given: object) -> Document:
+        records.store.delete(marker.key(records.kind.value))
+        return create(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records._documents, "create", cleared)
+        job = service.create("default", {"n": 0}, "again")
+    assert [found.job for found in records.markers(Place.WAITING)] == [job.name]
 
 
 def test_a_resumption_that_died_half_way_leaves_no_marker_for_ever(service: JobService, monkeypatch: pytest.MonkeyPatch) -> None:
