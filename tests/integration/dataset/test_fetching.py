@@ -612,6 +612,13 @@ def test_what_is_not_there(bucket, store, s3_bucket):
     assert store.refused(missing).reason is Reason.SOURCE_UNREACHABLE
 
 
+@pytest.mark.parametrize("bucket_name", ["1.2.3.4", "team..data", "x-s3alias"])
+def test_a_name_that_no_bucket_can_have(store, bucket_name):
+    store.allow = f"s3://{bucket_name}"
+    for url in (f"s3://{bucket_name}/x.zip", f"s3://{bucket_name}/x/"):
+        assert store.refused(url).reason is Reason.SOURCE_UNREACHABLE
+
+
 def test_a_bucket_that_is_missing_is_not_made(store, seaweed, s3_bucket):
     store.allow = f"s3://{s3_bucket}-missing"
     store.refused(f"{store.allow}/x/")

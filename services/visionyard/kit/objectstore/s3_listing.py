@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from urllib.parse import SplitResult, quote, unquote_plus, urlencode, urlsplit, urlunsplit
 from xml.etree import ElementTree as ET
 
@@ -37,12 +38,17 @@ class Lister:
     """
 
     def __init__(self, client: Minio, pool: Pool, credentials: Credentials | None, region: str, bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
         self._pool = pool
         self._credentials = credentials
         self._region = region
-        # Of an object's address, since a bucket's is not told; its name is the last character of the path.
-        address = urlsplit(client.get_presigned_url("GET", bucket, "k"))
-        self._address = address._replace(path=address.path[:-1].rstrip("/") or "/", query="")
+
+    @cached_property
+    def _address(self) -> SplitResult:
+        """The bucket's: made of an object's, since a bucket's is not told; the object's name is the last character of the path."""
+        address = urlsplit(self._client.get_presigned_url("GET", self._bucket, "k"))
+        return address._replace(path=address.path[:-1].rstrip("/") or "/", query="")
 
     def pages(self, prefix: str, start_after: str, keys: int, *, delimiter: str) -> Iterator[list[Listing]]:
         """The pages; a request for each, made when it is asked for.
@@ -55,6 +61,7 @@ class Lister:
 
         Raises:
             MinioException: the store refused, or what answered is no store's listing.
+            ValueError: No bucket can have this name.
         """
         query = {"list-type": "2", "delimiter": delimiter, "encoding-type": "url", "max-keys": str(keys), "prefix": prefix}
         if start_after:
