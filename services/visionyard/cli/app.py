@@ -64,7 +64,9 @@ def tree() -> typer.Typer:
     app.add_typer(curation.app, name="dataset", epilog=example("yard dataset import cones.zip --name cones"))
     app.command(
         "train",
-        epilog=example("yard train cones --model yolov8n --epochs 50", "yard train cones@2 --model yolov8n.yaml --set lr0=0.005"),
+        epilog=example(
+            "yard train cones --model yolov8n --epochs 50", "yard train cones@2 --model yolov8n.yaml --set optimizer=AdamW --set lr0=0.002"
+        ),
     )(train)
     app.command("estimate", epilog=example("yard estimate cones --model yolov8n --epochs 50"))(estimate)
     app.command(

@@ -108,7 +108,7 @@ def parse_override(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     key = key.strip()
     if not equals or not key:
-        raise typer.BadParameter(f"{text!r}: give KEY=VALUE, like lr0=0.01")
+        raise typer.BadParameter(f"{text!r}: give KEY=VALUE, like mosaic=0.5")
     try:
         parsed = yaml.safe_load(value)
         json.dumps(parsed)

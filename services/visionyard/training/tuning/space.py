@@ -9,6 +9,7 @@ from typing import Any
 
 from visionyard.kit.errors import Reason, YardError, invalid_field
 from visionyard.training.arguments import ArgumentTable, check_overrides
+from visionyard.training.optimizers import check_optimizer
 
 MOST_PARAMETERS = 20
 _LEAST_CHOICES, _MOST_CHOICES = 2, 100
@@ -73,7 +74,10 @@ def check_space(space: Sequence[Parameter], taken: Mapping[str, Any], table: Arg
     for name in names:
         if names.count(name) > 1 or name in taken:
             raise invalid_field("tuning_job.spec.parameters", f"names {name[:100]!r}, which is given twice: leave one out")
-    return tuple(_checked(parameter, table) for parameter in sorted(space, key=lambda parameter: parameter.name))
+    checked = tuple(_checked(parameter, table) for parameter in sorted(space, key=lambda parameter: parameter.name))
+    optimizers = next((parameter.choices for parameter in checked if parameter.name == "optimizer"), ())
+    check_optimizer({**taken, **dict.fromkeys(names)}, table, optimizers)
+    return checked
 
 
 def check_free(names: Iterable[str]) -> None:

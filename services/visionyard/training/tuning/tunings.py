@@ -116,7 +116,8 @@ class Tunings:
         wanted.check()
         check_limits(0, wanted.budget, self._trainings.estimates.price, "tuning_job.spec.budget")
         check_free(wanted.training.overrides)
-        training, task = self._trainings.resolve(project, replace(wanted.training, epochs=wanted.training.epochs or _DEFAULT_EPOCHS))
+        base = replace(wanted.training, epochs=wanted.training.epochs or _DEFAULT_EPOCHS)
+        training, task = self._trainings.resolve(project, base, [parameter.name for parameter in wanted.space])
         spec = TuningSpec(
             training=training,
             space=check_space(wanted.space, training.arguments(), self._table()),

@@ -58,6 +58,21 @@ def test_what_cannot_be_searched_is_refused(table, space, reason, word):
     assert word in caught.value.message
 
 
+def test_what_the_automatic_optimizer_passes_over_is_not_searched(table):
+    """Every trial would train with the same rate, and the table would say otherwise."""
+    with pytest.raises(YardError, match="lr0 would have no effect: with optimizer=auto, the default") as caught:
+        check_space([LR0], {}, table)
+    assert caught.value.reason is Reason.INVALID_ARGUMENT_VALUE
+    with pytest.raises(YardError, match="leave auto out of its choices"):
+        check_space([LR0, Parameter("optimizer", choices=("SGD", "auto"))], {}, table)
+    with pytest.raises(YardError, match="lr0 would have no effect"):
+        check_space([Parameter("optimizer", choices=("SGD", "auto"))], {"lr0": 0.02}, table)
+    check_space([LR0], {"optimizer": "AdamW"}, table)
+    check_space([LR0, OPTIMIZER], {}, table)
+    check_space([OPTIMIZER], {"lr0": 0.02}, table)
+    check_space([WARMUP, Parameter("optimizer", choices=("SGD", "auto"))], {}, table)
+
+
 def test_an_image_size_is_given_as_a_list(table):
     with pytest.raises(YardError, match="give a list of values"):
         check_space([Parameter("imgsz", 320.0, 640.0)], {}, table)
