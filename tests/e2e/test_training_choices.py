@@ -1,6 +1,7 @@
 """What a training may choose beyond Ultralytics' arguments, presets, and published weights: `yard` on a real stack."""
 
 import hashlib
+import zipfile
 
 import pytest
 from command_tree import cancelled, covers, refused
@@ -13,12 +14,12 @@ from command_tree import cancelled, covers, refused
 @covers("preset delete")
 def test_presets_and_choices(stack, line, tmp_path):
     saved = stack.json(
-        "preset", "save", "small", "--epochs", 30, "--batch", 3, "--imgsz", 96, "--set", "lr0=1e-3", "--set", "plots=no", "--best", "recall", "--gpus", 1, "--time-limit", "90m", "--tensorboard"
+        "preset", "save", "small", "--epochs", 30, "--batch", 3, "--imgsz", 96, "--set", "lr0=1e-3", "--set", "optimizer=adamw", "--set", "plots=no", "--best", "recall", "--gpus", 1, "--time-limit", "90m", "--tensorboard"
     )["preset"]  # fmt: skip
     assert stack.json("preset", "show", "small")["preset"] == saved
     assert stack.json("preset", "list")["presets"] == [saved]
     assert (
-        "--epochs 30 --batch 3 --imgsz 96 --gpus 1 --set lr0=0.001 --set plots=false --best recall --time-limit 5400s --tensorboard"
+        "--epochs 30 --batch 3 --imgsz 96 --gpus 1 --set lr0=0.001 --set optimizer=AdamW --set plots=false --best recall --time-limit 1h30m --tensorboard"
         in stack.yard("preset", "show", "small").stdout
     )
     job = stack.json(
@@ -27,7 +28,7 @@ def test_presets_and_choices(stack, line, tmp_path):
     cancelled(stack, job["name"])
     spec = job["spec"]
     assert (spec["epochs"], spec["batch_size"], spec["image_size_px"]) == (40, 3, 96)
-    assert spec["overrides"] == {"lr0": 0.02, "plots": False}
+    assert spec["overrides"] == {"lr0": 0.02, "optimizer": "AdamW", "plots": False}
     assert (spec["best_metric"], spec["tensorboard"]) == ("metrics/recall(B)", True)
     assert spec["pretrained_model_version"].endswith("/models/tiny/versions/1")
     assert (spec["gpus"], job["scheduling"]["time_limit"]) == (1, "5400s")
@@ -43,9 +44,20 @@ def test_presets_and_choices(stack, line, tmp_path):
     assert "mAP50" in refused(stack, "train", "tiny", "--model", "tiny@1", "--best", "map50")["message"]
     assert refused(stack, "train", "tiny", "--model", "tiny@1", "--pretrained", "tiny@1")["metadata"] == {"field": "pretrained"}
     assert refused(stack, "train", "tiny", "--model", "yolov8n.yaml", "--pretrained", "yolov8s.yaml")["metadata"] == {"field": "pretrained"}
+    assert "no effect" in refused(stack, "train", "tiny", "--model", "tiny@1", "--set", "lr0=0.02")["message"]
+    assert "no effect" in refused(stack, "estimate", "tiny", "--model", "tiny@1", "--set", "lr0=0.02")["message"]
     assert refused(stack, "preset", "save", "wrong", "--set", "epocs=3")["reason"] == "UNKNOWN_ARGUMENT"
     assert stack.json("preset", "delete", "small") == {}
     assert refused(stack, "train", "tiny", "--model", "tiny@1", "--preset", "small")["reason"] == "PRESET_NOT_FOUND"
+
+
+def repacked(path):
+    """The same weights in other bytes."""
+    other = path.with_name("repacked.pt")
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(other, "w") as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    return other
 
 
 @covers("model fetch", "--from")
@@ -73,6 +85,13 @@ def test_published_weights_are_fetched_once(stack, line, web, tmp_path):
     assert stack.json("model", "fetch", "yolo11n.pt")["model_version"] == taken
     assert stack.json("model", "fetch", "yolo11n.pt", "--from", tmp_path / "best.pt")["model_version"] == taken
     assert len(web.asked) == asked
+
+    # Bytes that were pushed before what is the newest now: whoever names the model goes on to mean that.
+    stack.json("model", "push", tmp_path / "best.pt", "--name", "yolo11s")
+    newer = stack.json("model", "fetch", "yolo11s.pt", "--from", repacked(tmp_path / "best.pt"))["model_version"]
+    held = stack.json("model", "fetch", "yolo11s.pt", "--from", tmp_path / "best.pt")["model_version"]
+    assert [held["name"][-1], newer["name"][-1]] == ["1", "2"]
+    assert stack.json("model", "show", "yolo11s")["model_version"] == newer
 
     web.serve(
         "/weights/yolov8s.pt", lambda request: (request.head(200, Content_Type="text/html", Content_Length=4), request.wfile.write(b"<a/>"))

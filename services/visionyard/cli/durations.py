@@ -42,6 +42,15 @@ def duration_text(seconds: float) -> str:
     return " ".join(shown[:2])
 
 
+def duration_option(seconds: float) -> str:
+    """Seconds as :func:`parse_duration` reads them: ``12d``, ``1h30m``, ``0.5s``."""
+    left, text = round(seconds, 3), ""
+    for unit, letter in zip(_SECONDS[:-1], "dhm", strict=True):
+        count, left = divmod(left, unit)
+        text += f"{count:.0f}{letter}" if count else ""
+    return text + (f"{left:.3f}".rstrip("0").rstrip(".") + "s" if left or not text else "")
+
+
 def seconds_of(duration: duration_pb2.Duration) -> float:
     """A message's duration in seconds."""
     return duration.seconds + duration.nanos / 1e9

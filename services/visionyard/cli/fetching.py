@@ -60,7 +60,9 @@ async def _fetched_before(session: Session, name: str) -> model_pb2.ModelVersion
     """The version that an earlier fetch made; nothing is downloaded for it again."""
     version = next(iter(await _fetched(session, name)), None)
     if version is not None:
-        session.progress.say(f"{short(version.name)} was fetched before, from {version.fetched_from}: nothing is downloaded")
+        session.progress.say(
+            f"{short(version.name)} was fetched before, from {version.fetched_from}: nothing is downloaded; --from takes another one"
+        )
     return version
 
 
@@ -113,10 +115,14 @@ async def _from_address(session: Session, name: str, address: str) -> model_pb2.
 
 
 async def _taken(session: Session, name: str, path: Path, fetched_from: str) -> model_pb2.ModelVersion:
-    """The model version with the file's bytes: the one that was fetched with them, or a new one, under the published name whatever the file is called."""
+    """The model version with the file's bytes: the one that was fetched with them, or a new one, under the published name whatever the file is called.
+
+    Where they were pushed before, without a word of where they are from, and newer ones are there, those stay the newest: whoever names the model means them.
+    """
     source, model = open_source(path), Path(name).stem
     digest = f"sha256:{await source.sha256(None)}"
-    known = next((version for version in await _fetched(session, name) if version.digest == digest), None)
+    fetched, behind = await _fetched(session, name), (await session.client.models.versions_or_none(model))[1:]
+    known = next((version for version in (*fetched, *behind) if version.digest == digest), None)
     if known is not None:
         session.progress.say(f"{short(known.name)} holds these very bytes already: there is no new version")
         return known

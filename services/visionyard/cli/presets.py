@@ -9,7 +9,7 @@ import typer
 from google.protobuf import json_format
 
 from visionyard.cli import output
-from visionyard.cli.durations import parse_duration, seconds_of
+from visionyard.cli.durations import duration_option, parse_duration, seconds_of
 from visionyard.cli.options import AsJson, Directory, example
 from visionyard.cli.session import Session, run
 from visionyard.cli.training import BatchSize, BestMetric, Epochs, Gpus, ImageSize, Settings, TensorBoard, TimeLimit, parse_overrides
@@ -20,7 +20,7 @@ app = typer.Typer(help="Presets, ways to train for `yard train --preset`: save, 
 PresetName = Annotated[str, typer.Argument(metavar="NAME", help="A preset: see `yard preset list`.")]
 
 
-@app.command("save", epilog=example("yard preset save small --epochs 50 --imgsz 320 --set lr0=0.005 --best recall"))
+@app.command("save", epilog=example("yard preset save small --epochs 50 --imgsz 320 --set mosaic=0.5 --best recall"))
 def save(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What the preset is called; one of that name is replaced.")],
     epochs: Epochs = None,
@@ -66,7 +66,7 @@ def _options(preset: preset_pb2.Preset) -> str:
         *(f"{option} {value}" for option, value in numbers if value),
         *(f"--set {key}={_value(value)}" for key, value in settings),
         *([f"--best {preset.best_metric}"] if preset.best_metric else []),
-        *([f"--time-limit {seconds_of(preset.time_limit):g}s"] if preset.HasField("time_limit") else []),
+        *([f"--time-limit {duration_option(seconds_of(preset.time_limit))}"] if preset.HasField("time_limit") else []),
         *(["--tensorboard"] if preset.tensorboard else []),
     ]
     return " ".join(words)

@@ -89,7 +89,9 @@ class Download:
             except _Broken as error:
                 failures = 1 if file.tell() > before else failures + 1
                 if failures >= _TRIES or time.monotonic() > self._end:
-                    raise self._failed(f"{error}: try again later, the same command goes on where it broke off") from None
+                    raise self._failed(
+                        f"{error}: try again later, the same command goes on where it broke off; or give a file that you got another way (--from FILE)"
+                    ) from None
             else:
                 return
             self._pause(wait_s)

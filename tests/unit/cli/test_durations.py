@@ -3,7 +3,7 @@
 import pytest
 import typer
 
-from visionyard.cli.durations import duration_text, parse_duration
+from visionyard.cli.durations import duration_option, duration_text, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,12 @@ def test_what_is_no_duration_is_refused(text):
 )
 def test_durations_are_written(seconds, text):
     assert duration_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.5, "0.5s"), (90, "1m30s"), (5400, "1h30m"), (1_036_800, "12d"), (90_061.25, "1d1h1m1.25s"), (86_399.9996, "1d")],
+)
+def test_a_duration_is_shown_as_it_is_given(seconds: float, text: str) -> None:
+    assert duration_option(seconds) == text
+    assert parse_duration(text, "--time-limit") == pytest.approx(seconds, abs=1e-3)
