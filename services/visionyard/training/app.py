@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from visionyard.kit.config import variable_of
 from visionyard.kit.jobs.dispatcher import Dispatcher
 from visionyard.kit.jobs.guarding import Guard
-from visionyard.kit.jobs.model import JobKind
+from visionyard.kit.jobs.model import JobKind, node_name
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.objectstore.port import ObjectStore, StoreUnavailable
 from visionyard.kit.objectstore.readiness import StoreReadiness
@@ -104,7 +104,8 @@ def build(settings: TrainingSettings, registry: CollectorRegistry, store: Object
     outbox, post = Outbox(store, channels), Poster(private=settings.notify_private).post
     estimates = Estimates(store, this_machine(uses_gpus=any(slot[DEVICES] for slot in slots)), settings.price)
     width = slots_taken(slots)
-    trainings = Trainings(store, facts.table, outbox, estimates, len(slots), capacity_here(slots, settings.ray_address), width)
+    capacity = capacity_here(slots, settings.ray_address)
+    trainings = Trainings(store, facts.table, outbox, estimates, len(slots), capacity, width, node_name(settings.work_dir))
     models = Models(
         store,
         PushedFiles(uploads, settings.work_dir),

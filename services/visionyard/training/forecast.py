@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import threading
 import time
 from collections import Counter
@@ -28,17 +27,24 @@ class Forecast:
     Args:
         records: The jobs, of all projects.
         progress: How far a running job is.
-        slots: How many slots there are.
+        slots: How many slots this machine has.
         width: Tells, by a job's spec, how many of them it takes; the dispatcher's own.
+        node: What this machine is called in leases.
     """
 
     def __init__(
-        self, records: JobRecords, progress: Callable[[Job], ProgressSnapshot], slots: int, width: Callable[[Mapping[str, Any]], int]
+        self,
+        records: JobRecords,
+        progress: Callable[[Job], ProgressSnapshot],
+        slots: int,
+        width: Callable[[Mapping[str, Any]], int],
+        node: str,
     ) -> None:
         self._records = records
         self._progress = progress
         self._slots = slots
         self._width = width
+        self._node = node
         self._lock = threading.Lock()
         self._read_at = -_FRESH_S
         self._starts: dict[ResourceName, datetime] = {}
@@ -54,41 +60,44 @@ class Forecast:
     def _read(self) -> dict[ResourceName, datetime]:
         now = datetime.now(UTC)
         running = list(self._records.running())
-        ends = [(_end(job, self._progress(job), now), max(1, len(job.slots))) for job in running]
-        taken = [end for end, slots in ends for _ in range(slots)]
+        machines: dict[str, list[datetime | None]] = {self._node: []}
+        for job in running:
+            end = _end(job, self._progress(job), now)
+            machines.setdefault(job.node, []).extend([end] * max(1, len(job.slots)))
+        own = machines[self._node]
+        own += [now] * (self._slots - len(own))  # of other machines only those slots are known that somebody holds
         order = fair_order(self._records.markers(Place.WAITING), Counter(job.name.project for job in running))
         found = (job for job in read_ahead(self._records.at, islice(order, _MOST_READ)) if job is not None)
         waiting = ((job.name, _seconds(job), self._width(job.spec)) for job in found if job.state is JobState.QUEUED and not job.held)
-        return starts(now, taken, waiting, self._slots)
+        return starts(now, list(machines.values()), waiting)
 
 
 def starts(
-    now: datetime, taken: Sequence[datetime | None], waiting: Iterable[tuple[ResourceName, float | None, int]], slots: int
+    now: datetime, machines: Sequence[Sequence[datetime | None]], waiting: Iterable[tuple[ResourceName, float | None, int]]
 ) -> dict[ResourceName, datetime]:
-    """Gives slots to waiting jobs in their order, each as soon as there are as many as it takes; free ones are kept for it until then.
+    """Gives slots to waiting jobs in their order, each as soon as a machine has as many as it takes; free ones are kept for it until then.
 
     Args:
         now: The present.
-        taken: When each slot that a running job holds is expected to be free; None where that is not known.
+        machines: When each slot of each machine is expected to be free; None where that is not known.
         waiting: The waiting ones in their order, with what each is expected to take, in seconds, None where that is not known, and how many slots it takes.
-            One that takes more than there are is left to other machines.
-        slots: How many slots there are.
+            One that takes more than any machine has is left to others.
     """
     # A job of which nothing is known keeps its slots for ever, as far as can be told.
     never = datetime.max.replace(tzinfo=UTC)
-    free = [max(end, now) if end is not None else never for end in taken]
-    free += [now] * max(slots - len(free), 0)
-    heapq.heapify(free)
+    pools = [sorted(max(end, now) if end is not None else never for end in ends) for ends in machines]
     found = {}
     for name, seconds, width in waiting:
-        if width > slots:
+        wide_enough = [pool for pool in pools if len(pool) >= width]
+        if not wide_enough:
             continue
-        begins = max(heapq.heappop(free) for _ in range(width))
+        pool = min(wide_enough, key=lambda pool: pool[width - 1])
+        begins = pool[width - 1]
         if begins == never:
             break
         found[name] = begins
-        for _ in range(width):
-            heapq.heappush(free, begins + timedelta(seconds=seconds) if seconds is not None else never)
+        pool[:width] = [begins + timedelta(seconds=seconds) if seconds is not None else never] * width
+        pool.sort()
     return found
 
 

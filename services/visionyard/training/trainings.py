@@ -89,6 +89,7 @@ class Trainings:
         slots: How many slots there are here.
         capacity: What trainings may use; this process's machine, and no cluster, where it is not given.
         width: Tells, by a job's spec, how many of the slots it takes; one where it is not given.
+        node: What this machine is called in leases; see :func:`visionyard.kit.jobs.model.node_name`.
     """
 
     def __init__(
@@ -100,11 +101,12 @@ class Trainings:
         slots: int = 1,
         capacity: Capacity | None = None,
         width: Callable[[Mapping[str, Any]], int] = lambda _: 1,
+        node: str = "",
     ) -> None:
         self.store = store
         self.jobs = JobService(store, JobKind.TRAINING, events)
         self.estimates = estimates or Estimates(store, this_machine(uses_gpus=False))
-        self._forecast = Forecast(self.jobs.records, self.jobs.progress, slots, width)
+        self._forecast = Forecast(self.jobs.records, self.jobs.progress, slots, width, node)
         self._table = table
         self._capacity = capacity or capacity_here()
         self.presets = Presets(store, table)

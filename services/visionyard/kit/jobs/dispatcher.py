@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import shutil
-import socket
 import sys
 import time
 from collections import Counter
@@ -26,7 +25,7 @@ from visionyard.kit.jobs.guarding import Guard, keep_guard
 from visionyard.kit.jobs.holding import Holding
 from visionyard.kit.jobs.line import Line
 from visionyard.kit.jobs.making_room import RoomMaker
-from visionyard.kit.jobs.model import Job, JobKind, JobState
+from visionyard.kit.jobs.model import Job, JobKind, JobState, node_name
 from visionyard.kit.jobs.queue import Marker
 from visionyard.kit.jobs.records import JobRecords
 from visionyard.kit.jobs.scratch import sweep
@@ -94,7 +93,7 @@ class Dispatcher:
         self._module = worker_module
         self._slots = list(slots)
         self._scratch_root = work_dir / "scratch" / kind.value
-        self._node = f"{socket.gethostname()}:{work_dir}"
+        self._node = node_name(work_dir)
         self._line, self._holding = Line(self.records), Holding(self.records)
         self._expiry = Expiry(self.records, timedelta(seconds=lease_s), observe_s=min(5.0, lease_s / 2))
         self._settler = Settler(self.records)

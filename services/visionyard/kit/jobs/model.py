@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import enum
 import secrets
+import socket
 import threading
 import time
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from visionyard.kit.errors import YardError
@@ -17,6 +19,11 @@ from visionyard.kit.objectstore.documents import Document
 
 _BASE32 = "0123456789abcdefghijklmnopqrstuv"
 _TIME_BITS = 45
+
+
+def node_name(work_dir: Path) -> str:
+    """What the dispatchers of a machine with this working directory are called in the leases of their jobs."""
+    return f"{socket.gethostname()}:{work_dir}"
 
 
 class JobState(enum.Enum):
