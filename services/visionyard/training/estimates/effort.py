@@ -12,6 +12,7 @@ from typing import Any
 from visionyard.kit.artifacts.dataset import DatasetVersion
 from visionyard.kit.artifacts.model import TASKS, ModelVersion
 from visionyard.kit.errors import invalid_field
+from visionyard.training.estimates.reading import of_document
 from visionyard.training.spec import TrainingSpec
 
 _STOCK = re.compile(r"(yolov?\d+)(u?)-?([nslmx])?u?(-[a-z0-9-]+)?\.yaml")
@@ -132,7 +133,7 @@ class Effort:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Effort:
         """Reads what :meth:`to_json` wrote."""
-        return cls(**document)
+        return of_document(cls, document)
 
 
 def effort_of(spec: TrainingSpec, defaults: Mapping[str, Any], version: DatasetVersion, initial: ModelVersion | None) -> Effort:

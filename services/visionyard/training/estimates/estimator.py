@@ -130,6 +130,7 @@ def _distance(wanted: Effort, other: Effort) -> tuple[int, ...]:
     return (
         int(wanted.mixed_precision != other.mixed_precision),
         _octaves(wanted.processes, other.processes),
+        _octaves(wanted.nodes, other.nodes),
         model,
         _octaves(wanted.image_size_px, other.image_size_px, steps=4),
         _octaves(wanted.batch_size, other.batch_size),

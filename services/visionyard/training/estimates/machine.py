@@ -18,6 +18,7 @@ from typing import Any
 
 from visionyard.kit.cpus import usable_cpus
 from visionyard.kit.errors import invalid_field
+from visionyard.training.estimates.reading import of_document
 from visionyard.training.gpus import gpu_models
 
 _CPU_INFO = Path("/proc/cpuinfo")
@@ -85,7 +86,7 @@ class Machine:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Machine:
         """Reads what :meth:`to_json` wrote."""
-        return cls(**document)
+        return of_document(cls, document)
 
 
 def this_machine(*, uses_gpus: bool) -> Machine:

@@ -11,6 +11,7 @@ from typing import Any
 
 from visionyard.kit.errors import invalid_field
 from visionyard.training.estimates.effort import Effort
+from visionyard.training.estimates.reading import of_document
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _LONGEST_S = 10 * 366 * 86_400.0
@@ -88,7 +89,7 @@ class Measurement:
     def from_json(cls, document: Mapping[str, Any]) -> Measurement:
         """Reads what :meth:`to_json` wrote."""
         known = {**document, "time": datetime.fromisoformat(document["time"]), "effort": Effort.from_json(document["effort"])}
-        return cls(**known)
+        return of_document(cls, known)
 
 
 def measurement_id(job: str, attempt: int) -> str:

@@ -117,3 +117,12 @@ def test_such_trainings_have_as_many_processes_on_as_many_machines():
     assert expected(with_processes(4), 1, [run(1, with_processes(4))], FOUR_GPUS).basis is Basis.SAME
     assert expected(with_processes(4), 1, [run(1)], FOUR_GPUS).basis is Basis.SCALED
     assert expected(with_processes(4, 2), 1, [run(1, with_processes(4))], FOUR_GPUS).basis is Basis.SCALED
+
+
+def test_what_ran_on_as_many_machines_counts_before_what_ran_on_one():
+    """Two processes on two machines are twice as fast as on one without GPUs, so that each would mislead the other."""
+    here, there = dataclasses.replace(EFFORT, processes=2), dataclasses.replace(EFFORT, processes=2, nodes=2)
+    runs = [*(run(n, there, train_s=50.0) for n in range(3)), *(run(n, here, train_s=100.0) for n in range(3, 6))]
+    for effort, epoch_s in ((there, 61), (here, 111)):
+        found = expected(effort, 1, runs)
+        assert (found.basis, found.rests_on, found.epoch_s) == (Basis.SAME, 3, epoch_s)

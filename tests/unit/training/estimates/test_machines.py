@@ -10,6 +10,7 @@ from runs import CPU, EFFORT, GPU, START, run
 
 from visionyard.kit.errors import Reason, YardError
 from visionyard.kit.names import ProjectName, ResourceName
+from visionyard.kit.objectstore.documents import Documents
 from visionyard.kit.objectstore.memory import MemoryObjectStore
 from visionyard.training.estimates.estimates import Estimates, MachineEstimate
 from visionyard.training.estimates.machine import Machine, _cpu_model, this_machine
@@ -55,6 +56,20 @@ def test_the_newest_two_hundred_measurements_stay(store):
     assert known.measurements[0].time == START + timedelta(hours=MOST_MEASUREMENTS + 4)
     machines.add_own(CPU, run(MOST_MEASUREMENTS + 4), None)
     assert machines.get("p", CPU.id) == known, "the same one again changes nothing"
+
+
+def test_what_a_newer_build_measured_is_kept_though_it_says_more(store):
+    """While one build takes over from another both write here."""
+    MeasuredMachines(store).add_own(CPU, run(1), None)
+    documents = Documents(store)
+    document = documents.read(f"machines/{CPU.id}.json")
+    body = json.loads(json.dumps(document.body))
+    for part in (body["machine"], body["measurements"][0], body["measurements"][0]["effort"]):
+        part["unheard_of"] = 1
+    documents.swap(document, body)
+    machines = MeasuredMachines(store)
+    machines.add_own(CPU, run(2), None)
+    assert machines.get("p", CPU.id).measurements == (run(2), run(1))
 
 
 def test_workers_that_write_at_once_lose_nothing(store):
