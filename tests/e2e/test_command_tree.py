@@ -103,6 +103,9 @@ def test_train(stack, line, tmp_path):
     assert spec["model"].endswith("/models/other")
     assert spec["model_version"].endswith("/models/tiny/versions/1")
     cancelled(stack, job["name"])
+    told = stack.yard("train", "tiny", "--model", "yolov8n.yaml", "--set", "lr0=1e-3", "--detach")
+    assert "passes over" in told.stderr
+    cancelled(stack, told.stdout.strip())
     default = stack.json("train", "tiny", "--model", "yolov8n.yaml", "--detach")["training_job"]
     assert default["spec"]["model"].endswith("/models/tiny"), "named after the dataset"
     assert default["spec"]["architecture"] == "yolov8n.yaml"

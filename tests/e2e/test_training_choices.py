@@ -44,8 +44,6 @@ def test_presets_and_choices(stack, line, tmp_path):
     assert "mAP50" in refused(stack, "train", "tiny", "--model", "tiny@1", "--best", "map50")["message"]
     assert refused(stack, "train", "tiny", "--model", "tiny@1", "--pretrained", "tiny@1")["metadata"] == {"field": "pretrained"}
     assert refused(stack, "train", "tiny", "--model", "yolov8n.yaml", "--pretrained", "yolov8s.yaml")["metadata"] == {"field": "pretrained"}
-    assert "no effect" in refused(stack, "train", "tiny", "--model", "tiny@1", "--set", "lr0=0.02")["message"]
-    assert "no effect" in refused(stack, "estimate", "tiny", "--model", "tiny@1", "--set", "lr0=0.02")["message"]
     assert refused(stack, "preset", "save", "wrong", "--set", "epocs=3")["reason"] == "UNKNOWN_ARGUMENT"
     assert stack.json("preset", "delete", "small") == {}
     assert refused(stack, "train", "tiny", "--model", "tiny@1", "--preset", "small")["reason"] == "PRESET_NOT_FOUND"

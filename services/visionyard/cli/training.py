@@ -15,6 +15,7 @@ import yaml
 from visionyard.cli import following, output
 from visionyard.cli.durations import duration_text, parse_duration, seconds_of
 from visionyard.cli.models import push_file
+from visionyard.cli.optimizer import without_effect
 from visionyard.cli.options import AsJson, Detach, Directory, above_zero
 from visionyard.cli.session import Session, run
 from visionyard.cli.weights import architecture_of
@@ -246,6 +247,8 @@ def train(
 
         with session.pending("train", **wanted) as pending:
             job = await following.begin(session, pending, create, jobs.get)
+            if note := without_effect(job.spec.overrides):
+                session.progress.say(note)
             if detach:
                 session.show(training_job_service_pb2.CreateTrainingJobResponse(training_job=job), lambda: output.write(short(job.name)))
                 return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,7 +23,6 @@ from visionyard.training.estimates.machine import this_machine
 from visionyard.training.forecast import Forecast
 from visionyard.training.kept_epochs import checkpoint_at
 from visionyard.training.limits import spent_in_all
-from visionyard.training.optimizers import check_optimizer
 from visionyard.training.presets import COLLECTION, Presets
 from visionyard.training.processes import Capacity, capacity_here, capacity_of, check_processes, why_not
 from visionyard.training.reports.page import render_report
@@ -168,13 +167,8 @@ class Trainings:
             replace(one, unfit_reason=why_not(planned.spec, self._capacity if one.own else capacity_of(one.known.machine))) for one in found
         ]
 
-    def resolve(self, project: ProjectName, spec: TrainingSpec, searched: Collection[str]) -> tuple[TrainingSpec, str]:
-        """Checks what the trials of a search have in common.
-
-        Args:
-            project: The project.
-            spec: What they train.
-            searched: The arguments that each of them gets besides.
+    def resolve(self, project: ProjectName, spec: TrainingSpec) -> tuple[TrainingSpec, str]:
+        """Checks what is asked for.
 
         Returns:
             The same with every name whole, every version numbered and every argument in Ultralytics' own type; and the task.
@@ -182,12 +176,10 @@ class Trainings:
         Raises:
             YardError: what :meth:`create` raises.
         """
-        planned = self._plan(project, spec, AT_ITS_TURN, searched=searched)
+        planned = self._plan(project, spec, AT_ITS_TURN)
         return planned.spec, planned.effort.task
 
-    def _plan(
-        self, project: ProjectName, spec: TrainingSpec, scheduling: Scheduling, *, here: bool = True, searched: Collection[str] = ()
-    ) -> _Planned:
+    def _plan(self, project: ProjectName, spec: TrainingSpec, scheduling: Scheduling, *, here: bool = True) -> _Planned:
         """Checks what is asked for, and resolves it; raises as :meth:`create` does. ``here``: see :func:`.processes.check_processes`."""
         model = ResourceName.parse(spec.model, "models")
         dataset = VersionName.parse(spec.dataset_version, "datasets")
@@ -196,8 +188,6 @@ class Trainings:
         _must_reach(project, dataset.parent, "dataset_version")
         table = self._table()
         checked, task = check_spec(spec, table)
-        if "optimizer" not in searched:
-            check_optimizer(checked.overrides, table)
         check_processes(checked, self._capacity, here=here)
         version = read_dataset_version(self.store, dataset)
         initial = self._version(project, checked.model_version, "model_version")

@@ -8,7 +8,6 @@ import pytest
 
 from visionyard.kit.errors import Reason, YardError
 from visionyard.training.arguments import RESERVED, ArgumentTable, check_overrides
-from visionyard.training.optimizers import check_optimizer
 from visionyard.training.spec import TrainingSpec, check_spec, yaml_file_name
 
 SPEC = TrainingSpec("projects/p/datasets/d/versions/1", "projects/p/models/m", architecture="yolov8n.yaml")
@@ -119,26 +118,6 @@ def test_what_is_no_training_argument_is_refused(table: ArgumentTable, name: str
     with pytest.raises(YardError) as refused:
         check_overrides({name: "x"}, table)
     assert refused.value.reason is Reason.UNKNOWN_ARGUMENT
-
-
-@pytest.mark.parametrize(
-    ("given", "refused"),
-    [
-        ({"lr0": 0.02}, "lr0"),
-        ({"lr0": 0.02, "optimizer": "auto"}, "lr0"),
-        ({"warmup_bias_lr": 0.0}, "warmup_bias_lr"),
-        ({"lr0": 0.01, "warmup_bias_lr": 0.1}, ""),  # the defaults, such as all arguments of another run
-        ({"lr0": 0.02, "optimizer": "SGD"}, ""),
-        ({"momentum": 0.8, "lrf": 0.1}, ""),
-    ],
-)
-def test_what_the_automatic_optimizer_passes_over_is_refused(table: ArgumentTable, given: dict[str, Any], refused: str) -> None:
-    if not refused:
-        check_optimizer(given, table)
-        return
-    with pytest.raises(YardError, match=f"{refused} would have no effect.*optimizer=AdamW") as caught:
-        check_optimizer(given, table)
-    assert (caught.value.reason, caught.value.metadata["argument"]) == (Reason.INVALID_ARGUMENT_VALUE, refused)
 
 
 def test_every_default_of_the_installed_version_passes(table: ArgumentTable) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 from visionyard.kit.errors import Reason, YardError, invalid_field
 from visionyard.training.arguments import ArgumentTable, check_overrides
-from visionyard.training.optimizers import check_optimizer
 
 MOST_PARAMETERS = 20
 _LEAST_CHOICES, _MOST_CHOICES = 2, 100
@@ -20,6 +19,8 @@ _SET_BY_THE_SEARCH = {
 }
 _WHOLE_BESIDES = frozenset({"batch", "imgsz", "freeze"})
 """Arguments that take whole numbers but are not in Ultralytics' own list of those, since they take something else too."""
+_AUTO = "auto"
+_PASSED_OVER = ("lr0", "warmup_bias_lr")
 _SHARES_BESIDES = frozenset({"scale"})
 
 
@@ -75,9 +76,25 @@ def check_space(space: Sequence[Parameter], taken: Mapping[str, Any], table: Arg
         if names.count(name) > 1 or name in taken:
             raise invalid_field("tuning_job.spec.parameters", f"names {name[:100]!r}, which is given twice: leave one out")
     checked = tuple(_checked(parameter, table) for parameter in sorted(space, key=lambda parameter: parameter.name))
-    optimizers = next((parameter.choices for parameter in checked if parameter.name == "optimizer"), ())
-    check_optimizer({**taken, **dict.fromkeys(names)}, table, optimizers)
+    _check_optimizer(checked, taken, table)
     return checked
+
+
+def _check_optimizer(space: Sequence[Parameter], taken: Mapping[str, Any], table: ArgumentTable) -> None:
+    """Refuses to search what Ultralytics would pass over: each trial would train the same, and the table would say otherwise.
+
+    With ``optimizer=auto`` ``ultralytics/engine/trainer.py: build_optimizer`` (8.4) takes AdamW, or MuSGD above 10,000 steps, with a rate by the number of classes.
+    """
+    by_name = {parameter.name: parameter for parameter in space}
+    searched = by_name["optimizer"].choices if "optimizer" in by_name else ()
+    if _AUTO not in (searched or (taken.get("optimizer", table.defaults["optimizer"]),)):
+        return
+    for name in _PASSED_OVER:
+        if name in by_name:
+            instead = (
+                "leave auto out of the optimizers" if searched else "choose an optimizer too, such as optimizer=AdamW or a list of them"
+            )
+            raise _wrong(name, f"would have no effect: with optimizer=auto Ultralytics {table.version} chooses it by itself; {instead}")
 
 
 def check_free(names: Iterable[str]) -> None:

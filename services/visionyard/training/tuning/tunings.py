@@ -116,8 +116,7 @@ class Tunings:
         wanted.check()
         check_limits(0, wanted.budget, self._trainings.estimates.price, "tuning_job.spec.budget")
         check_free(wanted.training.overrides)
-        base = replace(wanted.training, epochs=wanted.training.epochs or _DEFAULT_EPOCHS)
-        training, task = self._trainings.resolve(project, base, [parameter.name for parameter in wanted.space])
+        training, task = self._trainings.resolve(project, replace(wanted.training, epochs=wanted.training.epochs or _DEFAULT_EPOCHS))
         spec = TuningSpec(
             training=training,
             space=check_space(wanted.space, training.arguments(), self._table()),
