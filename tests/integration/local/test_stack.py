@@ -1,5 +1,6 @@
 """The embedded stack with its real processes: up, status, every process killed once, the supervisor killed, down."""
 
+import contextlib
 import os
 import re
 import signal
@@ -46,26 +47,25 @@ def test_status_names_every_process_and_where_it_serves(running):
 
 
 def test_everything_listens_on_loopback_only(running):
-    for process in running.living():
-        for line in _listening(process.pid):
-            assert line in {"0100007F", "0000000000000000FFFF00000100007F"}, f"{process.arguments} listens on {line}"
+    heard = [(process, line) for process in running.living() for line in _listening(process.pid)]
+    assert len(heard) > len(running.status()["processes"]), "each server listens, and tells its metrics"
+    for process, line in heard:
+        assert line in {"0100007F", "0000000000000000FFFF00000100007F"}, f"{process.arguments} listens on {line}"
 
 
 def _listening(pid):
     """The addresses, in hex as the kernel writes them, that a process listens on."""
-    inodes = set()
-    for fd in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208 - procfs
-        try:
-            inodes.add(os.readlink(f"/proc/{pid}/fd/{fd}"))  # noqa: PTH115 - procfs
-        except OSError:
-            continue
-    found = []
-    for table in ("tcp", "tcp6"):
-        with open(f"/proc/{pid}/net/{table}") as lines:  # noqa: PTH123 - procfs
-            for line in list(lines)[1:]:
-                parts = line.split()
-                if parts[3] == "0A" and f"socket:[{parts[9]}]" in inodes:
-                    found.append(parts[1].split(":")[0])
+    inodes, found = set(), []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a process that has ended meanwhile listens no more
+        for fd in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208 - procfs
+            with contextlib.suppress(OSError):
+                inodes.add(os.readlink(f"/proc/{pid}/fd/{fd}"))  # noqa: PTH115 - procfs
+        for table in ("tcp", "tcp6"):
+            with open(f"/proc/{pid}/net/{table}") as lines:  # noqa: PTH123 - procfs
+                for line in list(lines)[1:]:
+                    parts = line.split()
+                    if parts[3] == "0A" and f"socket:[{parts[9]}]" in inodes:
+                        found.append(parts[1].split(":")[0])
     return found
 
 
