@@ -16,6 +16,7 @@ from visionyard.dataset.storage.collection import Collection
 from visionyard.dataset.v1 import storage_service_pb2, storage_service_pb2_grpc
 from visionyard.kit.names import ProjectName
 from visionyard.kit.objectstore.port import ObjectStore
+from visionyard.kit.server.steps import Steps
 
 Context = grpc.aio.ServicerContext[Any, Any]
 _TELL_EVERY_S = 0.5
@@ -50,15 +51,9 @@ class StorageServicer(storage_service_pb2_grpc.StorageServiceServicer):
         collection = self._begin(ProjectName.parse(request.parent).project, grace)
         steps = collection.rehearse() if request.validate_only else collection.run()
         told = float("-inf")
-        step = asyncio.create_task(asyncio.to_thread(next, steps, None))
-        try:
-            while (progress := await asyncio.shield(step)) is not None:
-                step = asyncio.create_task(asyncio.to_thread(next, steps, None))
+        with Steps(steps) as taken:
+            async for progress in taken:
                 if time.monotonic() - told >= _TELL_EVERY_S:
                     told = time.monotonic()
                     yield storage_mapping.progress_to_proto(progress)
-        finally:
-            await asyncio.wait({step})
-            step.cancelled() or step.exception()  # looked at, so that nothing is logged about it
-            await asyncio.to_thread(steps.close)
         yield storage_mapping.collected_to_proto(collection.result)

@@ -13,7 +13,8 @@ from visionyard.kit.errors import invalid_field
 from visionyard.kit.host import METADATA_KEY, host_id, is_host_id
 from visionyard.kit.names import ProjectName
 from visionyard.kit.objectstore.port import NotFound, ObjectStore
-from visionyard.kit.transfer.files import Chunk, FileResolver, file_not_found, read_chunks
+from visionyard.kit.server.steps import Steps
+from visionyard.kit.transfer.files import FileResolver, file_not_found, read_chunks
 from visionyard.kit.transfer.mapping import chunk_message, upload_message, upload_name
 from visionyard.kit.transfer.parts import Part
 from visionyard.kit.transfer.uploads import UploadStore
@@ -92,16 +93,12 @@ class TransferServicer(transfer_service_pb2_grpc.TransferServiceServicer):
     async def ReadFile(self, request: pb.ReadFileRequest, context: Context) -> AsyncIterator[pb.ReadFileResponse]:
         """Sends a file; the next chunk is read while one is sent."""
         location = await asyncio.to_thread(self._files.resolve, request.name, request.path)
-        chunks = read_chunks(self._store, location, request.offset)
-        reading = asyncio.create_task(asyncio.to_thread(next, chunks, None))
-        try:
-            while (chunk := await self._finish_read(reading, request)) is not None:
-                reading = asyncio.create_task(asyncio.to_thread(next, chunks, None))
-                yield chunk_message(chunk, location.size)
-        finally:
-            await asyncio.wait({reading})
-            reading.cancelled() or reading.exception()  # looked at, so that nothing is logged about it
-            await asyncio.to_thread(chunks.close)
+        with Steps(read_chunks(self._store, location, request.offset)) as chunks:
+            try:
+                async for chunk in chunks:
+                    yield chunk_message(chunk, location.size)
+            except NotFound:
+                raise file_not_found(request.name, request.path) from None
 
     async def ConfirmDownload(self, request: pb.ConfirmDownloadRequest, context: Context) -> pb.ConfirmDownloadResponse:
         """Hears that a client has a file."""
@@ -110,13 +107,6 @@ class TransferServicer(transfer_service_pb2_grpc.TransferServiceServicer):
         if is_it and self._on_taken is not None and _is_elsewhere(context):
             await asyncio.to_thread(self._on_taken, location.key)
         return pb.ConfirmDownloadResponse()
-
-    @staticmethod
-    async def _finish_read(reading: asyncio.Task[Chunk | None], request: pb.ReadFileRequest) -> Chunk | None:
-        try:
-            return await reading
-        except NotFound:
-            raise file_not_found(request.name, request.path) from None
 
 
 def _is_elsewhere(context: Context) -> bool:
