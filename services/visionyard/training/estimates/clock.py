@@ -16,16 +16,18 @@ class Epoch:
         train_s: Training.
         val_s: Validating; 0 where it was not.
         save_s: The rest.
+        drawing_s: Drawing plots of the validation, where it was told how long that computed.
     """
 
     train_s: float
     val_s: float
     save_s: float
+    drawing_s: float = 0.0
 
     @property
     def seconds(self) -> float:
         """All together."""
-        return self.train_s + self.val_s + self.save_s
+        return self.train_s + self.val_s + self.save_s + self.drawing_s
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class RunClock:
         self._epoch_began: float | None = None
         self._trained: float | None = None
         self._val_began: float | None = None
-        self._val_s = 0.0
+        self._val_s = self._drawing_s = 0.0
+        self._val_waits_since = self._val_waiting_s = 0.0
         self._epochs: list[Epoch] = []
         self._last_end: float | None = None
 
@@ -68,7 +71,7 @@ class RunClock:
     def epoch_begins(self) -> None:
         """An epoch begins, perhaps anew, where its batch was halved."""
         self._epoch_began = self._clock()
-        self._trained, self._val_began, self._val_s = None, None, 0.0
+        self._trained, self._val_began, self._val_s, self._drawing_s = None, None, 0.0, 0.0
 
     def batch_begins(self) -> None:
         """A batch is computed."""
@@ -82,12 +85,29 @@ class RunClock:
 
     def validation_begins(self) -> None:
         """A validation begins."""
-        self._val_began = self._clock()
+        self._val_began = self._val_waits_since = self._clock()
+        self._val_waiting_s = 0.0
 
-    def validation_ends(self) -> None:
-        """A validation ends."""
-        if self._val_began is not None:
-            self._val_s, self._val_began = self._clock() - self._val_began, None
+    def validation_batch_begins(self) -> None:
+        """A validation's batch is loaded."""
+        self._val_waiting_s += self._clock() - self._val_waits_since
+
+    def validation_batch_ends(self) -> None:
+        """A validation's batch is done."""
+        self._val_waits_since = self._clock()
+
+    def validation_ends(self, computed_s: float | None = None) -> None:
+        """A validation ends.
+
+        Args:
+            computed_s: Where it drew plots besides, what its batches were computed in: only a training's last validation draws, and from one that did
+                nobody could tell what those of a longer training take. None where it did not.
+        """
+        if self._val_began is None:
+            return
+        whole, self._val_began = self._clock() - self._val_began, None
+        self._val_s = whole if computed_s is None else min(self._val_waiting_s + computed_s, whole)
+        self._drawing_s = whole - self._val_s
 
     def epoch_ends(self) -> None:
         """An epoch ends; of no effect where none has begun, as after the last."""
@@ -95,7 +115,8 @@ class RunClock:
             return
         now = self._clock()
         train = self._trained - self._epoch_began
-        self._epochs.append(Epoch(train, self._val_s, max(now - self._trained - self._val_s, 0.0)))
+        validation = self._val_s + self._drawing_s
+        self._epochs.append(Epoch(train, self._val_s, max(now - self._trained - validation, 0.0), self._drawing_s))
         self._last_end, self._epoch_began, self._trained = now, None, None
 
     @property
@@ -134,7 +155,7 @@ class RunClock:
             epochs=len(self._epochs),
             start_up_s=max(self._first_batch - self._began - self._fetch_s, 0.0),
             fetch_s=self._fetch_s,
-            first_extra_s=max(self._epochs[0].train_s - train, 0.0),
+            first_extra_s=max(self._epochs[0].train_s - train, 0.0) + self._epochs[0].drawing_s,
             train_s=train,
             val_s=self.validation_s,
             save_s=statistics.fmean(epoch.save_s for epoch in usual),

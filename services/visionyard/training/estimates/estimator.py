@@ -77,7 +77,7 @@ def estimate(effort: Effort, epochs: int, machine: Machine, measurements: Iterab
         hours: How long it trains where that is said instead of epochs (Ultralytics' ``time``); 0 where it is not.
     """
     known = sorted(measurements, key=lambda one: one.time, reverse=True)
-    like, same = _most_alike(effort, known)
+    like, same = _most_alike(effort, known, single=epochs == 1 and not hours)
     loading = _LOADING_GFLOPS["gpu" if machine.gpu_count else "cpu"]
     if like:
         start_up = _start_up(effort, known)
@@ -107,11 +107,14 @@ def estimate(effort: Effort, epochs: int, machine: Machine, measurements: Iterab
     )
 
 
-def _most_alike(effort: Effort, known: Sequence[Measurement]) -> tuple[list[Measurement], bool]:
-    """The newest measurements of those that fit best, newest first; and whether they are of the same model, size, batch and number of processes."""
+def _most_alike(effort: Effort, known: Sequence[Measurement], *, single: bool) -> tuple[list[Measurement], bool]:
+    """The newest measurements of those that fit best, newest first; and whether they are of the same model, size, batch and number of processes.
+
+    A run of a ``single`` epoch is unlike others in the end: its epoch is the first, which takes longer, and the last, which draws.
+    """
     if not known:
         return [], False
-    distances = [(_distance(effort, one.effort), one) for one in known]
+    distances = [((*_distance(effort, one.effort), single != (one.epochs == 1)), one) for one in known]
     least = min(distance for distance, _ in distances)
     nearest = [one for distance, one in distances if distance == least][:_NEWEST]
     return nearest, _likeness(nearest[0].effort) == _likeness(effort)

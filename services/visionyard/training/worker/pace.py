@@ -63,7 +63,9 @@ class Pace:
             "on_train_batch_end": self._batch_end,
             "on_train_epoch_end": lambda _: self.clock.trained(),
             "on_val_start": lambda _: self.clock.validation_begins(),
-            "on_val_end": lambda _: self.clock.validation_ends(),
+            "on_val_batch_start": lambda _: self.clock.validation_batch_begins(),
+            "on_val_batch_end": lambda _: self.clock.validation_batch_ends(),
+            "on_val_end": self._val_end,
             "on_model_save": self._model_save,
             "on_fit_epoch_end": self._epoch_end,
         }
@@ -124,6 +126,11 @@ class Pace:
             self._early_stop = self._allowance.nearest()
             _log.info("the training ends after epoch %d: its %s would not last for another", self._done, self._early_stop.value)
             trainer.stop = True
+
+    def _val_end(self, validator: Any) -> None:
+        """Ultralytics draws in a training's first validation if that is the last one too, and in no other but the one behind the end."""
+        computed_ms = sum(validator.speed.values()) * len(validator.dataloader.dataset)
+        self.clock.validation_ends(computed_ms / 1000 if validator.args.plots else None)
 
     def _epoch_end(self, _: Any) -> None:
         self.clock.epoch_ends()

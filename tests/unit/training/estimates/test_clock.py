@@ -43,6 +43,38 @@ def test_the_parts_make_the_whole(run):
     assert parts == run.clock.since_began_s
 
 
+def test_a_validation_that_draws_tells_what_it_takes_without(run):
+    """As the only one of a training of one epoch does: from it, others of a hundred are expected."""
+    run.clock.epoch_begins()
+    run.clock.batch_begins()
+    run.now += 10
+    run.clock.trained()
+    run.clock.validation_begins()
+    for loading, computing, drawing in ((2, 3, 7), (1, 3, 7)):
+        run.now += loading
+        run.clock.validation_batch_begins()
+        run.now += computing + drawing
+        run.clock.validation_batch_ends()
+    run.now += 4
+    run.clock.validation_ends(computed_s=6.0)
+    run.now += 1
+    run.clock.epoch_ends()
+    times = run.clock.times()
+    assert (times.val_s, times.save_s, times.train_s, times.first_extra_s) == (9, 1, 10, 18)
+    assert run.clock.epoch_s == 10 + 27 + 1
+
+
+def test_no_more_was_computed_than_there_was_time(run):
+    run.clock.epoch_begins()
+    run.clock.batch_begins()
+    run.clock.trained()
+    run.clock.validation_begins()
+    run.now += 5
+    run.clock.validation_ends(computed_s=6.0)
+    run.clock.epoch_ends()
+    assert (run.clock.times().val_s, run.clock.times().first_extra_s) == (5, 0)
+
+
 def test_the_last_validation_is_no_epoch(run):
     run.epoch(10, 0, 1)
     run.clock.validation_begins()

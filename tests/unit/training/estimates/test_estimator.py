@@ -44,6 +44,15 @@ def test_the_most_alike_count_and_of_them_the_newest():
     assert (found.epoch_s, found.rests_on) == (211, 5)
 
 
+def test_several_epochs_are_told_by_runs_of_several_and_one_by_runs_of_one():
+    several, ones = run(0, epochs=10), [run(number, epochs=1, train_s=130.0, first_extra_s=20.0) for number in range(1, 7)]
+    assert expected(EFFORT, 10, [several, *ones]).seconds == pytest.approx(12 + 3 + 10 * 111 + 15)
+    assert expected(EFFORT, 1, [several, *ones]).seconds == pytest.approx(12 + 20 + 141 + 15)
+    assert expected(EFFORT, 1, [several, *ones], hours=1.0).first_extra_s == 3
+    found = expected(dataclasses.replace(EFFORT, batch_size=8), 10, [several, *(dataclasses.replace(one, effort=EFFORT) for one in ones)])
+    assert (found.epoch_s, found.basis) == (111, Basis.SCALED), "what is trained counts before how long"
+
+
 def test_one_slow_run_does_not_spoil_the_estimate():
     assert expected(EFFORT, 10, [run(1), run(2, train_s=900.0), run(3)]).epoch_s == 111
 
