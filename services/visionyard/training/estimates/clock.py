@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+_FEWEST_BATCHES = 2
+"""Behind the first of an epoch, whose pace they tell."""
+
 
 @dataclass(frozen=True)
 class Epoch:
@@ -17,12 +20,14 @@ class Epoch:
         val_s: Validating; 0 where it was not.
         save_s: The rest.
         drawing_s: Drawing plots of the validation, where it was told how long that computed.
+        settled_s: What training would have taken at the pace behind its first batch; None where too few came behind it.
     """
 
     train_s: float
     val_s: float
     save_s: float
     drawing_s: float = 0.0
+    settled_s: float | None = None
 
     @property
     def seconds(self) -> float:
@@ -57,7 +62,10 @@ class RunClock:
         self._fetch_s = 0.0
         self._first_batch: float | None = None
         self._epoch_began: float | None = None
+        self._batches = 0
+        self._second_batch = 0.0
         self._trained: float | None = None
+        self._settled_s: float | None = None
         self._val_began: float | None = None
         self._val_s = self._drawing_s = 0.0
         self._val_waits_since = self._val_waiting_s = 0.0
@@ -70,7 +78,7 @@ class RunClock:
 
     def epoch_begins(self) -> None:
         """An epoch begins, perhaps anew, where its batch was halved."""
-        self._epoch_began = self._clock()
+        self._epoch_began, self._batches = self._clock(), 0
         self._trained, self._val_began, self._val_s, self._drawing_s = None, None, 0.0, 0.0
 
     def batch_begins(self) -> None:
@@ -78,10 +86,15 @@ class RunClock:
         if self._first_batch is None:
             self._first_batch = self._clock()
             self._epoch_began = self._first_batch  # what came before it, its loaders' start too, is start-up
+        self._batches += 1
+        if self._batches == 2:  # noqa: PLR2004 - the one behind the first
+            self._second_batch = self._clock()
 
     def trained(self) -> None:
         """The epoch's batches are done."""
         self._trained = self._clock()
+        behind = self._batches - 1
+        self._settled_s = (self._trained - self._second_batch) * self._batches / behind if behind >= _FEWEST_BATCHES else None
 
     def validation_begins(self) -> None:
         """A validation begins."""
@@ -116,7 +129,8 @@ class RunClock:
         now = self._clock()
         train = self._trained - self._epoch_began
         validation = self._val_s + self._drawing_s
-        self._epochs.append(Epoch(train, self._val_s, max(now - self._trained - validation, 0.0), self._drawing_s))
+        save = max(now - self._trained - validation, 0.0)
+        self._epochs.append(Epoch(train, self._val_s, save, self._drawing_s, self._settled_s))
         self._last_end, self._epoch_began, self._trained = now, None, None
 
     @property
@@ -149,13 +163,15 @@ class RunClock:
         """What the run took; None where it has ended no epoch."""
         if not self._epochs or self._first_batch is None:
             return None
-        usual = self._epochs[1:] or self._epochs
+        first, usual = self._epochs[0], self._epochs[1:] or self._epochs
         train = statistics.fmean(epoch.train_s for epoch in usual)
+        if len(self._epochs) == 1 and first.settled_s is not None:
+            train = min(first.settled_s, train)
         return Times(
             epochs=len(self._epochs),
             start_up_s=max(self._first_batch - self._began - self._fetch_s, 0.0),
             fetch_s=self._fetch_s,
-            first_extra_s=max(self._epochs[0].train_s - train, 0.0) + self._epochs[0].drawing_s,
+            first_extra_s=max(first.train_s - train, 0.0) + first.drawing_s,
             train_s=train,
             val_s=self.validation_s,
             save_s=statistics.fmean(epoch.save_s for epoch in usual),

@@ -43,6 +43,19 @@ def test_the_parts_make_the_whole(run):
     assert parts == run.clock.since_began_s
 
 
+def test_the_only_epoch_tells_by_its_later_batches_what_others_would_take(run):
+    """The first batch of all is slow: memory is allocated, kernels are chosen."""
+    run.clock.epoch_begins()
+    for seconds in (9, 2, 2, 2):
+        run.clock.batch_begins()
+        run.now += seconds
+    run.clock.trained()
+    run.clock.epoch_ends()
+    assert (run.clock.times().train_s, run.clock.times().first_extra_s) == (8, 7)
+    run.epoch(10, 0, 0)
+    assert (run.clock.times().train_s, run.clock.times().first_extra_s) == (10, 5)
+
+
 def test_a_validation_that_draws_tells_what_it_takes_without(run):
     """As the only one of a training of one epoch does: from it, others of a hundred are expected."""
     run.clock.epoch_begins()
