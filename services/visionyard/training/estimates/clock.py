@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-_FEWEST_BATCHES = 2
-"""Behind the first of an epoch, whose pace they tell."""
+_FEWEST_BATCHES = 4
+"""Of an epoch whose second half tells a pace."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Epoch:
         val_s: Validating; 0 where it was not.
         save_s: The rest.
         drawing_s: Drawing plots of the validation, where it was told how long that computed.
-        settled_s: What training would have taken at the pace behind its first batch; None where too few came behind it.
+        settled_s: What training would have taken at the pace of its second half; None where that cannot be told.
     """
 
     train_s: float
@@ -62,8 +62,8 @@ class RunClock:
         self._fetch_s = 0.0
         self._first_batch: float | None = None
         self._epoch_began: float | None = None
-        self._batches = 0
-        self._second_batch = 0.0
+        self._batches, self._batches_begun = 0, 0
+        self._half_way = 0.0
         self._trained: float | None = None
         self._settled_s: float | None = None
         self._val_began: float | None = None
@@ -76,9 +76,9 @@ class RunClock:
         """The dataset is there."""
         self._fetch_s = seconds
 
-    def epoch_begins(self) -> None:
-        """An epoch begins, perhaps anew, where its batch was halved."""
-        self._epoch_began, self._batches = self._clock(), 0
+    def epoch_begins(self, batches: int) -> None:
+        """An epoch of so many batches begins, perhaps anew, where its batch was halved."""
+        self._epoch_began, self._batches, self._batches_begun = self._clock(), batches, 0
         self._trained, self._val_began, self._val_s, self._drawing_s = None, None, 0.0, 0.0
 
     def batch_begins(self) -> None:
@@ -86,15 +86,16 @@ class RunClock:
         if self._first_batch is None:
             self._first_batch = self._clock()
             self._epoch_began = self._first_batch  # what came before it, its loaders' start too, is start-up
-        self._batches += 1
-        if self._batches == 2:  # noqa: PLR2004 - the one behind the first
-            self._second_batch = self._clock()
+        if self._batches_begun == self._batches // 2:
+            self._half_way = self._clock()
+        self._batches_begun += 1
 
     def trained(self) -> None:
         """The epoch's batches are done."""
         self._trained = self._clock()
-        behind = self._batches - 1
-        self._settled_s = (self._trained - self._second_batch) * self._batches / behind if behind >= _FEWEST_BATCHES else None
+        half = self._batches - self._batches // 2
+        whole = self._batches_begun == self._batches >= _FEWEST_BATCHES
+        self._settled_s = (self._trained - self._half_way) / half * self._batches if whole else None
 
     def validation_begins(self) -> None:
         """A validation begins."""

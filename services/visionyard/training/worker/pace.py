@@ -92,7 +92,7 @@ class Pace:
         return max(self._expected.seconds - self.clock.since_began_s, 0.0)
 
     def _epoch_start(self, trainer: Any) -> None:
-        self.clock.epoch_begins()
+        self.clock.epoch_begins(len(trainer.train_loader))
         self._done, self._epochs, self._step, self._steps = int(trainer.epoch), int(trainer.epochs), 0, len(trainer.train_loader)
         self._facts = {
             "parameter_count": sum(parameter.numel() for parameter in trainer.model.parameters()),

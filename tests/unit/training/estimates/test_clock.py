@@ -11,7 +11,7 @@ class Run:
         self.clock = RunClock(90.0, lambda: self.now)
 
     def epoch(self, train, val, save, first_batch=0.0):
-        self.clock.epoch_begins()
+        self.clock.epoch_begins(1)
         self.now += first_batch
         self.clock.batch_begins()
         self.now += train
@@ -43,22 +43,41 @@ def test_the_parts_make_the_whole(run):
     assert parts == run.clock.since_began_s
 
 
-def test_the_only_epoch_tells_by_its_later_batches_what_others_would_take(run):
-    """The first batch of all is slow: memory is allocated, kernels are chosen."""
-    run.clock.epoch_begins()
-    for seconds in (9, 2, 2, 2):
+@pytest.mark.parametrize(
+    ("batches", "train", "extra"),
+    [
+        pytest.param((9, 3, 2, 2), 8, 8, id="its second half"),
+        pytest.param((9, 3, 2, 2, 2), 10, 8, id="of an odd number"),
+        pytest.param((2, 2, 3, 3), 10, 0, id="no quicker than the whole"),
+        pytest.param((9, 2, 2), 13, 0, id="too few"),
+    ],
+)
+def test_the_only_epoch_tells_by_its_later_batches_what_others_would_take(run, batches, train, extra):
+    """The first ones are slow: memory is allocated, kernels are chosen, the first batches are drawn."""
+    run.clock.epoch_begins(len(batches))
+    for seconds in batches:
         run.clock.batch_begins()
         run.now += seconds
     run.clock.trained()
     run.clock.epoch_ends()
-    assert (run.clock.times().train_s, run.clock.times().first_extra_s) == (8, 7)
-    run.epoch(10, 0, 0)
-    assert (run.clock.times().train_s, run.clock.times().first_extra_s) == (10, 5)
+    assert (run.clock.times().train_s, run.clock.times().first_extra_s) == (train, extra)
+    run.epoch(7, 0, 0)
+    assert run.clock.times().train_s == 7, "a second one tells better"
+
+
+def test_an_epoch_that_was_broken_off_tells_no_pace(run):
+    run.clock.epoch_begins(100)
+    for _ in range(60):
+        run.clock.batch_begins()
+        run.now += 1
+    run.clock.trained()
+    run.clock.epoch_ends()
+    assert run.clock.times().train_s == 60
 
 
 def test_a_validation_that_draws_tells_what_it_takes_without(run):
     """As the only one of a training of one epoch does: from it, others of a hundred are expected."""
-    run.clock.epoch_begins()
+    run.clock.epoch_begins(1)
     run.clock.batch_begins()
     run.now += 10
     run.clock.trained()
@@ -78,7 +97,7 @@ def test_a_validation_that_draws_tells_what_it_takes_without(run):
 
 
 def test_no_more_was_computed_than_there_was_time(run):
-    run.clock.epoch_begins()
+    run.clock.epoch_begins(1)
     run.clock.batch_begins()
     run.clock.trained()
     run.clock.validation_begins()
@@ -100,7 +119,7 @@ def test_the_last_validation_is_no_epoch(run):
 
 
 def test_an_epoch_that_begins_anew_with_a_smaller_batch_counts_once(run):
-    run.clock.epoch_begins()
+    run.clock.epoch_begins(1)
     run.clock.batch_begins()
     run.now += 50
     run.epoch(10, 1, 1)
@@ -116,13 +135,13 @@ def test_nothing_is_known_before_an_epoch_has_ended(run):
 
 def test_what_remains(run):
     assert run.clock.remaining_s(0, 10, 0, 8, expected_epoch_s=20, end_s=5) == 10 * 20 + 5
-    run.clock.epoch_begins()
+    run.clock.epoch_begins(1)
     run.clock.batch_begins()
     run.now += 30
     assert run.clock.remaining_s(0, 10, 4, 8, expected_epoch_s=20, end_s=5) == 30 + 9 * 60 + 5, "its own pace is half of what was expected"
     run.epoch(30, 0, 0)
     assert run.clock.remaining_s(1, 10, 0, 8, expected_epoch_s=20, end_s=5) == 9 * 30 + 5
-    run.clock.epoch_begins()
+    run.clock.epoch_begins(1)
     run.now += 12
     assert run.clock.remaining_s(1, 10, 3, 8, expected_epoch_s=20, end_s=5) == 18 + 8 * 30 + 5
     run.now += 100
