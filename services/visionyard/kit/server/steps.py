@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 StepT = TypeVar("StepT")
+ResultT = TypeVar("ResultT")
+
+
+_log = logging.getLogger(__name__)
 
 
 class Steps(Generic[StepT]):
@@ -24,7 +29,9 @@ class Steps(Generic[StepT]):
 
     def __init__(self, steps: Generator[StepT, None, None]) -> None:
         self._steps = steps
-        self._one_at_a_time = threading.Lock()
+        self._lock = threading.Lock()
+        self._stepping = False
+        self._left = False
 
     def __enter__(self) -> Self:
         self._ahead = self._begin()
@@ -34,7 +41,14 @@ class Steps(Generic[StepT]):
         self._ahead.cancel()
         if self._ahead.done() and not self._ahead.cancelled():
             self._ahead.exception()  # looked at, so that nothing is logged about it
-        self._loop.run_in_executor(None, self._close)
+        with self._lock:
+            self._left = True
+            if self._stepping:
+                return  # whoever steps closes
+        try:
+            self._run(self._close)
+        except RuntimeError:  # the loop has ended, and nobody is held up any more
+            self._close()
 
     def __aiter__(self) -> Self:
         return self
@@ -49,12 +63,30 @@ class Steps(Generic[StepT]):
 
     def _begin(self) -> asyncio.Future[StepT | None]:
         self._loop = asyncio.get_running_loop()
-        return self._loop.run_in_executor(None, contextvars.copy_context().run, self._step)
+        return self._run(self._step)
+
+    def _run(self, work: Callable[[], ResultT]) -> asyncio.Future[ResultT]:
+        return self._loop.run_in_executor(None, contextvars.copy_context().run, work)
 
     def _step(self) -> StepT | None:
-        with self._one_at_a_time:
+        with self._lock:
+            if self._left:
+                return None
+            self._stepping = True
+        try:
             return next(self._steps, None)
+        finally:
+            if self._ends_left():
+                self._close()
+
+    def _ends_left(self) -> bool:
+        """Ends the step; whether it was left meanwhile."""
+        with self._lock:
+            self._stepping = False
+            return self._left
 
     def _close(self) -> None:
-        with self._one_at_a_time:
+        try:
             self._steps.close()
+        except Exception:  # noqa: BLE001 - whoever asked has gone
+            _log.exception("a stream that was broken off could not be closed")

@@ -1,6 +1,7 @@
 import asyncio
 import contextvars
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -124,4 +125,46 @@ def test_it_is_closed_though_the_call_is_cancelled_twice_and_its_loop_ends(sourc
 
     asyncio.run(main())
     assert kept
+    assert source.closed.is_set()
+
+
+async def test_streams_that_were_left_hold_no_more_threads_than_before(source):
+    """Each its step's, and no other that waits for it: the pool is everybody's."""
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(2))
+    with Steps(source.steps()) as taken:
+        assert [await anext(taken), await anext(taken)] == ["first", "second"]
+        assert await asyncio.to_thread(source.inside.wait, 5)
+    assert await asyncio.wait_for(asyncio.to_thread(int), 5) == 0
+    assert not source.closed.is_set()
+    source.gate.set()
+    assert await asyncio.to_thread(source.closed.wait, 5)
+
+
+async def test_a_generator_that_cannot_be_closed_is_told_of(caplog):
+    def steps():
+        try:
+            yield 1
+            yield 2
+        finally:
+            raise KeyError("lease")
+
+    with Steps(steps()) as taken:
+        assert await anext(taken) == 1
+    for _ in range(100):
+        if caplog.records:
+            break
+        await asyncio.sleep(0.05)
+    assert "could not be closed" in caplog.text
+    assert "lease" in caplog.text
+
+
+def test_it_is_closed_where_its_loop_has_ended_before(source):
+    async def begin():
+        steps = Steps(source.steps())
+        steps.__enter__()
+        assert await anext(steps) == "first"
+        return steps
+
+    asyncio.run(begin()).__exit__(None, None, None)
     assert source.closed.is_set()
