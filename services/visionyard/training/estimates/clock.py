@@ -7,8 +7,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-_FEWEST_BATCHES = 4
+from visionyard.training.estimates.estimator import Expectation
+
+_FEWEST_BATCHES = 6
 """Of an epoch whose second half tells a pace."""
+_DRAWN_BATCHES = 3
+"""Of a validation that draws: so many are drawn, the first (``BaseValidator.__call__`` of Ultralytics)."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +66,14 @@ class RunClock:
         self._fetch_s = 0.0
         self._first_batch: float | None = None
         self._epoch_began: float | None = None
-        self._batches, self._batches_begun = 0, 0
+        self._batches, self._batches_ended, self._filled = 0, 0, 0.0
         self._half_way = 0.0
         self._trained: float | None = None
         self._settled_s: float | None = None
         self._val_began: float | None = None
         self._val_s = self._drawing_s = 0.0
-        self._val_waits_since = self._val_waiting_s = 0.0
+        self._val_batches: list[float] = []
+        self._val_waiting_s = self._val_since = 0.0
         self._epochs: list[Epoch] = []
         self._last_end: float | None = None
 
@@ -76,9 +81,15 @@ class RunClock:
         """The dataset is there."""
         self._fetch_s = seconds
 
-    def epoch_begins(self, batches: int) -> None:
-        """An epoch of so many batches begins, perhaps anew, where its batch was halved."""
-        self._epoch_began, self._batches, self._batches_begun = self._clock(), batches, 0
+    def epoch_begins(self, batches: int, filled: float) -> None:
+        """An epoch begins, perhaps anew, where its batch was halved.
+
+        Args:
+            batches: Of how many batches.
+            filled: How many its images fill; less where the last is not full.
+        """
+        self._epoch_began, self._batches_ended = self._clock(), 0
+        self._batches, self._filled = batches, filled if batches - 1 < filled < batches else float(batches)
         self._trained, self._val_began, self._val_s, self._drawing_s = None, None, 0.0, 0.0
 
     def batch_begins(self) -> None:
@@ -86,29 +97,35 @@ class RunClock:
         if self._first_batch is None:
             self._first_batch = self._clock()
             self._epoch_began = self._first_batch  # what came before it, its loaders' start too, is start-up
-        if self._batches_begun == self._batches // 2:
+
+    def batch_ends(self) -> None:
+        """A batch is done; the next one is loaded."""
+        self._batches_ended += 1
+        if self._batches_ended == self._batches // 2:
             self._half_way = self._clock()
-        self._batches_begun += 1
 
     def trained(self) -> None:
         """The epoch's batches are done."""
         self._trained = self._clock()
-        half = self._batches - self._batches // 2
-        whole = self._batches_begun == self._batches >= _FEWEST_BATCHES
-        self._settled_s = (self._trained - self._half_way) / half * self._batches if whole else None
+        whole = self._batches_ended == self._batches >= _FEWEST_BATCHES
+        self._settled_s = (self._trained - self._half_way) * self._filled / (self._filled - self._batches // 2) if whole else None
 
     def validation_begins(self) -> None:
         """A validation begins."""
-        self._val_began = self._val_waits_since = self._clock()
-        self._val_waiting_s = 0.0
+        self._val_began = self._val_since = self._clock()
+        self._val_waiting_s, self._val_batches = 0.0, []
 
     def validation_batch_begins(self) -> None:
         """A validation's batch is loaded."""
-        self._val_waiting_s += self._clock() - self._val_waits_since
+        now = self._clock()
+        self._val_waiting_s += now - self._val_since
+        self._val_since = now
 
     def validation_batch_ends(self) -> None:
         """A validation's batch is done."""
-        self._val_waits_since = self._clock()
+        now = self._clock()
+        self._val_batches.append(now - self._val_since)
+        self._val_since = now
 
     def validation_ends(self, computed_s: float | None = None) -> None:
         """A validation ends.
@@ -120,8 +137,14 @@ class RunClock:
         if self._val_began is None:
             return
         whole, self._val_began = self._clock() - self._val_began, None
-        self._val_s = whole if computed_s is None else min(self._val_waiting_s + computed_s, whole)
+        self._val_s = whole if computed_s is None else min(self._undrawn_s(computed_s), whole)
         self._drawing_s = whole - self._val_s
+
+    def _undrawn_s(self, computed_s: float) -> float:
+        """What a validation takes without its drawing: loading, the batches that are not drawn, and of those that are the computing alone."""
+        drawn = min(len(self._val_batches), _DRAWN_BATCHES)
+        computed = computed_s * drawn / len(self._val_batches) if drawn else 0.0
+        return self._val_waiting_s + computed + sum(self._val_batches[_DRAWN_BATCHES:])
 
     def epoch_ends(self) -> None:
         """An epoch ends; of no effect where none has begun, as after the last."""
@@ -172,13 +195,13 @@ class RunClock:
             epochs=len(self._epochs),
             start_up_s=max(self._first_batch - self._began - self._fetch_s, 0.0),
             fetch_s=self._fetch_s,
-            first_extra_s=max(first.train_s - train, 0.0) + first.drawing_s,
+            first_extra_s=max(first.train_s - train, 0.0) + sum(epoch.drawing_s for epoch in self._epochs),
             train_s=train,
             val_s=self.validation_s,
             save_s=statistics.fmean(epoch.save_s for epoch in usual),
         )
 
-    def remaining_s(self, done: int, epochs: int, step: int, steps: int, expected_epoch_s: float, end_s: float) -> float:
+    def remaining_s(self, done: int, epochs: int, step: int, steps: int, expected: Expectation | None, end_s: float) -> float:
         """How long a training has still to go while it is in its epochs.
 
         Args:
@@ -186,12 +209,13 @@ class RunClock:
             epochs: Epochs in all.
             step: Steps done in the running epoch.
             steps: Steps of one epoch.
-            expected_epoch_s: What an epoch was expected to take, for as long as none has ended.
+            expected: What was expected, which counts for as long as no epoch has ended; None for nothing.
             end_s: What the end's work is expected to take.
         """
         inside = self.in_epoch_s
         # The first one's own pace, by its batches; what comes behind them (validating, saving) is part of the expectation only.
-        epoch = self.epoch_s or max(expected_epoch_s, inside / step * steps if step else inside)
-        running = max(epoch - inside, 0.0) if inside and done < epochs else 0.0
-        whole = max(epochs - done - (1 if inside else 0), 0)
-        return running + whole * epoch + end_s
+        pace = inside / step * steps if step else inside
+        epoch = self.epoch_s or max(expected.epoch_s if expected else 0.0, pace)
+        running = self.epoch_s or max(expected.epoch_s + expected.first_extra_s if expected else 0.0, pace)
+        left = max(running - inside, 0.0) if inside and done < epochs else 0.0
+        return left + max(epochs - done - (1 if inside else 0), 0) * epoch + end_s

@@ -77,16 +77,18 @@ def estimate(effort: Effort, epochs: int, machine: Machine, measurements: Iterab
         hours: How long it trains where that is said instead of epochs (Ultralytics' ``time``); 0 where it is not.
     """
     known = sorted(measurements, key=lambda one: one.time, reverse=True)
-    like, same = _most_alike(effort, known, single=epochs == 1 and not hours)
+    single = epochs == 1 and not hours
+    like, same = _most_alike(effort, known, single=single)
     loading = _LOADING_GFLOPS["gpu" if machine.gpu_count else "cpu"]
     if like:
         start_up = _start_up(effort, known)
         scale = partial(_scale, effort, gpus=machine.gpu_count, loading=loading)
         train = _median(like, lambda one: one.train_s * scale(one.effort, images="train_images"))
-        validation = _median([one for one in like if one.val_s], lambda one: one.val_s * scale(one.effort, images="val_images"))
+        validation = _validation(effort, like, scale, train)
         first = _median(like, lambda one: one.first_extra_s)
         save = _median(like, lambda one: one.save_s)
-        end = _ending(like, known, validation)
+        ended, _ = _most_alike(effort, [one for one in known if one.end_s is not None], single=single)
+        end = _ending(ended, validation)
     else:
         image_s = _rough_image_s(effort, machine, loading)
         start_up = _ROUGH_START_S + _ROUGH_FETCH_S_AN_IMAGE * (effort.train_images + effort.val_images)
@@ -114,10 +116,15 @@ def _most_alike(effort: Effort, known: Sequence[Measurement], *, single: bool) -
     """
     if not known:
         return [], False
-    distances = [((*_distance(effort, one.effort), single != (one.epochs == 1)), one) for one in known]
+    distances = [((*_distance(effort, one.effort), single != _is_single(one)), one) for one in known]
     least = min(distance for distance, _ in distances)
     nearest = [one for distance, one in distances if distance == least][:_NEWEST]
     return nearest, _likeness(nearest[0].effort) == _likeness(effort)
+
+
+def _is_single(measurement: Measurement) -> bool:
+    """Whether it ran its only epoch through; one that was broken off behind its first is none."""
+    return measurement.epochs == 1 and measurement.end_s is not None
 
 
 def _likeness(effort: Effort) -> tuple[object, ...]:
@@ -170,9 +177,17 @@ def _start_up(effort: Effort, known: Sequence[Measurement]) -> float:
     return _median(list(first_ones)[:_NEWEST], lambda one: one.start_up_s) + statistics.median(fetching) * images
 
 
-def _ending(like: Sequence[Measurement], known: Sequence[Measurement], validation: float) -> float:
+def _validation(effort: Effort, like: Sequence[Measurement], scale: Callable[..., float], train: float) -> float:
+    """One validation, by those that were measured; by the training's pace where they validated no images between epochs."""
+    # Where it is switched off Ultralytics validates behind the last epoch all the same: seconds without images, which say nothing of others.
+    measured = [one for one in like if one.val_s and one.effort.val_images]
+    if measured:
+        return _median(measured, lambda one: one.val_s * scale(one.effort, images="val_images"))
+    return train / max(effort.train_images, 1) * effort.val_images / _TRAINING_OVER_VALIDATION
+
+
+def _ending(ended: Sequence[Measurement], validation: float) -> float:
     """The end's work: plots, files and the like as they were, and a validation."""
-    ended = [one for one in like if one.end_s is not None] or [one for one in known if one.end_s is not None][:_NEWEST]
     if not ended:
         return _ROUGH_END_S + validation
     if not validation:  # none between epochs: then the end's own is part of what was measured

@@ -31,7 +31,7 @@ class Measurement:
         epochs: Epochs that it trained.
         start_up_s: From the worker's start to the first batch, without ``fetch_s``.
         fetch_s: Bringing the dataset to the machine; next to nothing where it was there.
-        first_extra_s: By how much the first epoch's training took longer than that of the others, and what it drew where it was the last one too.
+        first_extra_s: By how much the first epoch's training took longer than that of the others, and what a validation between epochs drew.
         train_s: Training for an epoch.
         val_s: One validation; 0 where there was none between epochs.
         save_s: The rest of an epoch.

@@ -85,14 +85,12 @@ class Pace:
         if self._epochs:
             if self._done >= self._epochs or self._early_stop is not None:
                 return max(end - self.clock.end_s, 0.0)
-            expected = self._expected.epoch_s if self._expected is not None else 0.0
-            return self.clock.remaining_s(self._done, self._epochs, self._step, self._steps, expected, end)
+            return self.clock.remaining_s(self._done, self._epochs, self._step, self._steps, self._expected, end)
         if self._expected is None or self._before:
             return None
         return max(self._expected.seconds - self.clock.since_began_s, 0.0)
 
     def _epoch_start(self, trainer: Any) -> None:
-        self.clock.epoch_begins(len(trainer.train_loader))
         self._done, self._epochs, self._step, self._steps = int(trainer.epoch), int(trainer.epochs), 0, len(trainer.train_loader)
         self._facts = {
             "parameter_count": sum(parameter.numel() for parameter in trainer.model.parameters()),
@@ -102,11 +100,13 @@ class Pace:
             "mixed_precision": bool(trainer.amp),
             "processes": max(int(trainer.world_size or 1), 1),
         }
+        self.clock.epoch_begins(self._steps, self._facts["train_images"] / self._facts["batch_size"])
 
     def _batch_start(self, _: Any) -> None:
         self.clock.batch_begins()
 
     def _batch_end(self, _: Any) -> None:
+        self.clock.batch_ends()
         self._step += 1
         if self._facts["processes"] > 1:
             return  # the others would wait for this one: together they end with an epoch

@@ -53,6 +53,22 @@ def test_several_epochs_are_told_by_runs_of_several_and_one_by_runs_of_one():
     assert (found.epoch_s, found.basis) == (111, Basis.SCALED), "what is trained counts before how long"
 
 
+def test_a_run_that_was_broken_off_behind_its_first_epoch_is_no_run_of_one():
+    through, other = [run(number) for number in range(1, 6)], dataclasses.replace(EFFORT, model="yolov8x.yaml", parameter_count=68_000_000)
+    newer = [run(number, other, end_s=300.0, val_s=1.0) for number in range(6, 12)]
+    found = expected(EFFORT, 1, [run(0, epochs=1, end_s=None), *through, *newer])
+    assert (found.end_s, found.rests_on) == (15, 5)
+    assert expected(EFFORT, 10, [run(20, epochs=2, end_s=None), *newer, *[run(n, epochs=1) for n in range(1, 6)]]).end_s == 15
+
+
+def test_a_run_without_validation_says_nothing_of_one():
+    """It validates behind its last epoch all the same."""
+    without = run(1, dataclasses.replace(EFFORT, val_images=0), val_s=5.0)
+    assert expected(EFFORT, 10, [without]).epoch_s == pytest.approx(100 + 100 / 1000 * 200 / 3 + 1), "a third of a step for an image"
+    assert expected(EFFORT, 10, [without, run(2)]).epoch_s == 111
+    assert expected(without.effort, 10, [without]).epoch_s == 101
+
+
 def test_one_slow_run_does_not_spoil_the_estimate():
     assert expected(EFFORT, 10, [run(1), run(2, train_s=900.0), run(3)]).epoch_s == 111
 
