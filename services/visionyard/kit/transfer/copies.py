@@ -24,7 +24,7 @@ _KEEP_FREE_BYTES = 4 << 30
 
 
 class LocalCopy:
-    """A copy that is being written, front to back. Where the disk refuses, it is given up silently.
+    """A copy that is being written, front to back; there is no file before its first bytes. Where the disk refuses, it is given up silently.
 
     Args:
         path: Where it is to be when it is whole.
@@ -32,37 +32,45 @@ class LocalCopy:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_PART, dir=path.parent)
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        self._part = Path(name)
-        self._file: BinaryIO | None = os.fdopen(handle, "wb", buffering=0)
+        self._part: Path | None = None
+        self._file: BinaryIO | None = None
+        self._over = False
 
     def write(self, data: bytes) -> None:
         """Appends bytes. Blocks."""
-        if self._file is None:
+        if self._over:
             return
         try:
+            file = self._file or self._create()
             rest = memoryview(data)
             while rest:
-                rest = rest[self._file.write(rest) :]
+                rest = rest[file.write(rest) :]
         except OSError:
             self.drop()
 
+    def _create(self) -> BinaryIO:
+        handle, name = tempfile.mkstemp(prefix=f".{self._path.name}.", suffix=_PART, dir=self._path.parent)
+        self._part, self._file = Path(name), os.fdopen(handle, "wb", buffering=0)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        return self._file
+
     def keep(self) -> None:
         """It is whole and its sha256 fits: from now on it is found."""
-        if self._file is None:
-            return
-        with suppress(OSError):
-            self._part.replace(self._path)
-        self._file.close()
-        self._file = None
+        if self._part is not None and not self._over:
+            with suppress(OSError):
+                self._part.replace(self._path)
+                self._part = None
+        self.drop()
 
     def drop(self) -> None:
         """It is not whole, or of no use; also after :meth:`keep`, when it changes nothing."""
+        self._over = True
         if self._file is not None:
             self._file.close()
             self._file = None
+        if self._part is not None:
             self._part.unlink(missing_ok=True)
+            self._part = None
 
 
 class LocalCopies:

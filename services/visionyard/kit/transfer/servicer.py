@@ -17,7 +17,7 @@ from visionyard.kit.server.steps import Steps
 from visionyard.kit.transfer.files import FileResolver, file_not_found, read_chunks
 from visionyard.kit.transfer.mapping import chunk_message, upload_message, upload_name
 from visionyard.kit.transfer.parts import Part
-from visionyard.kit.transfer.uploads import UploadStore
+from visionyard.kit.transfer.uploads import Upload, UploadStore
 from visionyard.kit.transfer.writer import UploadWriter
 from visionyard.transfer.v1 import transfer_service_pb2 as pb
 from visionyard.transfer.v1 import transfer_service_pb2_grpc
@@ -49,7 +49,7 @@ class TransferServicer(transfer_service_pb2_grpc.TransferServiceServicer):
         self._files = files
         self._on_upload = on_upload
         self._on_taken = on_taken
-        self._last_parts: set[asyncio.Task[None]] = set()
+        self._last_parts: set[asyncio.Task[Upload]] = set()
 
     async def StartUpload(self, request: pb.StartUploadRequest, context: Context) -> pb.StartUploadResponse:
         """Begins or finds an upload."""
@@ -79,11 +79,11 @@ class TransferServicer(transfer_service_pb2_grpc.TransferServiceServicer):
             storing.ended = True
         finally:
             # A task of its own: the call may be cancelled here, and once more when the server drains.
-            last = asyncio.create_task(storing.store_rest())
+            last = asyncio.create_task(storing.end())
             self._last_parts.add(last)
             last.add_done_callback(self._last_parts.discard)
-            await asyncio.shield(last)
-        return pb.WriteUploadResponse(upload=upload_message(await asyncio.to_thread(writer.finish)))
+            upload = await asyncio.shield(last)
+        return pb.WriteUploadResponse(upload=upload_message(upload))
 
     async def DeleteUpload(self, request: pb.DeleteUploadRequest, context: Context) -> pb.DeleteUploadResponse:
         """Throws an upload away."""
@@ -146,8 +146,12 @@ class _Storing:
             await asyncio.wait({self._task})
             self._task.result()
 
-    async def store_rest(self) -> None:
-        """Stores what has come and is not stored yet."""
+    async def end(self) -> Upload:
+        """Stores what has come and is not stored yet, and finishes the upload where its stream has come to an end; the writer is closed in any case.
+
+        Returns:
+            The upload as it stands, or stood before a stream that broke.
+        """
         rest = self._writer.rest()
         if rest is not None:
             self._waiting.append(rest)
@@ -155,6 +159,6 @@ class _Storing:
             while self._waiting:
                 await self._advance()
             await self._settle()
+            return await asyncio.to_thread(self._writer.finish) if self.ended else self._writer.upload
         finally:
-            if not self.ended:
-                await asyncio.to_thread(self._writer.close)
+            await asyncio.to_thread(self._writer.close)

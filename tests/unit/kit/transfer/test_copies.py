@@ -83,7 +83,7 @@ def test_a_sweep_removes_what_belongs_to_nothing(uploads, folder):
     UploadStore(uploads._store, 1 << 40).delete(name)  # from another machine
     left = folder / ".p+x.abc.part"  # of a service that was killed
     left.write_bytes(b"x")
-    writing = uploads.writer(begun(uploads, sha256="0" * 64))
+    writing = send(uploads, begun(uploads, sha256="0" * 64), DATA[:5000])
     [under_way] = set(folder.glob(".*.part")) - {left}
     uploads.sweep(timedelta(days=1))
     assert list(folder.iterdir()) == [under_way]
