@@ -180,9 +180,9 @@ def _start_up(effort: Effort, known: Sequence[Measurement]) -> float:
 def _validation(effort: Effort, like: Sequence[Measurement], scale: Callable[..., float], train: float) -> float:
     """One validation, by those that were measured; by the training's pace where they validated no images between epochs."""
     # Where it is switched off Ultralytics validates behind the last epoch all the same: seconds without images, which say nothing of others.
-    measured = [one for one in like if one.val_s and one.effort.val_images]
-    if measured:
-        return _median(measured, lambda one: one.val_s * scale(one.effort, images="val_images"))
+    validated = [one for one in like if one.effort.val_images]
+    if validated:
+        return _median([one for one in validated if one.val_s], lambda one: one.val_s * scale(one.effort, images="val_images"))
     return train / max(effort.train_images, 1) * effort.val_images / _TRAINING_OVER_VALIDATION
 
 

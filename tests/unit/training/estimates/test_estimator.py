@@ -67,6 +67,7 @@ def test_a_run_without_validation_says_nothing_of_one():
     assert expected(EFFORT, 10, [without]).epoch_s == pytest.approx(100 + 100 / 1000 * 200 / 3 + 1), "a third of a step for an image"
     assert expected(EFFORT, 10, [without, run(2)]).epoch_s == 111
     assert expected(without.effort, 10, [without]).epoch_s == 101
+    assert expected(EFFORT, 10, [run(1, val_s=0.0)]).epoch_s == 101, "none between its epochs, it says"
 
 
 def test_one_slow_run_does_not_spoil_the_estimate():
