@@ -11,6 +11,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -26,27 +27,31 @@ _KEEP_FREE_BYTES = 4 << 30
 class LocalCopy:
     """A copy that is being written, front to back; there is no file before its first bytes. Where the disk refuses, it is given up silently.
 
+    Safe for threads: a service that stops drops it while a thread still writes.
+
     Args:
         path: Where it is to be when it is whole.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._lock = threading.RLock()
         self._part: Path | None = None
         self._file: BinaryIO | None = None
         self._over = False
 
     def write(self, data: bytes) -> None:
         """Appends bytes. Blocks."""
-        if self._over:
-            return
-        try:
-            file = self._file or self._create()
-            rest = memoryview(data)
-            while rest:
-                rest = rest[file.write(rest) :]
-        except OSError:
-            self.drop()
+        with self._lock:
+            if self._over:
+                return
+            try:
+                file = self._file or self._create()
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[file.write(rest) :]
+            except OSError:
+                self.drop()
 
     def _create(self) -> BinaryIO:
         handle, name = tempfile.mkstemp(prefix=f".{self._path.name}.", suffix=_PART, dir=self._path.parent)
@@ -56,21 +61,24 @@ class LocalCopy:
 
     def keep(self) -> None:
         """It is whole and its sha256 fits: from now on it is found."""
-        if self._part is not None and not self._over:
-            with suppress(OSError):
-                self._part.replace(self._path)
-                self._part = None
-        self.drop()
+        with self._lock:
+            if self._part is not None:
+                with suppress(OSError):
+                    self._part.replace(self._path)
+                    self._part = None
+            self.drop()
 
     def drop(self) -> None:
         """It is not whole, or of no use; also after :meth:`keep`, when it changes nothing."""
-        self._over = True
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-        if self._part is not None:
-            self._part.unlink(missing_ok=True)
-            self._part = None
+        with self._lock:
+            self._over = True
+            file, part, self._file, self._part = self._file, self._part, None, None
+            if file is not None:
+                with suppress(OSError):
+                    file.close()
+            if part is not None:
+                with suppress(OSError):
+                    part.unlink()
 
 
 class LocalCopies:

@@ -81,9 +81,13 @@ class TransferServicer(transfer_service_pb2_grpc.TransferServiceServicer):
             # A task of its own: the call may be cancelled here, and once more when the server drains.
             last = asyncio.create_task(storing.end())
             self._last_parts.add(last)
-            last.add_done_callback(self._last_parts.discard)
+            last.add_done_callback(self._ended)
             upload = await asyncio.shield(last)
         return pb.WriteUploadResponse(upload=upload_message(upload))
+
+    def _ended(self, last: asyncio.Task[Upload]) -> None:
+        self._last_parts.discard(last)
+        last.cancelled() or last.exception()  # looked at, so that nothing is logged about it where the call has gone
 
     async def DeleteUpload(self, request: pb.DeleteUploadRequest, context: Context) -> pb.DeleteUploadResponse:
         """Throws an upload away."""

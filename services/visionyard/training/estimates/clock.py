@@ -107,8 +107,12 @@ class RunClock:
     def trained(self) -> None:
         """The epoch's batches are done."""
         self._trained = self._clock()
-        whole = self._batches_ended == self._batches >= _FEWEST_BATCHES
-        self._settled_s = (self._trained - self._half_way) * self._filled / (self._filled - self._batches // 2) if whole else None
+        tells = self._is_whole and self._batches >= _FEWEST_BATCHES
+        self._settled_s = (self._trained - self._half_way) * self._filled / (self._filled - self._batches // 2) if tells else None
+
+    @property
+    def _is_whole(self) -> bool:
+        return self._batches_ended >= self._batches
 
     def validation_begins(self) -> None:
         """A validation begins."""
@@ -147,14 +151,15 @@ class RunClock:
         return self._val_waiting_s + computed + sum(self._val_batches[_DRAWN_BATCHES:])
 
     def epoch_ends(self) -> None:
-        """An epoch ends; of no effect where none has begun, as after the last."""
+        """An epoch ends; of no effect where none has begun, as after the last. One whose batches were broken off, as hours do it, is not counted."""
         if self._epoch_began is None or self._trained is None:
             return
         now = self._clock()
         train = self._trained - self._epoch_began
         validation = self._val_s + self._drawing_s
         save = max(now - self._trained - validation, 0.0)
-        self._epochs.append(Epoch(train, self._val_s, save, self._drawing_s, self._settled_s))
+        if self._is_whole:
+            self._epochs.append(Epoch(train, self._val_s, save, self._drawing_s, self._settled_s))
         self._last_end, self._epoch_began, self._trained = now, None, None
 
     @property

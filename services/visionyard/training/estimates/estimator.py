@@ -123,8 +123,8 @@ def _most_alike(effort: Effort, known: Sequence[Measurement], *, single: bool) -
 
 
 def _is_single(measurement: Measurement) -> bool:
-    """Whether it ran its only epoch through; one that was broken off behind its first is none."""
-    return measurement.epochs == 1 and measurement.end_s is not None
+    """Whether its only epoch has parts that those of longer runs have not: a slow beginning, and drawing."""
+    return measurement.epochs == 1 and measurement.first_extra_s > 0
 
 
 def _likeness(effort: Effort) -> tuple[object, ...]:

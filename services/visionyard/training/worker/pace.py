@@ -53,7 +53,7 @@ class Pace:
         self._early_stop: EarlyStop | None = None
         self._facts: dict[str, Any] = {}
         self._done, self._epochs, self._step, self._steps = self._stored, 0, 0, 0
-        self._written = False
+        self._written = self._broken_off = False
 
     def callbacks(self) -> Mapping[str, Callable[[Any], None]]:
         """Hooks for Ultralytics' trainer, to be called before those that store an epoch."""
@@ -114,6 +114,7 @@ class Pace:
             self._early_stop = self._allowance.nearest()
             if not self._stored:
                 raise self._allowance.over()
+            self._broken_off = True
             raise LimitReached
 
     def _model_save(self, trainer: Any) -> None:
@@ -151,7 +152,7 @@ class Pace:
             id=measurement_id(str(job.name), job.attempt),
             time=datetime.now(UTC),
             effort=dataclasses.replace(Effort.from_json(effort), **self._facts),
-            end_s=self.clock.end_s if ended else None,
+            end_s=self.clock.end_s if ended and not self._broken_off else None,
             expected_s=self._expected.seconds if through and self._expected is not None else None,
             taken_s=self.clock.since_began_s if through and self._expected is not None else None,
             **dataclasses.asdict(times),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
+import threading
+import time
 from datetime import timedelta
 
 import google_crc32c
@@ -12,7 +15,7 @@ import pytest
 from visionyard.kit.errors import YardError
 from visionyard.kit.names import ProjectName
 from visionyard.kit.objectstore.memory import MemoryObjectStore
-from visionyard.kit.transfer.copies import LocalCopies
+from visionyard.kit.transfer.copies import LocalCopies, LocalCopy
 from visionyard.kit.transfer.uploads import UploadStore
 
 DATA = os.urandom(1000) * 20
@@ -89,3 +92,38 @@ def test_a_sweep_removes_what_belongs_to_nothing(uploads, folder):
     assert list(folder.iterdir()) == [under_way]
     writing.close()
     assert not list(folder.iterdir())
+
+
+def test_a_copy_that_is_dropped_while_it_is_written_leaves_nothing(folder, monkeypatch):
+    """As a service that stops drops it: its thread may be about to make the file, or in the midst of its bytes."""
+    folder.mkdir()
+    copy, inside = LocalCopy(folder / "p+x"), threading.Event()
+
+    def slow(*arguments, **options):
+        inside.set()
+        time.sleep(0.2)
+        return mkstemp(*arguments, **options)
+
+    mkstemp = tempfile.mkstemp
+    monkeypatch.setattr(tempfile, "mkstemp", slow)
+    writing = threading.Thread(target=copy.write, args=(DATA,))
+    writing.start()
+    assert inside.wait(5)
+    copy.drop()
+    writing.join()
+    copy.write(DATA)
+    assert not list(folder.iterdir())
+
+
+def test_a_disk_that_no_longer_deletes_is_no_error(folder, monkeypatch):
+    folder.mkdir()
+    copy = LocalCopy(folder / "p+x")
+    copy.write(DATA)
+
+    def refuse(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("pathlib.Path.replace", refuse)
+    monkeypatch.setattr("pathlib.Path.unlink", refuse)
+    copy.keep()
+    copy.drop()

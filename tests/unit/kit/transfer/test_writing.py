@@ -1,6 +1,7 @@
 """A stream of chunks that ends at a bad moment leaves nothing on the service's disk."""
 
 import asyncio
+import gc
 import hashlib
 import threading
 
@@ -30,9 +31,10 @@ class Gated(MemoryObjectStore):
 
     def _pass(self, call):
         if call == self.at:
+            breaks = self.breaks
             self.waits.set()
             self.gate.wait(10)
-            if self.breaks:
+            if breaks:
                 raise StoreUnavailable("it went away")
 
     def get(self, key, offset=0, length=None):
@@ -130,4 +132,13 @@ async def test_a_stream_that_breaks(servicer, folder):
     with pytest.raises(ConnectionError):
         await servicer.WriteUpload(breaks_off(), None)
     assert (await servicer.GetUpload(pb.GetUploadRequest(name=name), None)).upload.committed_bytes == PART_BYTES
+    assert not list(folder.iterdir())
+
+
+async def test_a_client_that_goes_and_a_store_that_breaks_then_are_no_news(servicer, store, folder, caplog):
+    store.breaks = True
+    await cancelled_at(servicer, store, "create")
+    gc.collect()
+    await asyncio.sleep(0)
+    assert not caplog.records
     assert not list(folder.iterdir())

@@ -18,6 +18,7 @@ class Run:
         self.now += first_batch
         self.clock.batch_begins()
         self.now += train
+        self.clock.batch_ends()
         self.clock.trained()
         self.clock.validation_begins()
         self.now += val
@@ -85,12 +86,15 @@ def test_loading_counts_like_computing(run):
     assert run.clock.times().train_s == pytest.approx(7 * 4 + 1), "of the half, 8 times 4; no more than it was"
 
 
-def test_an_epoch_that_was_broken_off_tells_no_pace(run):
+def test_an_epoch_that_was_broken_off_is_not_counted(run):
+    """Ultralytics' ``time`` ends a training within an epoch, which is validated and saved all the same."""
     run.clock.epoch_begins(100, 100.0)
     batches(run, [1] * 60)
     run.clock.trained()
     run.clock.epoch_ends()
-    assert run.clock.times().train_s == 60
+    assert run.clock.times() is None
+    run.now += 3
+    assert run.clock.end_s == 3
 
 
 def test_a_validation_that_draws_tells_what_it_takes_without(run):
@@ -116,8 +120,7 @@ def test_a_validation_that_draws_tells_what_it_takes_without(run):
 def test_the_only_validation_of_several_epochs_draws_in_the_last(run):
     run.epoch(10, 0, 1)
     run.clock.epoch_begins(1, 1.0)
-    run.clock.batch_begins()
-    run.now += 10
+    batches(run, [10])
     run.clock.trained()
     run.clock.validation_begins()
     run.now += 8
@@ -128,7 +131,7 @@ def test_the_only_validation_of_several_epochs_draws_in_the_last(run):
 
 def test_no_more_was_computed_than_there_was_time(run):
     run.clock.epoch_begins(1, 1.0)
-    run.clock.batch_begins()
+    batches(run, [0])
     run.clock.trained()
     run.clock.validation_begins()
     run.clock.validation_batch_begins()

@@ -53,12 +53,18 @@ def test_several_epochs_are_told_by_runs_of_several_and_one_by_runs_of_one():
     assert (found.epoch_s, found.basis) == (111, Basis.SCALED), "what is trained counts before how long"
 
 
-def test_a_run_that_was_broken_off_behind_its_first_epoch_is_no_run_of_one():
+def test_an_attempt_without_an_end_lends_none():
     through, other = [run(number) for number in range(1, 6)], dataclasses.replace(EFFORT, model="yolov8x.yaml", parameter_count=68_000_000)
     newer = [run(number, other, end_s=300.0, val_s=1.0) for number in range(6, 12)]
-    found = expected(EFFORT, 1, [run(0, epochs=1, end_s=None), *through, *newer])
-    assert (found.end_s, found.rests_on) == (15, 5)
+    assert expected(EFFORT, 1, [run(0, epochs=1, end_s=None), *through, *newer]).end_s == 15
     assert expected(EFFORT, 10, [run(20, epochs=2, end_s=None), *newer, *[run(n, epochs=1) for n in range(1, 6)]]).end_s == 15
+
+
+def test_several_processes_tell_of_single_epochs_too_though_they_tell_no_end():
+    several = [run(number, with_processes(2), end_s=None) for number in range(5)]
+    ones = [run(number, with_processes(2), epochs=1, first_extra_s=60.0, end_s=None) for number in range(5, 10)]
+    assert expected(with_processes(2), 10, [*several, *ones]).first_extra_s == 3
+    assert expected(with_processes(2), 1, [*several, *ones]).first_extra_s == 60
 
 
 def test_a_run_without_validation_says_nothing_of_one():
