@@ -7,6 +7,7 @@ beginning of the look at the queue to the moment in which the worker would have 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import subprocess
 import sys
@@ -66,6 +67,7 @@ class Claims(Dispatcher):
 async def main() -> None:
     store = open_store(load_settings(JobServiceSettings))
     hands = Claims(store, JobKind.TRAINING, "none", [{}], Path(sys.argv[1]), lease_s=15, poll_s=0.1)
+    gc.freeze()  # as a service does when it has started
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     sys.stdin.readline()

@@ -15,6 +15,7 @@ What happens on SIGTERM or SIGINT, in this order: health is withdrawn; new calls
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -228,6 +229,8 @@ async def _serve(service: str, settings: Settings, build: Build[Settings]) -> in
     server = RunningServer(service, settings, app, registry)
     with MetricsEndpoint(registry, settings.metrics_listen) as endpoint:
         await server.start()
+        # What was imported and wired stays until the end: going through it stops every thread of the process for 35 ms, whenever some thousand objects were made.
+        gc.freeze()
         _log.info(
             "listening", extra={"port": server.port, "metrics_port": endpoint.port, "listen": settings.listen, "bucket": settings.s3_bucket}
         )
