@@ -233,6 +233,13 @@ async def test_sigterm_withdraws_health_lets_a_call_finish_and_ends_with_0(progr
     await channel.close()
 
 
+async def test_a_service_keeps_what_it_imported_from_the_garbage_collector(program):
+    """Which would stop every thread of the process for 35 ms whenever some thousand objects were made: docs/performance.md."""
+    channel = await connected(program())
+    await get_upload(channel, "frozen")
+    await channel.close()
+
+
 async def test_a_server_killed_during_an_upload_is_unavailable(program):
     server = program()
     channel = await connected(server)
