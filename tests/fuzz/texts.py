@@ -206,7 +206,7 @@ def read_address(data: bytes) -> None:
     text = data.decode("utf-8", "replace")
     listed, _, asked = text.partition("\n")
     try:
-        url = SourceUrl.parse(asked)
+        url = SourceUrl.parse(asked, buckets=True)
     except ValueError:
         url = None
     if url is not None:
@@ -236,6 +236,6 @@ def _sendable(url: SourceUrl) -> None:
     text = f"{url.scheme}://{host}:{url.port}{url.path}" + (f"?{url.query}" if url.query else "")
     if len(text) > MAX_CHARACTERS:
         return  # escapes made it longer than an address may be
-    again = SourceUrl.parse(text)
+    again = SourceUrl.parse(text, buckets=True)
     if again != url:
         raise Broken("an address that is read again is another")

@@ -89,8 +89,6 @@ async def _from_address(session: Session, name: str, address: str) -> model_pb2.
         url = Url.parse(address)
     except ValueError as error:
         raise local(Reason.INVALID_FIELD, f"--from: the address {error}", {"field": "from"}) from None  # not shown: it may hold a password
-    if url.scheme == "s3":
-        raise local(Reason.INVALID_FIELD, "--from takes an address of https:// or http://, or a file", {"field": "from"})
     # One folder an address: what broke off there goes on there.
     path = session.state_dir / _FOLDER / hashlib.sha256(f"{address}\n{name}".encode()).hexdigest()[:32] / name
     stop = threading.Event()

@@ -202,7 +202,7 @@ class Attempt:
         """The archive, fetched anew by each attempt: nothing of it outlives the worker."""
         context, url = self._context, self._spec.source_url
         if self._sources is None:
-            parsed = SourceUrl.parse(url)
+            parsed = SourceUrl.parse(url, buckets=True)
             raise not_allowed(parsed, f"{parsed.shown} is not fetched: this worker takes uploads only")
         archive, fetched = stack.enter_context(self._sources.open(url, self._scratch, self._limits.archive, context.check, context.report))
         self._fetched = fetched.to_json()

@@ -255,6 +255,6 @@ def address_from_proto(text: str) -> str:
     if text.startswith(FILE_ORIGIN):
         return f"{FILE_ORIGIN}{plain_name(text.removeprefix(FILE_ORIGIN))}"
     try:
-        return Url.parse(text).shown if text else ""
+        return Url.parse(text, buckets=True).shown if text else ""
     except ValueError as error:
         raise invalid_field("fetched_from", f"the address {error}") from None  # not shown: it may hold a password

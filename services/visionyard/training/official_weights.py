@@ -25,7 +25,7 @@ def check_mirror(text: str) -> str:
             url = Url.parse(text)
         except ValueError as error:
             raise ValueError(f"the address {error}") from None
-        if url.scheme == "s3" or url.query:
+        if url.query:
             raise ValueError("takes an address of the form https://host/path, below which the files lie by their names")
     return text
 

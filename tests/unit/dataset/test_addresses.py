@@ -77,6 +77,15 @@ def test_no_address(text):
     assert "secret" not in caught.value.message
 
 
+@pytest.mark.parametrize("text", ["ftp://a.example/x", "a.example/x", "x"])
+def test_what_an_address_begins_with_is_told_as_it_is_there(text):
+    with pytest.raises(ValueError, match=r"^begins with none of https://, http:// and s3://$"):
+        SourceUrl.parse(text, buckets=True)
+    for other in (text, "s3://bucket/x"):
+        with pytest.raises(ValueError, match=r"^begins with neither https:// nor http://$"):
+            SourceUrl.parse(other)
+
+
 ALLOW = "https://a.example/data, https://b.example:8443/ http://c.example/open/,s3://bucket/sets s3://whole https://10.1.2.3 https://b\u00fccher.example"
 
 ALLOWED = [
@@ -179,7 +188,7 @@ def test_an_allowed_path_is_below_its_entry_however_often_it_is_unescaped(tail):
 def test_what_an_address_is_called():
     assert SourceUrl.parse("https://a.example/x/%C3%BC.zip?y").file_name == "\u00fc.zip"
     assert SourceUrl.parse("https://a.example:8443").file_name == "https://a.example:8443/"
-    assert SourceUrl.parse("s3://bucket/a/b/").file_name == "b"
+    assert SourceUrl.parse("s3://bucket/a/b/", buckets=True).file_name == "b"
     assert SourceUrl.parse("http://[::1]:8080/x").authority == "[::1]:8080"
 
 

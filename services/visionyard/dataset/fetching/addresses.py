@@ -42,7 +42,7 @@ class AllowList:
             YardError: INVALID_FIELD, SOURCE_NOT_ALLOWED.
         """
         try:
-            url = SourceUrl.parse(text)
+            url = SourceUrl.parse(text, buckets=True)
         except ValueError as error:
             raise invalid_field("import_job.spec.source_url", f"the address {error}") from None  # not shown: it may hold a password
         self.check(url)
@@ -81,7 +81,7 @@ def _parts(text: str) -> list[str]:
 
 def _entry(text: str) -> SourceUrl:
     try:
-        entry = SourceUrl.parse(text)
+        entry = SourceUrl.parse(text, buckets=True)
     except ValueError as error:
         raise ValueError(f"{'an entry' if '@' in text else repr(text)} {error}") from None
     if entry.query:

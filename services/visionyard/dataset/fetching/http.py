@@ -73,7 +73,7 @@ class HttpFile:
             target = SourceUrl.parse(urljoin(f"{url.scheme}://{url.authority}{url.path}", location))
         except ValueError as error:
             raise not_allowed(self._url, f"{self._url.shown} redirects to an address that {error}") from None
-        if not location or target.scheme == "s3":
+        if not location:
             raise unreachable(self._url, "redirects to nowhere: give the address that it should lead to")
         self._allow.check(target, f"(to which {self._url.shown} redirects) is")
         return target

@@ -47,8 +47,12 @@ class Url:
     segments: tuple[str, ...]
 
     @classmethod
-    def parse(cls, text: str) -> Url:
+    def parse(cls, text: str, *, buckets: bool = False) -> Url:
         """Reads an address.
+
+        Args:
+            text: The address.
+            buckets: Whether it may be one of ``s3`` too.
 
         Raises:
             ValueError: it cannot be one; the message is the end of a sentence that begins with the address.
@@ -59,8 +63,8 @@ class Url:
             raise ValueError("holds a backslash or a control character")
         match = _ADDRESS.match(text)
         scheme = match["scheme"].lower() if match else ""
-        if match is None or scheme not in {*DEFAULT_PORTS, "s3"}:
-            raise ValueError("is no address of the form https://host/path or s3://bucket/key")
+        if match is None or (scheme not in DEFAULT_PORTS and not (buckets and scheme == "s3")):
+            raise ValueError(f"begins with {'none of https://, http:// and s3://' if buckets else 'neither https:// nor http://'}")
         if "@" in match["authority"]:
             raise ValueError("holds a user name or password: leave it out, the service sends none")
         if scheme == "s3":

@@ -117,8 +117,6 @@ def check_channel(channel: Channel, *, private: bool) -> None:
         # Not the reader's own words where they quote a part of the address.
         why = str(error) if "'" not in str(error) else "names no host that could be one"
         raise invalid_field("url", f"the address {why}") from None
-    if url.scheme not in {"https", "http"}:
-        raise invalid_field("url", "the address begins with neither https:// nor http://")
     if is_literal(url.host) and not may_connect(url.host, private=private):
         raise address_not_allowed(url)
     if len(channel.secret) > _LONGEST_SECRET or not channel.secret.isprintable():

@@ -45,6 +45,12 @@ def test_what_is_refused_is_not_repeated(url, private):
     assert SECRET not in f"{refused.value} {refused.value.metadata} {refused.value.violations} {refused.value!r}"
 
 
+@pytest.mark.parametrize("url", ["s3://hooks/x", "s3://x/y", "ftp://hooks.example/x", "hooks.example"])
+def test_it_is_told_what_an_address_begins_with(url):
+    with pytest.raises(YardError, match="the address begins with neither https:// nor http://"):
+        check_channel(channel(url), private=False)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1:8080", "10.0.0.1", "[::1]", "192.168.1.1"])
 def test_private_addresses_only_where_they_are_allowed(host):
     check_channel(channel(f"http://{host}/{SECRET}"), private=True)
