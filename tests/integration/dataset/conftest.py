@@ -12,9 +12,11 @@ from pathlib import Path
 import google_crc32c
 import grpc
 import pytest
+from fetching import Fetcher
 from google.protobuf import json_format
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from web import serving
 
 from visionyard.dataset.v1 import (
     dataset_service_pb2,
@@ -170,3 +172,17 @@ def room(seaweed_settings, s3_store, tmp_path):
     while running.workers() and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not running.workers()
+
+
+@pytest.fixture
+def web():
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture
+def fetcher(tmp_path, web):
+    (tmp_path / "scratch").mkdir()
+    made = Fetcher(tmp_path / "scratch", None)
+    made.allow = web.root
+    return made

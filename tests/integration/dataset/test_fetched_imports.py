@@ -15,7 +15,6 @@ from minio import Minio
 from minio.deleteobjects import DeleteObject
 from tests.integration.dataset.conftest import Room, reason
 from tests.unit.dataset.conftest import good_set, zipped
-from web import serving
 
 from visionyard.dataset.v1 import import_job_service_pb2
 from visionyard.jobs.v1 import job_pb2
@@ -25,12 +24,6 @@ from visionyard.kit.names import ResourceName
 from visionyard.local import seaweed as weed_process
 
 DATA = zipped(good_set(6))
-
-
-@pytest.fixture
-def web():
-    with serving() as running:
-        yield running
 
 
 @pytest.fixture
