@@ -1,9 +1,9 @@
 """How long a training will take on a machine, from what was measured there.
 
 A training is taken apart: start-up, then for each epoch training, validation and saving, then the end's work with one validation more. Each part is taken from
-the measurements that are most like it, and scaled: training and validation by images and by work for an image, the rest as it is. The work for an image is its forward pass in
-floating-point operations (by the square of its side) and a share for loading it, which weighs more on a GPU. Several processes share the images, as far as the machine has a GPU
-for each: on a CPU, and on one GPU, they take as long as one.
+the measurements that are most like it, and scaled: training and validation by images and by work for an image, start-up and end by the task where it is another, saving not at all. The
+work for an image is its forward pass in floating-point operations (by the square of its side) and a share for loading it, which weighs more on a GPU. Several processes share the images,
+as far as the machine has a GPU for each: on a CPU, and on one GPU, they take as long as one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -28,6 +28,10 @@ _CORE_GFLOPS_A_S, _GPU_GFLOPS_A_S = 12.0, 8000.0
 """What a core and a GPU manage in training, roughly, where nothing was measured."""
 _TRAINING_OVER_VALIDATION = 3.0
 """A step is a forward and a backward pass, which costs about twice as much."""
+_START_SHARE = {"classify": 0.7}
+_END_SHARE = {"classify": 0.55, "segment": 1.4, "pose": 1.4}
+"""A task's start-up, and its end without the validation, over a detection's: classification draws no boxes at its start and no curves at its end, masks and key
+points have curves of their own besides the boxes' ones. Measured, see docs/performance.md."""
 _ROUGH_START_S, _ROUGH_SAVE_S, _ROUGH_END_S, _ROUGH_FETCH_S_AN_IMAGE = 15.0, 0.5, 5.0, 0.001
 
 
@@ -88,7 +92,7 @@ def estimate(effort: Effort, epochs: int, machine: Machine, measurements: Iterab
         first = _median(like, lambda one: one.first_extra_s)
         save = _median(like, lambda one: one.save_s)
         ended, _ = _most_alike(effort, [one for one in known if one.end_s is not None], single=single)
-        end = _ending(ended, validation)
+        end = _ending(effort, ended, validation)
     else:
         image_s = _rough_image_s(effort, machine, loading)
         start_up = _ROUGH_START_S + _ROUGH_FETCH_S_AN_IMAGE * (effort.train_images + effort.val_images)
@@ -166,15 +170,19 @@ def _median(found: Sequence[Measurement], value: Callable[[Measurement], float])
 
 def _start_up(effort: Effort, known: Sequence[Measurement]) -> float:
     """Until the first batch; with the images' fetching, and what else a first run with a dataset does, where none with it was measured."""
+
+    def start(one: Measurement) -> float:
+        return one.start_up_s * _share(_START_SHARE, effort, one)
+
     with_it = [one for one in known if one.effort.dataset_digest == effort.dataset_digest]
     # The first run of all with it scanned its labels; the later ones tell better what the next one does.
     warm = with_it[:-1] or with_it
     if warm:
-        return _median(warm[:_NEWEST], lambda one: one.start_up_s)
+        return _median(warm[:_NEWEST], start)
     first_ones = {one.effort.dataset_digest: one for one in known}.values()  # the oldest of each dataset, as the newest come first
     images = effort.train_images + effort.val_images
     fetching = [one.fetch_s / max(one.effort.train_images + one.effort.val_images, 1) for one in first_ones]
-    return _median(list(first_ones)[:_NEWEST], lambda one: one.start_up_s) + statistics.median(fetching) * images
+    return _median(list(first_ones)[:_NEWEST], start) + statistics.median(fetching) * images
 
 
 def _validation(effort: Effort, like: Sequence[Measurement], scale: Callable[..., float], train: float) -> float:
@@ -186,13 +194,18 @@ def _validation(effort: Effort, like: Sequence[Measurement], scale: Callable[...
     return train / max(effort.train_images, 1) * effort.val_images / _TRAINING_OVER_VALIDATION
 
 
-def _ending(ended: Sequence[Measurement], validation: float) -> float:
-    """The end's work: plots, files and the like as they were, and a validation."""
+def _ending(effort: Effort, ended: Sequence[Measurement], validation: float) -> float:
+    """The end's work: plots, files and the like as they were, scaled to the task, and a validation."""
     if not ended:
         return _ROUGH_END_S + validation
     if not validation:  # none between epochs: then the end's own is part of what was measured
-        return _median(ended, lambda one: one.end_s or 0.0)
-    return _median(ended, lambda one: max((one.end_s or 0.0) - one.val_s, 0.0)) + validation
+        return _median(ended, lambda one: (one.end_s or 0.0) * _share(_END_SHARE, effort, one))
+    return _median(ended, lambda one: max((one.end_s or 0.0) - one.val_s, 0.0) * _share(_END_SHARE, effort, one)) + validation
+
+
+def _share(shares: Mapping[str, float], wanted: Effort, measured: Measurement) -> float:
+    """By how much a part takes longer with the wanted task than with the measured one."""
+    return shares.get(wanted.task, 1.0) / shares.get(measured.effort.task, 1.0)
 
 
 def _rough_image_s(effort: Effort, machine: Machine, loading: float) -> float:

@@ -87,6 +87,17 @@ def test_a_first_run_with_a_dataset_brings_it_here():
     assert expected(new, 1, [fetched, run(2), run(3)]).start_up_s == pytest.approx(40 + 60)
 
 
+@pytest.mark.parametrize(
+    ("task", "start_up_s", "end_s"), [("detect", 12, 5), ("classify", 8.4, 2.75), ("segment", 12, 7), ("pose", 12, 7), ("obb", 12, 5)]
+)
+def test_another_task_starts_and_ends_as_it_does_beside_a_detection(task, start_up_s, end_s):
+    other = dataclasses.replace(EFFORT, task=task, gflops=EFFORT.model_gflops, dataset_digest="1" * 16)
+    found = expected(other, 10, [run()])
+    assert (found.start_up_s, found.end_s) == (pytest.approx(start_up_s), pytest.approx(end_s + 10)), "the validation is no other"
+    back = expected(EFFORT, 10, [run(1, other, start_up_s=start_up_s, end_s=end_s + 10)])
+    assert (back.start_up_s, back.end_s) == (pytest.approx(12), pytest.approx(15))
+
+
 def test_nothing_measured_is_a_rough_guess_that_knows_cores_and_gpus():
     found = expected(EFFORT, 10, [])
     assert (found.basis, found.rests_on, found.past_estimates) == (Basis.ROUGH, 0, 0)
