@@ -11,8 +11,8 @@ import zipfile
 import zlib
 
 import pytest
+from packed_archives import entries, packed
 from tests.unit.dataset.conftest import tarred, zipped
-from tests.unit.dataset.test_archives import entries, packed
 
 from visionyard.dataset.archives.entry import ArchiveLimits
 from visionyard.kit.errors import Reason, YardError
