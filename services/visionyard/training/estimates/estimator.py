@@ -31,7 +31,7 @@ _TRAINING_OVER_VALIDATION = 3.0
 _START_SHARE = {"classify": 0.7}
 _END_SHARE = {"classify": 0.55, "segment": 1.4, "pose": 1.4}
 """A task's start-up, and its end without the validation, over a detection's: classification draws no boxes at its start and no curves at its end, masks and key
-points have curves of their own besides the boxes' ones. Measured, see docs/performance.md."""
+points have curves of their own besides the boxes' ones. Measured on two cores, not on a GPU: docs/performance.md."""
 _ROUGH_START_S, _ROUGH_SAVE_S, _ROUGH_END_S, _ROUGH_FETCH_S_AN_IMAGE = 15.0, 0.5, 5.0, 0.001
 
 
