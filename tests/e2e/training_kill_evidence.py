@@ -39,7 +39,7 @@ class Row:
         epoch: How many epochs had been reported.
         outcome: How it ended.
         attempts: How many workers took it up.
-        took: Seconds from then to its end.
+        took: Seconds from then to its end, also where a worker slept on beyond it.
         problems: What is not as it must be.
     """
 

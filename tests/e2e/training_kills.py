@@ -96,11 +96,10 @@ class Kills:
                 break
             watch.end(END_S)
             self.redrawn += 1
-        struck = time.monotonic()
         if process == "whole stack":
             self._up()
         watch.end(END_S)
-        row.took, row.attempts = time.monotonic() - struck, watch.attempts
+        row.took, row.attempts = watch.seconds - row.second, watch.attempts
         row.problems = (*row.problems, *watch.problems, *self._settle(watch.job.project), *self.evidence.run_problems(watch.job, EPOCHS))
         row.outcome = "; ".join(row.problems) or "SUCCEEDED"
         return row
