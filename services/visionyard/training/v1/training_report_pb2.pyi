@@ -340,7 +340,7 @@ class Findings(_message.Message):
     label_count: _builtins.int
     """Their labels."""
     confidence: _builtins.float
-    """Predictions below it do not count here, from 0 to 1: the confidence at which the mean F1 is best, as for Ultralytics' precision and recall. 0 for classification."""
+    """Predictions below it do not count here, from 0 to 1: the confidence at which the mean F1 is best, as for Ultralytics' precision and recall; 0.25 where nothing right is found at any. 0 for classification."""
     iou: _builtins.float
     """A prediction has found a label that it overlaps by so much, from 0 to 1; 0 for classification."""
     images_per_second: _builtins.float

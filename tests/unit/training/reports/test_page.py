@@ -22,6 +22,7 @@ from visionyard.training.report_mapping import report_to_proto
 from visionyard.training.reports.charts import epoch_charts, line_chart, matrix, nice_ticks, phase_bars
 from visionyard.training.reports.comparison_page import render_comparison
 from visionyard.training.reports.findings import Picture, Subject, summarise
+from visionyard.training.reports.matching import Found
 from visionyard.training.reports.page import polygon, render_report
 from visionyard.training.reports.report import TrainingReport, images_per_second, thinned
 
@@ -125,6 +126,28 @@ def test_the_page_of_a_training_escapes_names_and_draws_what_is_wrong():
     assert "data:image/jpeg;base64," in text
     assert text.count("<polyline") >= 2
     assert "50 %" in text
+
+
+@pytest.mark.parametrize("rate", [0.00117, 0.000112, 0.0000112, 1.12e6, -0.00117])
+def test_the_labels_of_an_axis_stand_within_the_picture(rate):
+    rows = [(1, {"lr/pg0": rate}), (2, {"lr/pg0": rate / 2})]
+    text = harmless(render_report(MemoryObjectStore(), TrainingReport(job(), "", 2, 2, {}, rows)))
+    room = -float(re.search(r'viewBox="(-\d+) [^>]*aria-label="learning rate"', text)[1])
+    labels = [(float(x), label) for x, label in re.findall(r'<text x="(-\d+)"[^>]*text-anchor="end">([^<]+)<', text)]
+    assert max(len(label) for _, label in labels) >= 7
+    digit_px = 0.64 * 12  # of page.html.j2's letters, the widest fonts' digits
+    assert all(len(label) * digit_px <= room + x for x, label in labels)
+
+
+@pytest.mark.parametrize(("confidence", "best"), [(0.9, True), (0.1, False)])
+def test_a_confidence_is_called_the_best_only_where_something_right_is_found(confidence, best):
+    box, confidences = np.array([[1, 1, 5, 5]], np.float32), np.array([confidence], np.float32)
+    a_cone = np.array([0], np.int32)
+    picture = Picture("val/1.jpg", 8, 8, Found(confidences, a_cone, box, a_cone, box, ((0, 0, 1.0),)))
+    found = summarise(Subject("detect", "val", ("cone",), {"metrics/mAP50(B)": 0.0}, 9.0), [picture], 0.25)
+    text = harmless(render_report(MemoryObjectStore(), TrainingReport(job(), "", 1, 1, {}, [], found)))
+    assert "from a confidence of 0.25 on" in text
+    assert ("where the mean F1 is best" in text, "none of them is right" in text) == (best, not best)
 
 
 def test_the_page_of_a_training_that_has_not_ended_says_so():
